@@ -1,0 +1,70 @@
+/** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
+import type { Workload } from '../workload/workload.js';
+
+export interface GuestConfig {
+  readonly name: string;
+  /** VCPUs up at boot, 1..MAX_VIRT_CPUS. */
+  readonly vcpus: number;
+  /** Memory accounted to the domain, MiB. Only the frames a workload guest really touches are backed. */
+  readonly memoryMib: number;
+  /** Credit weight, 1..65535. @default 256 */
+  readonly weight: number;
+  /** Credit cap, percent of one pCPU; 0 = none. @default 0 */
+  readonly cap: number;
+  /** Hard affinity: pCPU numbers per VCPU; a missing or `undefined` entry = all pCPUs. */
+  readonly cpus: readonly (readonly number[] | undefined)[];
+  /** Soft affinity, same shape. */
+  readonly cpusSoft: readonly (readonly number[] | undefined)[];
+  /** Width of the guest ABI: layout of shared info and of hypercall arguments. @default 64 */
+  readonly abi: 32 | 64;
+  readonly workload: Workload;
+}
+
+/** Deliberate worker faults, to test how the machine reports them. */
+export interface FaultInjection {
+  readonly kind: 'throw' | 'exit' | 'stall';
+  readonly pcpu: number;
+  /** Simulation time at or after which the pCPU's turn fails, ns. */
+  readonly atNs: number;
+}
+
+export interface MachineConfig {
+  /** Physical CPUs, 1..MAX_PCPUS. */
+  readonly pcpus: number;
+  /** Worker threads the pCPUs are folded on, 1..pcpus. @default pcpus */
+  readonly threads: number;
+  /** Host memory in MiB that domains draw from. */
+  readonly memoryMib: number;
+  /** Horizon, ns of simulation time; Infinity = until nothing is left to do. */
+  readonly durationNs: number;
+  readonly seed: number;
+  /** L, the inter-CPU communication latency, ns. @default 2000 */
+  readonly latencyNs: number;
+  /** Frequency of the cycle counters, Hz. @default 1e9 */
+  readonly cycleHz: number;
+  /** Simulated seconds per host second; 0 = as fast as the host can. @default 0 */
+  readonly pace: number;
+  /** UTC at system time 0, seconds since 1970. */
+  readonly bootTimeS: number;
+  readonly scheduler: string;
+  /** `sched_credit_tslice_ms`, 1..1000. @default 30 */
+  readonly tsliceMs: number;
+  /** `sched_ratelimit_us`, 0 or 100..500000 and at most the timeslice. @default 1000 */
+  readonly ratelimitUs: number;
+  /** `vcpu_migration_delay`, µs a descheduled VCPU counts as cache-hot, 0..100000. @default 0 */
+  readonly migrationDelayUs: number;
+  /** Whether waking VCPUs with credit are boosted: Xen always does; off shows what boost buys. @default true */
+  readonly boost: boolean;
+  /** Time a guest-kernel operation takes (mutex, condition, resume, …), ns; at least 1. @default 100 */
+  readonly guestOpNs: number;
+  /** Keep trace records (the trace hash is computed either way). @default false */
+  readonly trace: boolean;
+  /** Keep rt-app's per-task log lines, this many newest per task. 0 = none. */
+  readonly taskLogLines: number;
+  /** Lock-order and ownership checks. @default false */
+  readonly debug: boolean;
+  /** Host ms without a safe point after which a worker is fatally stalled. @default 10000 */
+  readonly stallLimitMs: number;
+  readonly inject?: FaultInjection;
+  readonly guests: readonly GuestConfig[];
+}

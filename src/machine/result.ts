@@ -1,0 +1,119 @@
+/** What a run gives back: plain data, the same object that `ringzero run --json` prints. */
+
+/** Version of the JSON schema; changes when a field changes its meaning or goes. */
+export const RESULT_SCHEMA = 'ringzero.run/1';
+
+export interface LatencyResult {
+  readonly count: number;
+  readonly p50Ns: number;
+  readonly p99Ns: number;
+  readonly p999Ns: number;
+  readonly maxNs: number;
+}
+
+/** Time in each Xen runstate, ns. The four sum to the system time since the VCPU was created. */
+export interface RunstateResult {
+  readonly running: number;
+  readonly runnable: number;
+  readonly blocked: number;
+  readonly offline: number;
+}
+
+export interface VcpuResult {
+  readonly id: number;
+  readonly state: 'running' | 'runnable' | 'blocked' | 'offline';
+  readonly runstate: RunstateResult;
+  readonly switches: number;
+  readonly migrations: number;
+}
+
+/** One phase iteration of one task, in rt-app's log columns; µs, except `perf` (loops, 1 loop = 1 µs of work). */
+export interface TaskLogLine {
+  readonly idx: number;
+  readonly perf: number;
+  readonly run: number;
+  readonly period: number;
+  readonly start: number;
+  readonly end: number;
+  readonly rel_st: number;
+  readonly slack: number;
+  readonly c_duration: number;
+  readonly c_period: number;
+  readonly wu_lat: number;
+}
+
+export interface TaskResult {
+  /** `name-instance`, as rt-app names threads. */
+  readonly name: string;
+  readonly policy: string;
+  readonly priority: number;
+  readonly state: 'runnable' | 'sleeping' | 'waiting' | 'exited';
+  /** Work done, ns of execution. */
+  readonly workNs: number;
+  /** Phase iterations finished. */
+  readonly loops: number;
+  readonly log: readonly TaskLogLine[];
+}
+
+export interface DomainResult {
+  readonly id: number;
+  readonly name: string;
+  readonly weight: number;
+  readonly cap: number;
+  /** Fair share given weights, caps and demand, in pCPUs (1 = one whole pCPU). */
+  readonly expectedShare: number;
+  /** Share received, in pCPUs: virtual time over elapsed time. */
+  readonly share: number;
+  /** Domain virtual time, summed over its VCPUs, ns. */
+  readonly virtualTimeNs: number;
+  readonly workNs: number;
+  /** From wake-up to running. */
+  readonly wake: LatencyResult;
+  /** Runnable but not running, ns, summed over VCPUs. */
+  readonly stealNs: number;
+  readonly switches: number;
+  readonly migrations: number;
+  /** Why the domain ended, when it did: `poweroff`, `crash: …`. */
+  readonly ended?: string;
+  /** What it wrote to the hypervisor's console. */
+  readonly console: string;
+  readonly vcpus: readonly VcpuResult[];
+  readonly tasks: readonly TaskResult[];
+}
+
+export interface PcpuResult {
+  readonly id: number;
+  /** Worker thread that owns it. */
+  readonly worker: number;
+  /** Fraction of the elapsed time a VCPU ran. */
+  readonly use: number;
+  readonly switches: number;
+  /** VCPUs this pCPU stole from others. */
+  readonly steals: number;
+}
+
+export interface RunResult {
+  readonly schema: typeof RESULT_SCHEMA;
+  /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
+  readonly outcome: 'horizon' | 'idle' | 'stopped';
+  readonly simulatedNs: number;
+  /** 16 hexadecimal digits over the interaction stream in (time, pCPU) order. */
+  readonly hash: string;
+  /** Scheduler events: runstate changes plus timer pops. */
+  readonly events: number;
+  readonly turns: number;
+  readonly jain: number;
+  readonly domains: readonly DomainResult[];
+  readonly pcpus: readonly PcpuResult[];
+  /** Performance counters under Xen's names. */
+  readonly perfc: Readonly<Record<string, number>>;
+  /** The only part that is not a function of the configuration. */
+  readonly host: {
+    readonly threads: number;
+    readonly startMs: number;
+    readonly runMs: number;
+    readonly eventsPerSecond: number;
+    /** Simulated seconds per host second. */
+    readonly speed: number;
+  };
+}
