@@ -1,0 +1,52 @@
+/** Run queues and CPU masks: what the balancer works on. Shared by every policy that queues VCPUs by priority. */
+import { wordsFor } from '../shared/bitmap.js';
+import { type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { struct } from '../shared/struct.js';
+
+/** One per pCPU. Guarded by that pCPU's run-queue lock; `nrRunnable` is also read without it, as a hint. */
+export const RUNQ = struct(
+  'runq',
+  {
+    /** When this pCPU last looked for work elsewhere, ns. */
+    lastLoadBalance: 'f64',
+    first: 'i32',
+    last: 'i32',
+    /** VCPUs queued here plus the one that runs here. */
+    nrRunnable: 'i32',
+    /** Epoch of the last re-sort. */
+    sortEpoch: 'i32',
+  },
+  64,
+);
+
+/** One per VCPU, idle VCPUs included. Guarded by the run-queue lock of `processor`. */
+export const RUNQ_ENTRY = struct('runq-entry', {
+  /** When the VCPU last stopped running, ns: cache-hotness. */
+  lastRan: 'f64',
+  next: 'i32',
+  prev: 'i32',
+  linked: 'i32',
+  /** Greater runs first. */
+  pri: 'i32',
+  /** The pCPU whose queue the VCPU belongs to. */
+  processor: 'i32',
+  /** 1 until its state is saved: nobody may move it. */
+  isRunning: 'i32',
+  /** 1 when soft affinity is a proper, overlapping restriction of hard affinity. */
+  hasSoftAffinity: 'i32',
+  /** Yielded at its last turn: not worth stealing. */
+  yielded: 'i32',
+});
+
+/** Masks of the machine, by number; then two masks (hard, soft) for each VCPU. */
+export const MASK = { online: 0, idlers: 1, overloaded: 2, scratch: 3 } as const;
+const MACHINE_MASKS = 4;
+
+export const hardMask = (vcpu: number): number => MACHINE_MASKS + 2 * vcpu;
+export const softMask = (vcpu: number): number => MACHINE_MASKS + 2 * vcpu + 1;
+
+export const balancerRegions = (pcpus: number, vcpus: number): Region[] => [
+  tableRegion(RUNQ, pcpus),
+  tableRegion(RUNQ_ENTRY, vcpus + pcpus),
+  rawRegion('cpu-masks', wordsFor(pcpus) * 4, MACHINE_MASKS + 2 * (vcpus + pcpus)),
+];

@@ -1,0 +1,86 @@
+/**
+ * Run queues: per-pCPU lists of runnable VCPUs in descending priority, equal ones in order of arrival. The current VCPU
+ * is not in the list. `overloaded` holds the pCPUs with more than one runnable VCPU, so that thieves need not look at
+ * every queue: the cost of an event stays flat up to hundreds of pCPUs.
+ */
+import { type Bitmaps, bitmaps } from '../shared/bitmap.js';
+import type { Image } from '../shared/image.js';
+import { type List, lists, NONE } from '../shared/list.js';
+import type { Table } from '../shared/struct.js';
+import { hardMask, MASK, RUNQ, RUNQ_ENTRY, softMask } from './records.js';
+
+export interface RunQueues {
+  readonly pcpus: number;
+  readonly runq: Table<typeof RUNQ.fields>;
+  readonly entry: Table<typeof RUNQ_ENTRY.fields>;
+  readonly list: List;
+  readonly masks: Bitmaps;
+  /** Word index of a machine mask or, with hardMask/softMask, of a VCPU's. */
+  word(mask: number): number;
+  /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
+  insert(v: number): void;
+  remove(v: number): void;
+  isQueued(v: number): boolean;
+  addRunnable(p: number, delta: number): void;
+  /** Stable re-sort by priority. */
+  sort(p: number): void;
+  /** The mask of pCPUs a VCPU may use at a balance step: soft first, then hard. */
+  affinity(v: number, step: BalanceStep): number;
+}
+
+export const SOFT = 0;
+export const HARD = 1;
+export type BalanceStep = typeof SOFT | typeof HARD;
+
+export function runQueues(image: Image, pcpus: number): RunQueues {
+  const runq = image.table(RUNQ);
+  const entry = image.table(RUNQ_ENTRY);
+  const list = lists(entry, runq);
+  const masks = bitmaps(image.i32, pcpus);
+  const maskBase = image.region('cpu-masks').base >> 2;
+  const maskWords = masks.words;
+  const word = (mask: number): number => maskBase + mask * maskWords;
+  const OVERLOADED = word(MASK.overloaded);
+
+  function insert(v: number): void {
+    const p = entry.processor(v);
+    const pri = entry.pri(v);
+    let at = list.first(p);
+    while (at !== NONE && entry.pri(at) >= pri) at = list.next(at);
+    // A yielder lets one VCPU of lower priority go first, or yielding among equals' betters would be for nothing.
+    if (at !== NONE && entry.yielded(v) !== 0) at = list.next(at);
+    list.insertBefore(p, v, at);
+  }
+
+  return {
+    pcpus,
+    runq,
+    entry,
+    list,
+    masks,
+    word,
+    insert,
+    remove: (v) => list.remove(entry.processor(v), v),
+    isQueued: (v) => list.isLinked(v),
+    addRunnable(p, delta) {
+      const n = runq.nrRunnable(p) + delta;
+      runq.setNrRunnable(p, n);
+      if (n > 1) masks.set(OVERLOADED, p);
+      else masks.clear(OVERLOADED, p);
+    },
+    sort(p) {
+      let at = list.first(p);
+      while (at !== NONE) {
+        const next = list.next(at);
+        let before = list.prev(at);
+        if (before !== NONE && entry.pri(before) < entry.pri(at)) {
+          list.remove(p, at);
+          while (before !== NONE && entry.pri(before) < entry.pri(at)) before = list.prev(before);
+          list.insertBefore(p, at, before === NONE ? list.first(p) : list.next(before));
+        }
+        at = next;
+      }
+    },
+    affinity: (v, step) => word(step === SOFT ? softMask(v) : hardMask(v)),
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * Stealing: a pCPU about to run something unimportant (or nothing) looks through its peers' run queues for a VCPU of
+ * strictly higher priority that may run here. Soft affinity first, then hard; peers in cyclic order after the last
+ * victim; a peer whose lock is taken is passed over, never waited for; the first find ends the search.
+ *
+ * Locking: the caller holds the lock of pCPU `p`; peers' locks are only tried, which cannot deadlock.
+ */
+import { NONE } from '../shared/list.js';
+import type { Spinlocks } from '../shared/spinlock.js';
+import { MASK } from './records.js';
+import { type BalanceStep, HARD, type RunQueues, SOFT } from './run-queues.js';
+
+export interface StealCounters {
+  tried(p: number): void;
+  tryFailed(p: number): void;
+  peerIdle(p: number): void;
+  hot(p: number): void;
+}
+
+export interface StealOptions {
+  readonly queues: RunQueues;
+  readonly locks: Spinlocks;
+  /** Number of pCPU p's run-queue lock. */
+  readonly lockOf: (p: number) => number;
+  readonly counters: StealCounters;
+  /** Whether the VCPU's caches are still worth keeping. */
+  readonly isHot: (v: number) => boolean;
+  /** The pCPU after which the round of peers starts, and a way to remember the last victim. */
+  readonly bias: { get(): number; set(p: number): void };
+}
+
+/** @returns steal(p, pri): a VCPU now belonging to pCPU `p` and in no queue, or NONE */
+export function stealing(options: StealOptions): (p: number, pri: number) => number {
+  const { queues, locks, lockOf, counters, isHot, bias } = options;
+  const { runq, entry, list, masks, word } = queues;
+  const OVERLOADED = word(MASK.overloaded);
+  const IDLERS = word(MASK.idlers);
+
+  function stealFrom(peer: number, p: number, pri: number, step: BalanceStep): number {
+    for (let v = list.first(peer); v !== NONE; v = list.next(v)) {
+      if (entry.pri(v) <= pri) break;
+      if (entry.isRunning(v) !== 0 || entry.yielded(v) !== 0) continue;
+      if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
+      if (!masks.has(queues.affinity(v, step), p)) continue;
+      if (isHot(v)) {
+        counters.hot(p);
+        continue;
+      }
+      list.remove(peer, v);
+      queues.addRunnable(peer, -1);
+      entry.setProcessor(v, p);
+      queues.addRunnable(p, 1);
+      return v;
+    }
+    return NONE;
+  }
+
+  return (p, pri) => {
+    const start = bias.get();
+    for (const step of [SOFT, HARD] as const) {
+      let peer = masks.cycle(start, OVERLOADED);
+      if (peer === NONE) return NONE;
+      const first = peer;
+      do {
+        // An idle peer is about to take from its own queue; leave it to it. The count is a racy hint, checked again
+        // by walking the queue under its lock.
+        if (peer !== p && runq.nrRunnable(peer) > 1) {
+          if (masks.has(IDLERS, peer)) counters.peerIdle(p);
+          else {
+            counters.tried(p);
+            if (locks.tryAcquire(lockOf(peer), p)) {
+              const v = stealFrom(peer, p, pri, step);
+              locks.release(lockOf(peer), p);
+              if (v !== NONE) {
+                bias.set(peer);
+                return v;
+              }
+            } else counters.tryFailed(p);
+          }
+        }
+        peer = masks.cycle(peer, OVERLOADED);
+      } while (peer !== first && peer !== NONE);
+    }
+    return NONE;
+  };
+}

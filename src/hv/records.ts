@@ -1,0 +1,170 @@
+/** The hypervisor's records. Who may write a field is said at its group; "turn" = the holder of the turn. */
+import { HISTOGRAM_BYTES } from '../shared/histogram.js';
+import { type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { struct } from '../shared/struct.js';
+
+/** Virtual interrupts a VCPU can have (xen.h NR_VIRQS). */
+export const NR_VIRQS = 24;
+
+/** Whole-machine state; one record. Written by the turn, read by anyone for progress. */
+export const MACHINE = struct(
+  'machine',
+  {
+    /** Simulation time of the turn in progress, ns. */
+    now: 'f64',
+    /** No turn before this will happen any more; monotone, ns. */
+    floor: 'f64',
+    /** Scheduler events so far: runstate changes and timer pops. */
+    events: 'f64',
+    turns: 'f64',
+    /** Ports of the domain with the most users; see xen_version. Domains not yet shut down. */
+    liveDomains: 'i32',
+  },
+  64,
+);
+
+/** pauseFlags bits, as in Xen's sched.h. */
+export const VPF_blocked = 1;
+export const VPF_down = 2;
+export const VPF_migrating = 8;
+/** Parked by the scheduler for being over its cap. */
+export const VPF_parked = 1 << 15;
+/** The domain was shut down or crashed. */
+export const VPF_shutdown = 1 << 16;
+
+/** One per VCPU, and one per pCPU's idle VCPU behind them. Written by the turn under the run-queue lock of its pCPU. */
+export const VCPU = struct(
+  'vcpu',
+  {
+    stateEntryTime: 'f64',
+    /** ns in running, runnable, blocked, offline. */
+    runstateTime: ['f64', 4],
+    /** Periodic timer, ns; 0 = stopped. */
+    periodicPeriod: 'f64',
+    periodicLastEvent: 'f64',
+    /** When it was woken and has not run since; -1 = not waiting for a wake-up. */
+    wokenAt: 'f64',
+    domain: 'i32',
+    /** vcpu_id within the domain. */
+    id: 'i32',
+    runstate: 'i32',
+    pauseFlags: 'i32',
+    isInitialised: 'i32',
+    /** Port polled: 0 none, -1 several (as Xen's poll_evtchn). */
+    pollPort: 'i32',
+    /** Image address of its vcpu_info. */
+    infoAddr: 'i32',
+    /** Image address of the registered runstate area, 0 = none. */
+    runstateAddr: 'i32',
+    /** Image address of the registered secondary time area, 0 = none. */
+    timeAddr: 'i32',
+    /** 1 when the vcpu_info was moved by VCPUOP_register_vcpu_info: it can be moved once. */
+    infoMoved: 'i32',
+    /** Low halves suffice: code addresses are inside the domain. 0 = not registered. */
+    eventCallback: 'i32',
+    failsafeCallback: 'i32',
+    syscallCallback: 'i32',
+    virqPort: ['i32', NR_VIRQS],
+    switches: 'i32',
+    migrations: 'i32',
+    lastPcpu: 'i32',
+  },
+  64,
+);
+
+export const DOMAIN = struct(
+  'domain',
+  {
+    width: 'i32',
+    firstVcpu: 'i32',
+    maxVcpus: 'i32',
+    /** Image address of the domain's frame 0, and how many frames it has. */
+    frames: 'i32',
+    nrFrames: 'i32',
+    /** Image address of the shared info page. */
+    sharedInfo: 'i32',
+    weight: 'i32',
+    cap: 'i32',
+    isShutDown: 'i32',
+    shutdownCode: 'i32',
+    /** One of CRASH, 0 = did not crash. */
+    crashReason: 'i32',
+    /** VCPUs that poll event channels. */
+    pollers: 'i32',
+    /** Bytes ever written to its console. */
+    consoleBytes: 'i32',
+    inMulticall: 'i32',
+  },
+  64,
+);
+
+/** Written by the turn; a remote sender only lowers the two arrival times. */
+export const PCPU = struct(
+  'pcpu',
+  {
+    /** End of the current timeslice, Infinity = none. */
+    sliceEnd: 'f64',
+    tickAt: 'f64',
+    calibrateAt: 'f64',
+    /** Next deadline of the running VCPU's periodic timer. */
+    periodicAt: 'f64',
+    /** Next action of the running guest. */
+    guestAt: 'f64',
+    /** Arrival of the reschedule and event-check IPIs; Infinity = none under way. */
+    reschedIpiAt: 'f64',
+    eventIpiAt: 'f64',
+    /** Time a VCPU ran here, ns, up to the last switch. */
+    busy: 'f64',
+    /** What do_schedule answers: VCPU and timeslice (ns). */
+    nextSlice: 'f64',
+    next: 'i32',
+    current: 'i32',
+    softirq: 'i32',
+    worker: 'i32',
+    switches: 'i32',
+    steals: 'i32',
+    timers: 'i32',
+    lastTickled: 'i32',
+  },
+  64,
+);
+
+/** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
+export const EVTCHN = struct('evtchn', {
+  state: 'i32',
+  notifyVcpu: 'i32',
+  /** Interdomain: remote domain; unbound: domain allowed to bind; virq: VIRQ number. */
+  remote: 'i32',
+  remotePort: 'i32',
+});
+
+/** Two timers a VCPU: 2v single shot, 2v + 1 poll. Armed in the queue of the pCPU that set them, as in Xen. */
+export const TIMER = struct('timer', { deadline: 'f64', position: 'i32', queue: 'i32' });
+
+/** The registers a hypercall travels in: number, then up to six arguments as 64-bit halves. */
+export const REGS = struct('hypercall-regs', { nr: 'i32', lo: ['i32', 6], hi: ['i32', 6] });
+
+/** Bytes of console output kept for each domain. */
+export const CONSOLE_BYTES = 4096;
+
+export interface HvShape {
+  readonly pcpus: number;
+  /** VCPUs of all domains, idle ones not counted. */
+  readonly vcpus: number;
+  readonly domains: number;
+  /** Ports each domain has; at most EVTCHN_2L_NR_CHANNELS of its width are usable. */
+  readonly evtchns: number;
+}
+
+export const hvRegions = (shape: HvShape): Region[] => [
+  tableRegion(MACHINE, 1),
+  tableRegion(PCPU, shape.pcpus),
+  tableRegion(DOMAIN, shape.domains),
+  tableRegion(VCPU, shape.vcpus + shape.pcpus),
+  tableRegion(REGS, shape.vcpus),
+  tableRegion(TIMER, 2 * shape.vcpus),
+  rawRegion('timer-queues', 4 * 2 * Math.max(1, shape.vcpus), shape.pcpus),
+  tableRegion(EVTCHN, shape.domains * shape.evtchns),
+  rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),
+  rawRegion('console', CONSOLE_BYTES, shape.domains),
+];

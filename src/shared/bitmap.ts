@@ -1,0 +1,91 @@
+/**
+ * Bit sets over words of the image, for CPU masks. Callers hold whatever lock guards the mask; a mask that several
+ * pCPUs change without one uses `setAtomic` and `clearAtomic`.
+ */
+
+export const wordsFor = (bits: number): number => Math.ceil(bits / 32);
+
+export interface Bitmaps {
+  /** Words a mask takes. */
+  readonly words: number;
+  has(w: number, bit: number): boolean;
+  set(w: number, bit: number): void;
+  clear(w: number, bit: number): void;
+  setAtomic(w: number, bit: number): void;
+  clearAtomic(w: number, bit: number): void;
+  isEmpty(w: number): boolean;
+  /** Whether a & b has a bit. */
+  intersects(a: number, b: number): boolean;
+  /** out = a & b; returns whether any bit is left. */
+  and(out: number, a: number, b: number): boolean;
+  /** First bit of `w` after `bit`, cyclically (so `bit` itself comes last); -1 when the mask is empty. */
+  cycle(bit: number, w: number): number;
+  /** First bit after `bit`, cyclically, that `a & b` holds; -1 when there is none. */
+  cycleAnd(bit: number, a: number, b: number): number;
+  count(w: number): number;
+}
+
+/** Operations on masks of `bits` bits; a mask is named by the index of its first word in `i32`. */
+export function bitmaps(i32: Int32Array, bits: number): Bitmaps {
+  const words = wordsFor(bits);
+
+  const has = (w: number, bit: number): boolean => ((i32[w + (bit >> 5)]! >>> (bit & 31)) & 1) === 1;
+
+  function cycleAnd(bit: number, a: number, b: number): number {
+    const from = bit + 1;
+    const first = from >> 5;
+    for (let n = 0; n <= words; n++) {
+      const k = (first + n) % words;
+      let word = i32[a + k]! & i32[b + k]!;
+      // The first word is visited twice: its upper part at the start, its lower part at the end of the round.
+      if (n === 0) {
+        if (first >= words) {
+          if (word === 0) continue;
+        } else word &= -1 << (from & 31);
+      } else if (n === words && first < words) word &= ~(-1 << (from & 31));
+      if (word !== 0) return (k << 5) + (31 - Math.clz32(word & -word));
+    }
+    return -1;
+  }
+
+  return {
+    words,
+    has,
+    set: (w, bit) => {
+      i32[w + (bit >> 5)]! |= 1 << (bit & 31);
+    },
+    clear: (w, bit) => {
+      i32[w + (bit >> 5)]! &= ~(1 << (bit & 31));
+    },
+    setAtomic: (w, bit) => {
+      Atomics.or(i32, w + (bit >> 5), 1 << (bit & 31));
+    },
+    clearAtomic: (w, bit) => {
+      Atomics.and(i32, w + (bit >> 5), ~(1 << (bit & 31)));
+    },
+    isEmpty: (w) => {
+      for (let k = 0; k < words; k++) if (i32[w + k] !== 0) return false;
+      return true;
+    },
+    intersects: (a, b) => {
+      for (let k = 0; k < words; k++) if ((i32[a + k]! & i32[b + k]!) !== 0) return true;
+      return false;
+    },
+    and: (out, a, b) => {
+      let any = 0;
+      for (let k = 0; k < words; k++) {
+        const word = i32[a + k]! & i32[b + k]!;
+        i32[out + k] = word;
+        any |= word;
+      }
+      return any !== 0;
+    },
+    cycle: (bit, w) => cycleAnd(bit, w, w),
+    cycleAnd,
+    count: (w) => {
+      let n = 0;
+      for (let k = 0; k < words; k++) for (let x = i32[w + k]!; x !== 0; x &= x - 1) n++;
+      return n;
+    },
+  };
+}

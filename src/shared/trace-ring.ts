@@ -1,0 +1,118 @@
+/**
+ * The interaction stream: every pCPU's last records in a ring of the image (read after a fault, or by a trace exporter),
+ * and one hash over all of them in (time, pCPU) order. The hash is always computed; the rings are optional.
+ */
+import { type Region, rawRegion } from './image.js';
+
+/** Records a pCPU's ring keeps; a power of two. */
+export const TRACE_RECORDS = 1024;
+/** time lo, time hi, event, a, b, one spare; even, to stay aligned. */
+const RECORD_WORDS = 6;
+
+/** Kinds of interaction. The numbers enter the hash. */
+export const TRACE = {
+  turn: 1,
+  runstate: 2,
+  switch: 3,
+  wake: 4,
+  timer: 5,
+  hypercall: 6,
+  upcall: 7,
+  tickle: 8,
+  steal: 9,
+  migrate: 10,
+  accounting: 11,
+  send: 12,
+  domain: 13,
+  park: 14,
+} as const;
+export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
+
+const NAMES: Readonly<Record<number, string>> = Object.fromEntries(Object.entries(TRACE).map(([k, v]) => [v, k]));
+
+export const traceRegions = (pcpus: number): Region[] => [
+  rawRegion('trace-rings', TRACE_RECORDS * RECORD_WORDS * 4, pcpus),
+  rawRegion('trace-heads', 64, pcpus),
+  rawRegion('trace-hash', 64, 1),
+];
+
+export interface Tracer {
+  /** Opens the turn of `pcpu` at `ns`; later records belong to it. */
+  turn(pcpu: number, ns: number): void;
+  record(kind: TraceKind, a: number, b: number): void;
+}
+
+export interface TraceBases {
+  readonly rings: number;
+  readonly heads: number;
+  readonly hash: number;
+}
+
+/**
+ * @param keep whether records go to the rings as well
+ *
+ * Two 32-bit lanes of multiply-and-rotate, independent of each other so that they overlap in the processor; only the
+ * holder of the turn writes them.
+ */
+export function tracer(i32: Int32Array, bases: TraceBases, keep: boolean): Tracer {
+  const hash = bases.hash >> 2;
+  const rings = bases.rings >> 2;
+  const heads = bases.heads >> 2;
+  const PCPU = hash + 2;
+  const TIME_LO = hash + 3;
+  const TIME_HI = hash + 4;
+
+  function mix(a: number, b: number): void {
+    const x = i32[hash]! ^ a;
+    const y = i32[hash + 1]! ^ b;
+    i32[hash] = Math.imul((x << 13) | (x >>> 19), 0x9e3779b1) + b;
+    i32[hash + 1] = Math.imul((y << 15) | (y >>> 17), 0x85ebca77) + a;
+  }
+
+  function keepRecord(kind: number, a: number, b: number): void {
+    const pcpu = i32[PCPU]!;
+    const head = heads + pcpu * 16;
+    const n = i32[head]!;
+    const w = rings + (pcpu * TRACE_RECORDS + (n & (TRACE_RECORDS - 1))) * RECORD_WORDS;
+    i32[w] = i32[TIME_LO]!;
+    i32[w + 1] = i32[TIME_HI]!;
+    i32[w + 2] = kind;
+    i32[w + 3] = a;
+    i32[w + 4] = b;
+    i32[head] = (n + 1) | 0;
+  }
+
+  return {
+    turn(pcpu, ns) {
+      const hi = Math.floor(ns / 4294967296);
+      const lo = (ns - hi * 4294967296) | 0;
+      i32[PCPU] = pcpu;
+      i32[TIME_LO] = lo;
+      i32[TIME_HI] = hi;
+      mix(lo, (hi << 12) ^ pcpu);
+      if (keep) keepRecord(TRACE.turn, 0, 0);
+    },
+    record(kind, a, b) {
+      mix(a ^ (kind << 26), b);
+      if (keep) keepRecord(kind, a, b);
+    },
+  };
+}
+
+/** The hash so far as 16 hexadecimal digits. */
+export function traceHash(i32: Int32Array, base: number): string {
+  const [a, b] = [i32[base >> 2]! >>> 0, i32[(base >> 2) + 1]! >>> 0];
+  return a.toString(16).padStart(8, '0') + b.toString(16).padStart(8, '0');
+}
+
+/** A pCPU's newest records, oldest first, as text. */
+export function lastTrace(i32: Int32Array, bases: TraceBases, pcpu: number, most: number): string[] {
+  const n = i32[(bases.heads >> 2) + pcpu * 16]! >>> 0;
+  const lines: string[] = [];
+  for (let k = Math.max(0, n - Math.min(most, TRACE_RECORDS)); k < n; k++) {
+    const w = (bases.rings >> 2) + (pcpu * TRACE_RECORDS + (k & (TRACE_RECORDS - 1))) * RECORD_WORDS;
+    const ns = (i32[w + 1]! >>> 0) * 4294967296 + (i32[w]! >>> 0);
+    lines.push(`${(ns / 1e9).toFixed(9)} p${pcpu} ${NAMES[i32[w + 2]!] ?? '?'} ${i32[w + 3]} ${i32[w + 4]}`);
+  }
+  return lines;
+}
