@@ -1,10 +1,11 @@
 /** The hypervisor's records. Who may write a field is said at its group; "turn" = the holder of the turn. */
 import { HISTOGRAM_BYTES } from '../shared/histogram.js';
 import { type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { NR_VIRQS } from '../shared/public/xen.js';
 import { struct } from '../shared/struct.js';
 
-/** Virtual interrupts a VCPU can have (xen.h NR_VIRQS). */
-export const NR_VIRQS = 24;
+
+
 
 /** Whole-machine state; one record. Written by the turn, read by anyone for progress. */
 export const MACHINE = struct(
@@ -17,7 +18,9 @@ export const MACHINE = struct(
     /** Scheduler events so far: runstate changes and timer pops. */
     events: 'f64',
     turns: 'f64',
-    /** Ports of the domain with the most users; see xen_version. Domains not yet shut down. */
+    /** The pCPU whose turn it is. */
+    turnOf: 'i32',
+    /** Domains not yet shut down. */
     liveDomains: 'i32',
   },
   64,
@@ -50,6 +53,9 @@ export const VCPU = struct(
     runstate: 'i32',
     pauseFlags: 'i32',
     isInitialised: 'i32',
+    inMulticall: 'i32',
+    /** Where it starts, a guest address. */
+    entryPoint: 'i32',
     /** Port polled: 0 none, -1 several (as Xen's poll_evtchn). */
     pollPort: 'i32',
     /** Image address of its vcpu_info. */
@@ -93,7 +99,6 @@ export const DOMAIN = struct(
     pollers: 'i32',
     /** Bytes ever written to its console. */
     consoleBytes: 'i32',
-    inMulticall: 'i32',
   },
   64,
 );

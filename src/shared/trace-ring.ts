@@ -2,7 +2,7 @@
  * The interaction stream: every pCPU's last records in a ring of the image (read after a fault, or by a trace exporter),
  * and one hash over all of them in (time, pCPU) order. The hash is always computed; the rings are optional.
  */
-import { type Region, rawRegion } from './image.js';
+import { type Image, type Region, rawRegion } from './image.js';
 
 /** Records a pCPU's ring keeps; a power of two. */
 export const TRACE_RECORDS = 1024;
@@ -116,3 +116,9 @@ export function lastTrace(i32: Int32Array, bases: TraceBases, pcpu: number, most
   }
   return lines;
 }
+
+export const traceBases = (image: Image): TraceBases => ({
+  rings: image.region('trace-rings').base,
+  heads: image.region('trace-heads').base,
+  hash: image.region('trace-hash').base,
+});

@@ -1,0 +1,155 @@
+#!/usr/bin/env node
+/** The `ringzero` command: options in, exit code out. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import type { MachineOverrides } from '../config/scenario.js';
+import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
+import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
+import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
+
+/** Log lines kept per task with `--logdir`: rt-app, too, keeps the newest of a ring. */
+const DEFAULT_LOG_LINES = 4096;
+
+function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  const data: unknown = JSON.parse(text);
+  return typeof data === 'object' && data !== null && 'version' in data ? String(data.version) : 'unknown';
+}
+
+function reading(parse: (text: string) => number | undefined, help: string): (text: string) => number {
+  return (text) => {
+    const value = parse(text);
+    if (value === undefined) throw new InvalidArgumentError(`Expected ${help}.`);
+    return value;
+  };
+}
+
+const duration = reading(parseDuration, DURATION_HELP);
+const number = reading(parseNumber, 'a number');
+const frequency = reading(parseFrequency, 'a frequency, such as 1GHz or 2400000000');
+
+/** As commander hands them over: what was not given is absent. */
+interface Flags {
+  threads?: number;
+  pcpus?: number;
+  duration?: number;
+  latency?: number;
+  cycleHz?: number;
+  seed?: number;
+  pace?: number;
+  scheduler?: string;
+  json?: string | true;
+  logdir?: string;
+  logLines?: number;
+  trace?: true;
+  debug?: true;
+  stallLimit?: number;
+  quiet?: true;
+}
+
+/** An option that was not given must be absent rather than undefined. */
+function given<T extends object>(options: { readonly [K in keyof T]: T[K] | undefined }): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+function toRunOptions(flags: Flags): RunOptions {
+  const { json, logdir } = flags;
+  const overrides = given<Omit<Required<MachineOverrides>, 'inject'>>({
+    threads: flags.threads,
+    pcpus: flags.pcpus,
+    durationNs: flags.duration,
+    latencyNs: flags.latency,
+    cycleHz: flags.cycleHz,
+    seed: flags.seed,
+    pace: flags.pace,
+    scheduler: flags.scheduler,
+    trace: flags.trace,
+    debug: flags.debug,
+    stallLimitMs: flags.stallLimit === undefined ? undefined : flags.stallLimit / 1e6,
+    taskLogLines: flags.logLines ?? (logdir === undefined ? undefined : DEFAULT_LOG_LINES),
+  });
+  return {
+    overrides,
+    quiet: flags.quiet ?? false,
+    ...given<{ json: string | true; logdir: string }>({ json, logdir }),
+  };
+}
+
+const around: Surroundings = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  // Loaded only when a machine is wanted: --help and a mistake in a file answer at once.
+  createMachine: async (config) => (await import('../machine/machine.js')).Machine.create(config),
+  onInterrupt: (listener) => {
+    let asked = false;
+    const handler = (): void => {
+      if (asked) {
+        // The second time the user means it. The progress bar has hidden the cursor (DECTCEM) and nobody else will show it.
+        if (process.stderr.isTTY) process.stderr.write('\u001b[?25h\n');
+        process.exit(EXIT_INTERRUPTED);
+      }
+      asked = true;
+      listener();
+    };
+    process.on('SIGINT', handler);
+    return () => process.off('SIGINT', handler);
+  },
+};
+
+function commandLine(finish: (code: number) => void): Command {
+  const program = new Command('ringzero')
+    .description(
+      "Xen's paravirtual x86 architecture as a multi-threaded SMP machine: a simulator of its scheduling and time.",
+    )
+    .version(version())
+    .exitOverride()
+    .showHelpAfterError('(see ringzero --help)')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringzero: ')) });
+  program
+    .command('run')
+    .description('run a scenario (YAML), or a single rt-app workload (.json) as one domain with as many VCPUs as pCPUs')
+    .argument('<file>', 'scenario or workload')
+    .option('--threads <n>', 'worker threads to fold the pCPUs on', number)
+    .option('--pcpus <n>', 'physical CPUs', number)
+    .option('--duration <time>', 'simulated time to run for', duration)
+    .option('--latency <time>', 'inter-CPU communication latency', duration)
+    .option('--cycle-hz <frequency>', 'frequency of the cycle counters', frequency)
+    .option('--seed <n>', 'seed of everything random', number)
+    .option('--pace <speed>', 'simulated seconds per host second, for watching; 0 = as fast as possible', number)
+    .option('--scheduler <name>', 'CPU scheduler')
+    .option('--json [file]', 'write the whole result as JSON, to stdout instead of the report when no file is named')
+    .option('--logdir <directory>', "write rt-app's log of every task there")
+    .option('--log-lines <n>', `newest log lines to keep per task (default ${DEFAULT_LOG_LINES} with --logdir)`, number)
+    .option('--trace', 'keep trace records')
+    .option('--debug', 'check lock order and ownership')
+    .option('--stall-limit <time>', 'host time without a safe point after which a worker counts as stalled', duration)
+    .option('-q, --quiet', 'no progress, no report: only the exit code, and failed expectations on stderr')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 ok, 1 an expectation failed, 2 usage or configuration, 3 a fault of the simulator.',
+    )
+    .action(async (file: string, flags: Flags) => finish(await runCommand(file, toRunOptions(flags), around)));
+  return program;
+}
+
+async function main(): Promise<number> {
+  let code = EXIT_OK;
+  try {
+    await commandLine((ended) => {
+      code = ended;
+    }).parseAsync();
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
+    return reportError(error, process.stderr);
+  }
+}
+
+// `ringzero run … | head` closes the pipe: nobody is left to tell.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
+// Not process.exit(): a report that is still in the pipe would be cut off.
+process.exitCode = await main();

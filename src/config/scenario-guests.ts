@@ -1,0 +1,131 @@
+/** The `guests` of a scenario: xl.cfg files with overrides, their workloads, and their instances. */
+import { basename, dirname, extname, isAbsolute, join } from 'node:path';
+import type { GuestConfig } from '../machine/config.js';
+import { DEFAULT_WEIGHT, MAX_DOMAINS, MAX_VIRT_CPUS } from '../machine/limits.js';
+import { parseRtApp } from '../workload/rt-app.js';
+import type { Workload } from '../workload/workload.js';
+import { ConfigError, type Place } from './config-error.js';
+import { parseInlineWorkload } from './inline-workload.js';
+import { type GuestSection, xlKeys } from './scenario-schema.js';
+import { parseXlCfg, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';
+import { xlGuest } from './xl-guest.js';
+import { readUserFile, type YamlFile } from './yaml-file.js';
+
+export interface ReadGuest {
+  readonly config: GuestConfig;
+  /** Where a field of it is written, or else the nearest thing that made it. */
+  placeOf(field: keyof GuestConfig): Place | undefined;
+}
+
+export interface ReadGuests {
+  readonly guests: readonly ReadGuest[];
+  /** Name in the scenario → names of the domains made of it. */
+  readonly byEntry: ReadonlyMap<string, readonly string[]>;
+  readonly warnings: readonly string[];
+}
+
+/** MiB of a guest that does not say; what xlexample.pvlinux gives. */
+const DEFAULT_MEMORY_MIB = 128;
+
+const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
+  name: 'name',
+  vcpus: 'vcpus',
+  memoryMib: 'memory',
+  weight: 'cpu_weight',
+  cap: 'cap',
+  cpus: 'cpus',
+  cpusSoft: 'cpus_soft',
+  abi: 'abi',
+  workload: 'workload',
+};
+
+/** A file named in another file is relative to it. */
+function beside(file: string, named: string): string {
+  return isAbsolute(named) ? named : join(dirname(file), named);
+}
+
+function toXlValue(value: string | number | readonly (string | number)[], at: Place): XlValue {
+  if (typeof value === 'string') return { kind: 'string', at, value };
+  if (typeof value === 'number') return { kind: 'number', at, value, text: String(value) };
+  return { kind: 'list', at, items: value.map((item) => toXlValue(item, at)) };
+}
+
+/** Inline keys come after the file's and so replace them. */
+function inlineSettings(yaml: YamlFile, entry: number, section: GuestSection): XlSetting[] {
+  const settings: XlSetting[] = [];
+  for (const name of Object.keys(xlKeys) as (keyof typeof xlKeys)[]) {
+    const value = section[name];
+    if (value === undefined) continue;
+    const at = yaml.place(['guests', entry, name]);
+    settings.push({ name, op: '=', value: toXlValue(value, at), at: yaml.keyPlace(['guests', entry, name]) });
+  }
+  return settings;
+}
+
+function readXl(yaml: YamlFile, entry: number, section: GuestSection): XlConfig {
+  const inline = inlineSettings(yaml, entry, section);
+  if (section.config === undefined) {
+    if (section.name === undefined)
+      throw new ConfigError("a guest needs a 'name' or a 'config'", yaml.place(['guests', entry]));
+    return { file: yaml.file, settings: inline };
+  }
+  const file = beside(yaml.file, section.config);
+  const { settings } = parseXlCfg(readUserFile(file, yaml.place(['guests', entry, 'config'])), file);
+  return { file, settings: [...settings, ...inline] };
+}
+
+function readWorkload(yaml: YamlFile, entry: number, section: GuestSection): Workload {
+  const path = ['guests', entry, 'workload'];
+  if (typeof section.workload !== 'string') return parseInlineWorkload(yaml, path);
+  const file = beside(yaml.file, section.workload);
+  return parseRtApp(readUserFile(file, yaml.place(path)), file);
+}
+
+function instanceNames(name: string, instances: number): string[] {
+  return instances === 1 ? [name] : Array.from({ length: instances }, (_, index) => `${name}-${index}`);
+}
+
+/** @throws ConfigError with the place of the first fault */
+export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pcpus: number): ReadGuests {
+  const guests: ReadGuest[] = [];
+  const byEntry = new Map<string, readonly string[]>();
+  const warnings: string[] = [];
+  for (const [entry, section] of sections.entries()) {
+    const instances = section.instances ?? 1;
+    if (instances < 1 || instances > MAX_DOMAINS) {
+      const message = `${instances} instances are out of range: must be 1 to ${MAX_DOMAINS}`;
+      throw new ConfigError(message, yaml.place(['guests', entry, 'instances']));
+    }
+    const xl = readXl(yaml, entry, section);
+    const read = xlGuest(xl, { pcpus, maxVirtCpus: MAX_VIRT_CPUS, memoryMib: DEFAULT_MEMORY_MIB });
+    warnings.push(...read.warnings.map(({ message, at }) => `${at.file}:${at.line}:${at.column}: ${message}`));
+    const workload = readWorkload(yaml, entry, section);
+    const placeOf = (field: keyof GuestConfig): Place => {
+      const setting = xl.settings.findLast(({ name }) => name === XL_NAMES[field]);
+      return setting?.value.at ?? yaml.place(['guests', entry, XL_NAMES[field]]);
+    };
+    const names = instanceNames(read.guest.name, instances);
+    // A name that comes twice is found by check-config; until then the first one keeps its instances.
+    if (!byEntry.has(read.guest.name)) byEntry.set(read.guest.name, names);
+    for (const name of names) {
+      guests.push({ config: { ...read.guest, name, abi: section.abi ?? 64, workload }, placeOf });
+    }
+  }
+  return { guests, byEntry, warnings };
+}
+
+/** The domain that runs a bare workload file, named after it. */
+export function workloadGuest(workload: Workload, vcpus: number): ReadGuest {
+  const config: GuestConfig = {
+    name: basename(workload.file, extname(workload.file)),
+    vcpus,
+    memoryMib: DEFAULT_MEMORY_MIB,
+    weight: DEFAULT_WEIGHT,
+    cap: 0,
+    cpus: [],
+    cpusSoft: [],
+    abi: 64,
+    workload,
+  };
+  return { config, placeOf: () => undefined };
+}

@@ -1,0 +1,87 @@
+/** The shape of a scenario file. Ranges and rules between fields are check-config.ts's, which also serves library users. */
+import { z } from 'zod';
+import { DURATION_HELP, parseDuration, parseFrequency, parseInstant, parseMemory } from './units.js';
+
+const NS_PER_US = 1e3;
+const NS_PER_MS = 1e6;
+
+/** A quantity with its unit; `scale` of the parsed unit make one of the field. */
+function quantity(parse: (text: string) => number | undefined, help: string, scale = 1) {
+  return z
+    .union([z.string(), z.number()], { error: () => `expected ${help}` })
+    .transform((written, context) => {
+      const value = parse(String(written));
+      if (value !== undefined) return value / scale;
+      context.addIssue({ code: 'custom', message: `expected ${help}, got '${written}'`, input: written });
+      return z.NEVER;
+    })
+    .optional();
+}
+
+const duration = (scale = 1) => quantity(parseDuration, DURATION_HELP, scale);
+
+/** `until-idle`: no horizon, the run ends when nothing is left to do. */
+const horizon = quantity(
+  (text) => (text === 'until-idle' ? Number.POSITIVE_INFINITY : parseDuration(text)),
+  `${DURATION_HELP}, or until-idle`,
+);
+
+export const machineSchema = z.strictObject({
+  pcpus: z.number().optional(),
+  threads: z.number().optional(),
+  memory: quantity(parseMemory, 'MiB, or a size such as 4GiB'),
+  duration: horizon,
+  seed: z.number().optional(),
+  latency: duration(),
+  'cycle-hz': quantity(parseFrequency, 'a frequency in Hz, or such as 1GHz'),
+  pace: z.number().optional(),
+  scheduler: z.string().optional(),
+  tslice: duration(NS_PER_MS),
+  ratelimit: duration(NS_PER_US),
+  'migration-delay': duration(NS_PER_US),
+  boost: z.boolean().optional(),
+  'guest-op': duration(),
+  'boot-time': quantity(parseInstant, 'an instant in UTC, such as 2006-01-01T00:00:00Z'),
+  trace: z.boolean().optional(),
+  debug: z.boolean().optional(),
+});
+
+const cpuMask = z.union([z.string(), z.int()], { error: () => "expected a CPU list, such as '0-3,^1'" });
+const cpuMasks = z
+  .union([z.string(), z.int(), z.array(cpuMask)], {
+    error: () => "expected a CPU list, such as '0-3,^1', or one for each VCPU",
+  })
+  .optional();
+
+/** The settings of xl.cfg that make sense beside a scenario; a `config` file may hold any. */
+export const xlKeys = {
+  name: z.string().optional(),
+  vcpus: z.int().optional(),
+  maxvcpus: z.int().optional(),
+  memory: z.int().optional(),
+  maxmem: z.int().optional(),
+  cpu_weight: z.int().optional(),
+  cap: z.int().optional(),
+  cpus: cpuMasks,
+  cpus_soft: cpuMasks,
+} as const;
+
+export const guestSchema = z.strictObject({
+  config: z.string().optional(),
+  workload: z.union([z.string(), z.record(z.string(), z.unknown())], {
+    error: () => 'expected the name of an rt-app file, or a workload as a mapping',
+  }),
+  abi: z.union([z.literal(32), z.literal(64)], { error: () => 'expected 32 or 64' }).optional(),
+  instances: z.int().optional(),
+  ...xlKeys,
+});
+
+export const scenarioSchema = z.strictObject({
+  machine: machineSchema.optional(),
+  guests: z.array(guestSchema),
+  // An item's body depends on its quantity: expectations.ts checks it.
+  expect: z.array(z.record(z.string(), z.unknown())).optional(),
+});
+
+export type MachineSection = z.infer<typeof machineSchema>;
+export type GuestSection = z.infer<typeof guestSchema>;

@@ -1,0 +1,207 @@
+/** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
+import { extname } from 'node:path';
+import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
+import type { GuestConfig, MachineConfig } from '../machine/config.js';
+import { parseRtApp } from '../workload/rt-app.js';
+import { ConfigError, type Place } from './config-error.js';
+import { type Expectation, ExpectationReader } from './expectations.js';
+import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { type MachineSection, scenarioSchema } from './scenario-schema.js';
+import { readUserFile, YamlFile } from './yaml-file.js';
+import { validate } from './yaml-schema.js';
+
+/** What the command line may say instead of the file. */
+export type MachineOverrides = Partial<
+  Pick<
+    MachineConfig,
+    | 'pcpus'
+    | 'threads'
+    | 'durationNs'
+    | 'seed'
+    | 'latencyNs'
+    | 'cycleHz'
+    | 'pace'
+    | 'scheduler'
+    | 'trace'
+    | 'debug'
+    | 'taskLogLines'
+    | 'stallLimitMs'
+    | 'inject'
+  >
+>;
+
+export interface Scenario {
+  readonly config: MachineConfig;
+  readonly expectations: readonly Expectation[];
+  readonly warnings: readonly string[];
+}
+
+/** For a file that says nothing. */
+const DEFAULT_PCPUS = 4;
+const DEFAULT_DURATION_NS = 10e9;
+
+const DEFAULTS = {
+  memoryMib: 4096,
+  seed: 1,
+  latencyNs: 2000,
+  cycleHz: 1e9,
+  pace: 0,
+  // 2006-01-01T00:00:00Z, the year of the interface manual that is simulated.
+  bootTimeS: 1_136_073_600,
+  scheduler: 'credit',
+  tsliceMs: 30,
+  ratelimitUs: 1000,
+  migrationDelayUs: 0,
+  boost: true,
+  guestOpNs: 100,
+  trace: false,
+  taskLogLines: 0,
+  debug: false,
+  stallLimitMs: 10_000,
+} as const satisfies Partial<MachineConfig>;
+
+/** Fields of MachineConfig by their names in the `machine` section. */
+const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> = {
+  pcpus: 'pcpus',
+  threads: 'threads',
+  memory: 'memoryMib',
+  duration: 'durationNs',
+  seed: 'seed',
+  latency: 'latencyNs',
+  'cycle-hz': 'cycleHz',
+  pace: 'pace',
+  scheduler: 'scheduler',
+  tslice: 'tsliceMs',
+  ratelimit: 'ratelimitUs',
+  'migration-delay': 'migrationDelayUs',
+  boost: 'boost',
+  'guest-op': 'guestOpNs',
+  'boot-time': 'bootTimeS',
+  trace: 'trace',
+  debug: 'debug',
+};
+
+/** The options' spelling, for complaints about values that stand in no file. */
+const OPTIONS: Readonly<Record<string, string>> = {
+  durationNs: '--duration',
+  latencyNs: '--latency',
+  cycleHz: '--cycle-hz',
+  stallLimitMs: '--stall-limit',
+  taskLogLines: '--log-lines',
+};
+
+function machineSettings(section: MachineSection): Partial<MachineConfig> {
+  const written = Object.entries(section).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(written.map(([key, value]) => [MACHINE_KEYS[key as keyof MachineSection], value]));
+}
+
+/** pCPUs come first: CPU lists are read against them. */
+function pcpusOf(section: MachineSection, overrides: MachineOverrides): number {
+  return overrides.pcpus ?? section.pcpus ?? DEFAULT_PCPUS;
+}
+
+/** The longest of the workloads' own durations: nobody is cut short. */
+function workloadDuration(guests: readonly GuestConfig[]): number {
+  const given = guests.flatMap(({ workload }) => workload.durationNs ?? []);
+  return given.length === 0 ? DEFAULT_DURATION_NS : Math.max(...given);
+}
+
+function buildConfig(
+  section: MachineSection,
+  overrides: MachineOverrides,
+  guests: readonly GuestConfig[],
+): MachineConfig {
+  const pcpus = pcpusOf(section, overrides);
+  // A file made for more pCPUs than `--pcpus` leaves must still run.
+  const threads =
+    overrides.pcpus === undefined ? (section.threads ?? pcpus) : Math.min(section.threads ?? pcpus, pcpus);
+  return {
+    ...DEFAULTS,
+    durationNs: workloadDuration(guests),
+    ...machineSettings(section),
+    threads,
+    ...overrides,
+    pcpus,
+    guests,
+  };
+}
+
+/** Where the user wrote the value that `problem` is about. */
+function placeOfProblem(
+  problem: ConfigProblem,
+  yaml: YamlFile | undefined,
+  guests: readonly ReadGuest[],
+): Place | undefined {
+  const [head, index, field, , task] = problem.path;
+  if (head === 'guests') {
+    const guest = typeof index === 'number' ? guests[index] : undefined;
+    if (guest === undefined) return yaml?.place(['guests']);
+    if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
+    return guest.placeOf(field as keyof GuestConfig);
+  }
+  const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
+  return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);
+}
+
+function checkConfig(
+  config: MachineConfig,
+  overrides: MachineOverrides,
+  yaml: YamlFile | undefined,
+  guests: readonly ReadGuest[],
+): void {
+  const problem = findConfigProblem(config);
+  if (!problem) return;
+  const field = String(problem.path[0]);
+  if (Object.hasOwn(overrides, field)) throw new ConfigError(`${OPTIONS[field] ?? `--${field}`}: ${problem.message}`);
+  throw new ConfigError(problem.message, placeOfProblem(problem, yaml, guests));
+}
+
+/** CPU lists are read against the pCPUs and name them in complaints, so their number must be sound before that. */
+function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: YamlFile | undefined): void {
+  const probe = buildConfig({ pcpus: section.pcpus }, { pcpus: pcpusOf(section, overrides) }, []);
+  const problem = findConfigProblem(probe);
+  if (problem?.path[0] !== 'pcpus') return;
+  if (overrides.pcpus !== undefined) throw new ConfigError(`--pcpus: ${problem.message}`);
+  throw new ConfigError(problem.message, yaml?.place(['machine', 'pcpus']));
+}
+
+function loadYaml(path: string, overrides: MachineOverrides): Scenario {
+  const yaml = YamlFile.read(path);
+  const scenario = validate(scenarioSchema, yaml, [], yaml.data);
+  const section = scenario.machine ?? {};
+  checkPcpus(section, overrides, yaml);
+  const pcpus = pcpusOf(section, overrides);
+  const { guests, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
+  const configs = guests.map((guest) => guest.config);
+  const config = buildConfig(section, overrides, configs);
+  checkConfig(config, overrides, yaml, guests);
+  const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
+  return { config, expectations: reader.read(scenario.expect ?? []), warnings };
+}
+
+/** An rt-app workload by itself is one domain with a VCPU for every pCPU. */
+function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
+  checkPcpus({}, overrides, undefined);
+  const workload = parseRtApp(readUserFile(path), path);
+  const guest = workloadGuest(workload, pcpusOf({}, overrides));
+  const config = buildConfig({}, overrides, [guest.config]);
+  checkConfig(config, overrides, undefined, [guest]);
+  return { config, expectations: [], warnings: [] };
+}
+
+/**
+ * Reads a scenario, or a bare rt-app workload when the name ends in `.json`. Files it names are relative to it.
+ * @throws ConfigError with the place of the first fault
+ */
+export function loadScenario(path: string, overrides: MachineOverrides = {}): Scenario {
+  switch (extname(path)) {
+    case '.json':
+      return loadWorkload(path, overrides);
+    case '.cfg':
+      throw new ConfigError(
+        `${path}: this is a guest's configuration; run a scenario (.yaml) that names it, or a workload (.json)`,
+      );
+    default:
+      return loadYaml(path, overrides);
+  }
+}

@@ -1,0 +1,32 @@
+/** What a hypercall handler is, and the parts of the hypervisor it may use. */
+import type { HvContext } from '../context.js';
+import type { Domains } from '../domain.js';
+import type { EventChannels } from '../event-channel.js';
+import type { GuestMemory } from '../guest-memory.js';
+import type { Runstates } from '../runstate.js';
+import type { Scheduler } from '../schedule.js';
+import type { Smp } from '../smp.js';
+import type { TimeKeeping } from '../time.js';
+import type { Timers } from '../timer.js';
+
+/** Serves a hypercall of VCPU v (which runs on the pCPU whose turn it is); returns 0 or more, or a negated errno. */
+export type Handler = (v: number) => number;
+
+export interface CallParts {
+  readonly context: HvContext;
+  readonly smp: Smp;
+  readonly memory: GuestMemory;
+  readonly runstates: Runstates;
+  readonly time: TimeKeeping;
+  readonly timers: Timers;
+  readonly sched: Scheduler;
+  readonly events: EventChannels;
+  readonly domains: Domains;
+}
+
+/** Guest pointer in argument k of VCPU v, translated; FAULT (0) when not all `bytes` are the domain's. */
+export function pointer(parts: CallParts, v: number, k: number, bytes: number): number {
+  const { regs, vcpu, domain } = parts.context;
+  const d = vcpu.domain(v);
+  return parts.memory.translate(d, regs.lo(v, k), domain.width(d) === 64 ? regs.hi(v, k) : 0, bytes);
+}

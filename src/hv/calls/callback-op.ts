@@ -1,0 +1,64 @@
+/** set_callbacks and callback_op (xen.h, callback.h): where a guest wants its upcalls. Addresses are its own. */
+import * as C from '../../shared/public/callback.js';
+import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { FAULT } from '../guest-memory.js';
+import { type CallParts, type Handler, pointer } from './call.js';
+import { xen_callback_t } from '../../shared/public/arch-x86-layout.js';
+
+export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; readonly callbackOp: Handler } {
+  const { context, memory } = parts;
+  const { vcpu, domain, regs } = context;
+
+  function register(v: number, type: number, address: number): number {
+    switch (type) {
+      case C.CALLBACKTYPE_event:
+        vcpu.setEventCallback(v, address);
+        return 0;
+      case C.CALLBACKTYPE_failsafe:
+        vcpu.setFailsafeCallback(v, address);
+        return 0;
+      case C.CALLBACKTYPE_syscall:
+        if (domain.width(vcpu.domain(v)) !== 64) return -XEN_EINVAL;
+        vcpu.setSyscallCallback(v, address);
+        return 0;
+      default:
+        return -XEN_ENOSYS;
+    }
+  }
+
+  return {
+    setCallbacks(v) {
+      if (domain.width(vcpu.domain(v)) === 64) {
+        vcpu.setEventCallback(v, regs.lo(v, 0));
+        vcpu.setFailsafeCallback(v, regs.lo(v, 1));
+        vcpu.setSyscallCallback(v, regs.lo(v, 2));
+      } else {
+        // Far pointers: selector, address, selector, address.
+        vcpu.setEventCallback(v, regs.lo(v, 1));
+        vcpu.setFailsafeCallback(v, regs.lo(v, 3));
+      }
+      return 0;
+    },
+    callbackOp(v) {
+      const width = domain.width(vcpu.domain(v)) === 64 ? 64 : 32;
+      switch (regs.lo(v, 0)) {
+        case C.CALLBACKOP_register: {
+          const arg = pointer(parts, v, 1, sizeOf(C.callback_register, width));
+          if (arg === FAULT) return -XEN_EFAULT;
+          const at = offsetsOf(C.callback_register, width);
+          const eip = width === 64 ? 0 : offsetsOf(xen_callback_t, 32).eip;
+          return register(v, memory.u16(arg + at.type), memory.u32(arg + at.address + eip));
+        }
+        case C.CALLBACKOP_unregister: {
+          const arg = pointer(parts, v, 1, sizeOf(C.callback_unregister, width));
+          if (arg === FAULT) return -XEN_EFAULT;
+          // Event, failsafe and syscall callbacks can be replaced, not taken away.
+          return memory.u16(arg) <= C.CALLBACKTYPE_syscall ? -XEN_EINVAL : -XEN_ENOSYS;
+        }
+        default:
+          return -XEN_ENOSYS;
+      }
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/**
+ * The hypercall table: every number of the public ABI with its status. A number without a handler answers −ENOSYS, as
+ * Xen does for a hypercall it was built without.
+ */
+import { XEN_ENOSYS } from '../../shared/public/errno.js';
+import * as X from '../../shared/public/xen.js';
+import { TRACE } from '../../shared/trace-ring.js';
+import { PERFC } from '../perfc.js';
+import type { CallParts, Handler } from './call.js';
+import { callbackOp } from './callback-op.js';
+import { consoleIo } from './console-io.js';
+import { eventChannelOp } from './event-channel-op.js';
+import { multicall } from './multicall.js';
+import { schedOp } from './sched-op.js';
+import { vcpuOp } from './vcpu-op.js';
+import { versionOp } from './version-op.js';
+
+export type HypercallStatus = 'supported' | { readonly partial: string } | 'absent';
+
+/** Hypercalls with a handler; all other numbers of xen.h are absent. Tested as data against HYPERCALL_NUMBERS. */
+export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
+  set_callbacks: 'supported',
+  sched_op_compat: 'supported',
+  sched_op: { partial: 'no remote_shutdown, watchdog, pin_override' },
+  set_timer_op: 'supported',
+  event_channel_op: { partial: 'two-level only; no pirqs' },
+  vcpu_op: { partial: 'no send_nmi, get_physid' },
+  xen_version: { partial: 'no command line, no build id' },
+  console_io: { partial: 'no input' },
+  multicall: 'supported',
+  callback_op: { partial: 'no nmi and sysenter callbacks' },
+};
+
+/** Name -> number, from xen.h. */
+export const HYPERCALL_NUMBERS: Readonly<Record<string, number>> = Object.fromEntries(
+  Object.entries(X)
+    .filter((e): e is [string, number] => e[0].startsWith('__HYPERVISOR_') && typeof e[1] === 'number')
+    .map(([name, nr]) => [name.slice('__HYPERVISOR_'.length), nr]),
+);
+
+export interface HypercallDispatch {
+  /** Serves the hypercall in v's registers. Sign-extended result: 0 or more, or a negated errno. */
+  call(v: number): number;
+}
+
+export function hypercallDispatch(parts: CallParts): HypercallDispatch {
+  const { regs, trace, perfc, machine } = parts.context;
+  const absent: Handler = () => -XEN_ENOSYS;
+  const sched = schedOp(parts);
+  const callbacks = callbackOp(parts);
+  const dispatch: Handler = (v) => (handlers[regs.nr(v)] ?? absent)(v);
+  const byName: Readonly<Record<string, Handler>> = {
+    set_callbacks: callbacks.setCallbacks,
+    sched_op_compat: sched.schedOpCompat,
+    sched_op: sched.schedOp,
+    set_timer_op: sched.setTimerOp,
+    event_channel_op: eventChannelOp(parts),
+    vcpu_op: vcpuOp(parts),
+    xen_version: versionOp(parts),
+    console_io: consoleIo(parts),
+    multicall: multicall(parts, dispatch),
+    callback_op: callbacks.callbackOp,
+  };
+  const handlers: Handler[] = new Array<Handler>(64).fill(absent);
+  for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;
+  const { hypercalls } = PERFC;
+  return {
+    call(v) {
+      perfc.inc(machine.turnOf(0), hypercalls);
+      trace.record(TRACE.hypercall, v, regs.nr(v));
+      return dispatch(v);
+    },
+  };
+}

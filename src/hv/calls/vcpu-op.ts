@@ -1,0 +1,193 @@
+/** vcpu_op (vcpu.h): a guest's own VCPUs: up, down, runstates, timers, registered areas. */
+import { XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_ENXIO, XEN_ETIME } from '../../shared/public/errno.js';
+import { PAGE_SIZE } from '../../shared/image.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
+import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
+import * as V from '../../shared/public/vcpu.js';
+import { FAULT } from '../guest-memory.js';
+import { VPF_down } from '../records.js';
+import { type CallParts, type Handler, pointer } from './call.js';
+
+/** Shortest period of a periodic timer, ns (Xen refuses less). */
+const MIN_PERIOD_NS = 1e6;
+
+export function vcpuOp(parts: CallParts): Handler {
+  const { context, memory, sched, events, timers, runstates, time } = parts;
+  const { vcpu, domain, pcpu, queues, regs, image, now } = context;
+  const INFO = offsetsOf(vcpu_info, 64);
+
+  const widthOf = (v: number): 32 | 64 => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
+
+  /** A memory area named by a guest pointer inside the argument, or FAULT. 0 as pointer unregisters. */
+  function area(v: number, arg: number, bytes: number): number {
+    return memory.translateAt(vcpu.domain(v), arg, bytes);
+  }
+
+  function initialise(v: number, target: number): number {
+    const width = widthOf(v);
+    const arg = pointer(parts, v, 2, sizeOf(vcpu_guest_context, width));
+    if (arg === FAULT) return -XEN_EFAULT;
+    if (vcpu.isInitialised(target) !== 0) return -XEN_EEXIST;
+    const eip = width === 64 ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
+    vcpu.setEntryPoint(target, memory.u32(arg + eip));
+    vcpu.setIsInitialised(target, 1);
+    return 0;
+  }
+
+  /** A domain whose last VCPU goes down could never come back: it is shut down, as in Xen. */
+  function down(target: number): number {
+    const d = vcpu.domain(target);
+    for (let k = 0; k < domain.maxVcpus(d); k++) {
+      const other = domain.firstVcpu(d) + k;
+      if (other !== target && (vcpu.pauseFlags(other) & VPF_down) === 0) {
+        if ((vcpu.pauseFlags(target) & VPF_down) === 0) sched.sleep(target, VPF_down);
+        return 0;
+      }
+    }
+    parts.domains.shutdown(d, SHUTDOWN_poweroff);
+    return 0;
+  }
+
+  function getRunstate(v: number, target: number): number {
+    const width = widthOf(v);
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_runstate_info, width));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const at = offsetsOf(V.vcpu_runstate_info, width);
+    memory.setU32(arg + at.state, vcpu.runstate(target));
+    memory.setU64(arg + at.state_entry_time, vcpu.stateEntryTime(target));
+    for (let k = 0; k < 4; k++) memory.setU64(arg + at.time + 8 * k, runstates.timeIn(target, k));
+    return 0;
+  }
+
+  function registerRunstate(v: number, target: number): number {
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_runstate_memory_area, 64));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const at = area(v, arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
+    if (at === FAULT) return -XEN_EFAULT;
+    vcpu.setRunstateAddr(target, at);
+    runstates.publish(target);
+    return 0;
+  }
+
+  function registerTime(v: number, target: number): number {
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_time_memory_area, 64));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const at = area(v, arg, sizeOf(vcpu_time_info, 64));
+    if (at === FAULT) return -XEN_EFAULT;
+    // The version is read and written as one word.
+    if ((at & 3) !== 0) return -XEN_ENXIO;
+    vcpu.setTimeAddr(target, at);
+    if (queues.entry.isRunning(target) !== 0) time.update(target);
+    return 0;
+  }
+
+  /** Moves the vcpu_info: its contents go along, and everything is made pending so that no event falls in between. */
+  function registerInfo(v: number, target: number): number {
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_vcpu_info, 64));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const { mfn, offset } = offsetsOf(V.vcpu_register_vcpu_info, 64);
+    const bytes = sizeOf(vcpu_info, 64);
+    const within = memory.u32(arg + offset);
+    if (within > PAGE_SIZE - bytes) return -XEN_EINVAL;
+    if ((within & 7) !== 0) return -XEN_ENXIO;
+    if (vcpu.infoMoved(target) !== 0) return -XEN_EINVAL;
+    // Another VCPU may be in the middle of using the old place.
+    if (target !== v && (vcpu.pauseFlags(target) & VPF_down) === 0) return -XEN_EINVAL;
+    const d = vcpu.domain(v);
+    const frame = memory.u64(arg + mfn);
+    if (frame >= domain.nrFrames(d)) return -XEN_EINVAL;
+    const to = memory.translate(d, frame * PAGE_SIZE + within, 0, bytes);
+    const from = vcpu.infoAddr(target);
+    image.u8.copyWithin(to, from, from + bytes);
+    if (!parts.domains.hasLegacyInfo(vcpu.id(target))) {
+      image.u8.fill(0, to, to + bytes);
+      image.u8[to + INFO.evtchn_upcall_mask] = 1;
+    }
+    vcpu.setInfoAddr(target, to);
+    vcpu.setInfoMoved(target, 1);
+    const is64 = widthOf(v) === 64;
+    const sel = to + (is64 ? INFO.evtchn_pending_sel : offsetsOf(vcpu_info, 32).evtchn_pending_sel);
+    memory.setU32(sel, 0xffffffff);
+    if (is64) memory.setU32(sel + 4, 0xffffffff);
+    events.markPending(target);
+    if (queues.entry.isRunning(target) !== 0) time.update(target);
+    return 0;
+  }
+
+  function setPeriodic(v: number, target: number): number {
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_set_periodic_timer, 64));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const period = memory.u64(arg);
+    if (period < MIN_PERIOD_NS || period > 2 ** 62) return -XEN_EINVAL;
+    vcpu.setPeriodicPeriod(target, period);
+    vcpu.setPeriodicLastEvent(target, now());
+    retime(target);
+    return 0;
+  }
+
+  /** Re-arms the ticker of a VCPU that runs now; one that does not is armed when it is switched in. */
+  function retime(target: number): void {
+    if (queues.entry.isRunning(target) === 0) return;
+    const p = queues.entry.processor(target);
+    pcpu.setPeriodicAt(p, Infinity);
+    timers.startPeriodic(target, p);
+    parts.smp.refresh(p);
+  }
+
+  function setSingleshot(v: number): number {
+    const width = widthOf(v);
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_set_singleshot_timer, width));
+    if (arg === FAULT) return -XEN_EFAULT;
+    const at = offsetsOf(V.vcpu_set_singleshot_timer, width);
+    const deadline = memory.u64(arg + at.timeout_abs_ns);
+    const flags = memory.u32(arg + at.flags);
+    if ((flags & V.VCPU_SSHOTTMR_future) !== 0 && deadline < now()) return -XEN_ETIME;
+    timers.setSingleshot(v, Math.max(deadline, now()));
+    return 0;
+  }
+
+  return (v) => {
+    const cmd = regs.lo(v, 0);
+    const id = regs.lo(v, 1) >>> 0;
+    const d = vcpu.domain(v);
+    if (id >= domain.maxVcpus(d)) return -XEN_ENOENT;
+    const target = domain.firstVcpu(d) + id;
+    switch (cmd) {
+      case V.VCPUOP_initialise:
+        return initialise(v, target);
+      case V.VCPUOP_up:
+        if (vcpu.isInitialised(target) === 0) return -XEN_EINVAL;
+        if (!parts.domains.hasLegacyInfo(id) && vcpu.infoMoved(target) === 0) return -XEN_EINVAL;
+        sched.clearFlag(target, VPF_down);
+        return 0;
+      case V.VCPUOP_down:
+        return down(target);
+      case V.VCPUOP_is_up:
+        return (vcpu.pauseFlags(target) & VPF_down) === 0 ? 1 : 0;
+      case V.VCPUOP_get_runstate_info:
+        return getRunstate(v, target);
+      case V.VCPUOP_register_runstate_memory_area:
+        return registerRunstate(v, target);
+      case V.VCPUOP_set_periodic_timer:
+        return setPeriodic(v, target);
+      case V.VCPUOP_stop_periodic_timer:
+        vcpu.setPeriodicPeriod(target, 0);
+        retime(target);
+        return 0;
+      case V.VCPUOP_set_singleshot_timer:
+        return target === v ? setSingleshot(v) : -XEN_EINVAL;
+      case V.VCPUOP_stop_singleshot_timer:
+        if (target !== v) return -XEN_EINVAL;
+        timers.stopSingleshot(v);
+        return 0;
+      case V.VCPUOP_register_vcpu_info:
+        return registerInfo(v, target);
+      case V.VCPUOP_register_vcpu_time_memory_area:
+        return registerTime(v, target);
+      default:
+        return -XEN_ENOSYS;
+    }
+  };
+}

@@ -1,0 +1,106 @@
+/** What every part of the hypervisor works on: tables bound to the image once per worker, and the run's constants. */
+
+import { MASK } from '../balancer/records.js';
+import { type RunQueues, runQueues } from '../balancer/run-queues.js';
+import type { Image } from '../shared/image.js';
+import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
+import { traceBases, type Tracer, tracer } from '../shared/trace-ring.js';
+import type { Table } from '../shared/struct.js';
+import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
+import { type Perfc, perfCounters } from './perfc.js';
+
+/** Constants of a run; equal parameters and an equal image give an equal trace hash. */
+export interface HvParams {
+  readonly scheduler: string;
+  readonly tsliceNs: number;
+  readonly ratelimitNs: number;
+  readonly migrationDelayNs: number;
+  readonly boost: boolean;
+  readonly latencyNs: number;
+  readonly cycleHz: number;
+  /** UTC at system time 0, s. */
+  readonly bootTimeS: number;
+  readonly trace: boolean;
+  readonly debug: boolean;
+}
+
+export interface HvContext {
+  readonly image: Image;
+  readonly shape: HvShape;
+  readonly params: HvParams;
+  readonly machine: Table<typeof MACHINE.fields>;
+  readonly domain: Table<typeof DOMAIN.fields>;
+  readonly vcpu: Table<typeof VCPU.fields>;
+  readonly pcpu: Table<typeof PCPU.fields>;
+  readonly regs: Table<typeof REGS.fields>;
+  readonly evtchn: Table<typeof EVTCHN.fields>;
+  readonly queues: RunQueues;
+  readonly locks: Spinlocks;
+  readonly trace: Tracer;
+  readonly perfc: Perfc;
+  /** Simulation time of the turn, ns. Read from the image: a double handed through calls would be boxed. */
+  now(): number;
+  isIdle(v: number): boolean;
+  idleOf(p: number): number;
+}
+
+/** Lock numbers: the scheduler's private lock, then one run-queue lock a pCPU. */
+export const PRIVATE_LOCK = 0;
+export const runqLock = (p: number): number => p + 1;
+export const numberOfLocks = (pcpus: number): number => pcpus + 1;
+
+export function createContext(image: Image, shape: HvShape, params: HvParams): HvContext {
+  const machine = image.table(MACHINE);
+  const { vcpus } = shape;
+  return {
+    image,
+    shape,
+    params,
+    machine,
+    domain: image.table(DOMAIN),
+    vcpu: image.table(VCPU),
+    pcpu: image.table(PCPU),
+    regs: image.table(REGS),
+    evtchn: image.table(EVTCHN),
+    queues: runQueues(image, shape.pcpus),
+    locks: spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
+      exclusive: true,
+      debug: params.debug,
+    }),
+    trace: tracer(image.i32, traceBases(image), params.trace),
+    perfc: perfCounters(image, shape.pcpus),
+    now: () => machine.now(0),
+    isIdle: (v) => v >= vcpus,
+    idleOf: (p) => vcpus + p,
+  };
+}
+
+/** Brings the zeroed tables to the state before the first domain: pCPUs on line and idle. Once, by the main thread. */
+export function initialiseHv(hv: HvContext): void {
+  const { pcpu, vcpu, queues, locks, shape } = hv;
+  const { masks, word, entry } = queues;
+  locks.init(PRIVATE_LOCK, LOCK_RANK.schedulerPrivate);
+  for (let p = 0; p < shape.pcpus; p++) {
+    locks.init(runqLock(p), LOCK_RANK.runQueue);
+    const idle = hv.idleOf(p);
+    masks.set(word(MASK.online), p);
+    masks.set(word(MASK.idlers), p);
+    entry.setProcessor(idle, p);
+    entry.setIsRunning(idle, 1);
+    vcpu.setDomain(idle, -1);
+    vcpu.setId(idle, p);
+    pcpu.setCurrent(p, idle);
+    pcpu.setLastTickled(p, p);
+    for (const set of [
+      pcpu.setSliceEnd,
+      pcpu.setTickAt,
+      pcpu.setCalibrateAt,
+      pcpu.setPeriodicAt,
+      pcpu.setGuestAt,
+      pcpu.setReschedIpiAt,
+      pcpu.setEventIpiAt,
+    ]) {
+      set(p, Infinity);
+    }
+  }
+}

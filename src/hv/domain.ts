@@ -1,0 +1,120 @@
+/** Domains: creation, shutdown, crash. A domain that ended keeps its records, so that its numbers can be reported. */
+import { hardMask, softMask } from '../balancer/records.js';
+import { PAGE_SIZE } from '../shared/image.js';
+import { vcpu_info } from '../shared/public/xen-layout.js';
+import { sizeOf } from '../shared/public/layout.js';
+import { XEN_LEGACY_MAX_VCPUS } from '../shared/public/arch-x86.js';
+import { RUNSTATE_offline } from '../shared/public/vcpu.js';
+import { SHUTDOWN_crash } from '../shared/public/sched.js';
+import { TRACE } from '../shared/trace-ring.js';
+import type { HvContext } from './context.js';
+import { VPF_down, VPF_shutdown } from './records.js';
+import type { Scheduler } from './schedule.js';
+import type { TimeKeeping } from './time.js';
+import { TICKER_NS, type Timers } from './timer.js';
+
+/** Why the hypervisor ends a domain that broke its rules. */
+export const CRASH = {
+  noCallback: 1,
+  badCallback: 2,
+  badEntry: 3,
+} as const;
+export type CrashReason = (typeof CRASH)[keyof typeof CRASH];
+
+export const CRASH_TEXT: Readonly<Record<number, string>> = {
+  [CRASH.noCallback]: 'an event was pending and no event callback is registered',
+  [CRASH.badCallback]: 'the event callback is not an address of its code',
+  [CRASH.badEntry]: 'a VCPU was started at an address that is not its code',
+};
+
+export interface DomainSpec {
+  readonly width: 32 | 64;
+  readonly firstVcpu: number;
+  readonly vcpus: number;
+  readonly weight: number;
+  readonly cap: number;
+  /** Image address and number of its frames; frame 0 becomes the shared info page. */
+  readonly frames: number;
+  readonly nrFrames: number;
+  /** pCPU numbers, or undefined for all, per VCPU. */
+  readonly hardAffinity: (vcpu: number) => readonly number[] | undefined;
+  readonly softAffinity: (vcpu: number) => readonly number[] | undefined;
+}
+
+export interface Domains {
+  create(d: number, spec: DomainSpec): void;
+  /** Whether VCPU number `id` of domain d has its vcpu_info by default; the others must register one first. */
+  hasLegacyInfo(id: number): boolean;
+  shutdown(d: number, code: number): void;
+  crash(d: number, reason: CrashReason): void;
+}
+
+export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, timers: Timers): Domains {
+  const { image, domain, vcpu, queues, shape, trace, machine } = hv;
+  const { masks, word, entry } = queues;
+  const INFO_BYTES = sizeOf(vcpu_info, 64);
+
+  function setMask(mask: number, cpus: readonly number[] | undefined): void {
+    for (let p = 0; p < shape.pcpus; p++) {
+      if (cpus === undefined || cpus.includes(p)) masks.set(word(mask), p);
+      else masks.clear(word(mask), p);
+    }
+  }
+
+  function shutdown(d: number, code: number): void {
+    if (domain.isShutDown(d) !== 0) return;
+    domain.setIsShutDown(d, 1);
+    domain.setShutdownCode(d, code);
+    machine.addLiveDomains(0, -1);
+    trace.record(TRACE.domain, d, code);
+    for (let k = 0; k < domain.maxVcpus(d); k++) {
+      const v = domain.firstVcpu(d) + k;
+      timers.stopSingleshot(v);
+      timers.stopPoll(v);
+      vcpu.setPeriodicPeriod(v, 0);
+      sched.sleep(v, VPF_shutdown);
+    }
+  }
+
+  return {
+    create(d, spec) {
+      domain.setWidth(d, spec.width);
+      domain.setFirstVcpu(d, spec.firstVcpu);
+      domain.setMaxVcpus(d, spec.vcpus);
+      domain.setWeight(d, spec.weight);
+      domain.setCap(d, spec.cap);
+      domain.setFrames(d, spec.frames);
+      domain.setNrFrames(d, spec.nrFrames);
+      domain.setSharedInfo(d, spec.frames);
+      image.u8.fill(0, spec.frames, spec.frames + spec.nrFrames * PAGE_SIZE);
+      machine.addLiveDomains(0, 1);
+      for (let k = 0; k < spec.vcpus; k++) {
+        const v = spec.firstVcpu + k;
+        vcpu.setDomain(v, d);
+        vcpu.setId(v, k);
+        vcpu.setRunstate(v, RUNSTATE_offline);
+        vcpu.setPauseFlags(v, VPF_down);
+        vcpu.setWokenAt(v, -1);
+        vcpu.setLastPcpu(v, -1);
+        vcpu.setPeriodicPeriod(v, TICKER_NS);
+        // VCPUs past the 32 of the shared info page share the first slot until they register their own, as in Xen.
+        vcpu.setInfoAddr(v, spec.frames + (k < XEN_LEGACY_MAX_VCPUS ? k : 0) * INFO_BYTES);
+        image.u8[vcpu.infoAddr(v) + 1] = 1;
+        const hard = spec.hardAffinity(k);
+        const soft = spec.softAffinity(k);
+        setMask(hardMask(v), hard);
+        setMask(softMask(v), soft);
+        entry.setHasSoftAffinity(v, soft !== undefined && soft.some((p) => !hard || hard.includes(p)) ? 1 : 0);
+        entry.setProcessor(v, hard?.[0] ?? v % shape.pcpus);
+        sched.ops.insert(v);
+      }
+      time.updateWallClock(d);
+    },
+    hasLegacyInfo: (id) => id < XEN_LEGACY_MAX_VCPUS,
+    shutdown,
+    crash(d, reason) {
+      domain.setCrashReason(d, reason);
+      shutdown(d, SHUTDOWN_crash);
+    },
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * Event channels (S7, S8; event_channel.h): the hypervisor's table of ports, and delivery through the two-level bitmaps
+ * that live in the domain's own shared info page. What the guest sees is exactly those bytes: a pending bit per port, a
+ * selector bit per word and the upcall flag in the VCPU's vcpu_info.
+ */
+
+import { EVTCHN_2L_NR_CHANNELS, EVTCHNSTAT_closed } from '../shared/public/event-channel.js';
+import { offsetsOf } from '../shared/public/layout.js';
+import { XEN_ENOSPC } from '../shared/public/errno.js';
+import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
+import { TRACE } from '../shared/trace-ring.js';
+import type { HvContext } from './context.js';
+import type { Scheduler } from './schedule.js';
+import type { Smp } from './smp.js';
+
+export interface EventChannels {
+  /** Record number of port `port` of domain d. */
+  record(d: number, port: number): number;
+  /** Ports domain d may use: 1 .. portLimit - 1. */
+  portLimit(d: number): number;
+  isValid(d: number, port: number): boolean;
+  /** First closed port, or −ENOSPC. Port 0 is never used. */
+  findFree(d: number): number;
+  /** Makes a port pending: bits in the guest's frames, then a kick or a wake-up. */
+  setPending(d: number, port: number): void;
+  isPending(d: number, port: number): boolean;
+  clearPending(d: number, port: number): void;
+  /** Clears the port's mask and delivers it if it was pending. */
+  unmask(d: number, port: number): void;
+  sendVirq(v: number, virq: number): void;
+  /** Whether v's guest has an unmasked upcall waiting. */
+  needsDelivery(v: number): boolean;
+  /** Raises the upcall flag, for when a vcpu_info was replaced. */
+  markPending(v: number): void;
+  /** Forgets what v polls for. */
+  stopPolling(v: number): void;
+}
+
+export function eventChannels(
+  hv: HvContext,
+  smp: Smp,
+  sched: Scheduler,
+  stopPollTimer: (v: number) => void,
+): EventChannels {
+  const { image, vcpu, domain, evtchn, queues, trace, shape } = hv;
+  const { i32, u8 } = image;
+  const S32 = offsetsOf(shared_info, 32);
+  const S64 = offsetsOf(shared_info, 64);
+  const V32 = offsetsOf(vcpu_info, 32);
+  const V64 = offsetsOf(vcpu_info, 64);
+  const PENDING = S64.evtchn_pending >> 2;
+  const MASK32 = S32.evtchn_mask >> 2;
+  const MASK64 = S64.evtchn_mask >> 2;
+  const SEL32 = V32.evtchn_pending_sel >> 2;
+  const SEL64 = V64.evtchn_pending_sel >> 2;
+  const UPCALL_PENDING = V64.evtchn_upcall_pending;
+  const UPCALL_MASK = V64.evtchn_upcall_mask;
+
+  const record = (d: number, port: number): number => d * shape.evtchns + port;
+  const portLimit = (d: number): number =>
+    Math.min(shape.evtchns, EVTCHN_2L_NR_CHANNELS[domain.width(d) === 64 ? 64 : 32]);
+
+  function stopPolling(v: number): void {
+    if (vcpu.pollPort(v) === 0) return;
+    vcpu.setPollPort(v, 0);
+    domain.addPollers(vcpu.domain(v), -1);
+    stopPollTimer(v);
+  }
+
+  function unblock(v: number): void {
+    stopPolling(v);
+    sched.unblock(v);
+  }
+
+  function markPending(v: number): void {
+    const flag = vcpu.infoAddr(v) + UPCALL_PENDING;
+    if (u8[flag] !== 0) return;
+    u8[flag] = 1;
+    const running = queues.entry.isRunning(v) !== 0;
+    unblock(v);
+    if (running) smp.kickGuest(queues.entry.processor(v));
+  }
+
+  /** Second level: selector bit, upcall flag. The order (pending, selector, flag) lets the guest clear in reverse. */
+  function raise(d: number, port: number): void {
+    const is64 = domain.width(d) === 64;
+    const page = domain.sharedInfo(d) >> 2;
+    const word = port >> 5;
+    const bit = 1 << (port & 31);
+    if ((i32[page + (is64 ? MASK64 : MASK32) + word]! & bit) !== 0) return;
+    const v = domain.firstVcpu(d) + evtchn.notifyVcpu(record(d, port));
+    const selector = is64 ? port >> 6 : word;
+    const sel = (vcpu.infoAddr(v) >> 2) + (is64 ? SEL64 : SEL32) + (selector >> 5);
+    const selBit = 1 << (selector & 31);
+    if ((i32[sel]! & selBit) !== 0) return;
+    i32[sel]! |= selBit;
+    markPending(v);
+  }
+
+  function wakePollers(d: number, port: number): void {
+    const first = domain.firstVcpu(d);
+    for (let k = 0; k < domain.maxVcpus(d); k++) {
+      const polled = vcpu.pollPort(first + k);
+      if (polled === -1 || polled === port) unblock(first + k);
+    }
+  }
+
+  function setPending(d: number, port: number): void {
+    const w = (domain.sharedInfo(d) >> 2) + PENDING + (port >> 5);
+    const bit = 1 << (port & 31);
+    if ((i32[w]! & bit) !== 0) return;
+    i32[w]! |= bit;
+    trace.record(TRACE.send, d, port);
+    raise(d, port);
+    if (domain.pollers(d) !== 0) wakePollers(d, port);
+  }
+
+  return {
+    record,
+    portLimit,
+    isValid: (d, port) => port > 0 && port < portLimit(d),
+    findFree(d) {
+      const limit = portLimit(d);
+      for (let port = 1; port < limit; port++) {
+        if (evtchn.state(record(d, port)) === EVTCHNSTAT_closed) return port;
+      }
+      return -XEN_ENOSPC;
+    },
+    setPending,
+    isPending: (d, port) =>
+      (i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & (1 << (port & 31))) !== 0,
+    clearPending(d, port) {
+      i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! &= ~(1 << (port & 31));
+    },
+    unmask(d, port) {
+      const w = (domain.sharedInfo(d) >> 2) + (domain.width(d) === 64 ? MASK64 : MASK32) + (port >> 5);
+      const bit = 1 << (port & 31);
+      if ((i32[w]! & bit) === 0) return;
+      i32[w]! &= ~bit;
+      if ((i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & bit) !== 0) raise(d, port);
+    },
+    sendVirq(v, virq) {
+      const port = vcpu.virqPort(v, virq);
+      if (port !== 0) setPending(vcpu.domain(v), port);
+    },
+    needsDelivery(v) {
+      const info = vcpu.infoAddr(v);
+      return u8[info + UPCALL_PENDING] !== 0 && u8[info + UPCALL_MASK] === 0;
+    },
+    markPending,
+    stopPolling,
+  };
+}

@@ -1,0 +1,68 @@
+/** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
+import type { Image } from '../shared/image.js';
+import { createContext, type HvContext, type HvParams } from './context.js';
+import { type Domains, domains } from './domain.js';
+import { type EventChannels, eventChannels } from './event-channel.js';
+import { type GuestMemory, guestMemory } from './guest-memory.js';
+import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
+import type { HvShape } from './records.js';
+import { type Runstates, runstates } from './runstate.js';
+import { findScheduler } from './sched/registry.js';
+import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
+import { type Smp, smp } from './smp.js';
+import { type TimeKeeping, timeKeeping } from './time.js';
+import { type Timers, timers } from './timer.js';
+
+export interface Hypervisor {
+  readonly context: HvContext;
+  readonly smp: Smp;
+  readonly memory: GuestMemory;
+  readonly runstates: Runstates;
+  readonly time: TimeKeeping;
+  readonly timers: Timers;
+  readonly sched: Scheduler;
+  readonly events: EventChannels;
+  readonly domains: Domains;
+  readonly hypercall: HypercallDispatch;
+}
+
+/** What the hypervisor needs of the processor it runs on. */
+export interface Processor {
+  switchOut(v: number, p: number): void;
+  switchIn(v: number, p: number): void;
+  /** pCPU q has, or may have, an earlier (or later) next turn than it said. */
+  keyChanged(q: number): void;
+}
+
+export function createHypervisor(image: Image, shape: HvShape, params: HvParams, processor: Processor): Hypervisor {
+  const context = createContext(image, shape, params);
+  const policy = findScheduler(params.scheduler);
+  if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
+  const bus = smp(context, processor.keyChanged);
+  const memory = guestMemory(context);
+  const states = runstates(context);
+  const time = timeKeeping(context);
+  // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
+  const clock: Timers = timers(
+    context,
+    bus,
+    {
+      sendVirq: (v, virq) => events.sendVirq(v, virq),
+      pollTimedOut: (v) => {
+        events.stopPolling(v);
+        sched.unblock(v);
+      },
+    },
+    processor.keyChanged,
+  );
+  const switching: ContextSwitch = {
+    switchOut: processor.switchOut,
+    switchIn: processor.switchIn,
+    periodicTimer: clock.startPeriodic,
+  };
+  const sched: Scheduler = scheduler(context, policy, bus, states, time, switching, processor.keyChanged);
+  const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
+  const doms = domains(context, sched, time, clock);
+  const parts = { context, smp: bus, memory, runstates: states, time, timers: clock, sched, events, domains: doms };
+  return { ...parts, hypercall: hypercallDispatch(parts) };
+}

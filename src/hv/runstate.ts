@@ -1,0 +1,64 @@
+/** Runstates: where a VCPU's time goes (vcpu.h). The four times always sum to the system time since its creation. */
+import { HISTOGRAM_BYTES, recordSample } from '../shared/histogram.js';
+import { offsetsOf } from '../shared/public/layout.js';
+import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_info } from '../shared/public/vcpu.js';
+import { TRACE } from '../shared/trace-ring.js';
+import type { HvContext } from './context.js';
+
+export interface Runstates {
+  /** Charges the time since the last change to the old state and enters `state`. */
+  change(v: number, state: number): void;
+  /** ns in `state` up to now, for one VCPU. */
+  timeIn(v: number, state: number): number;
+  /** Copies the VCPU's runstate to the area its guest registered, if any. */
+  publish(v: number): void;
+}
+
+export function runstates({ image, vcpu, domain, machine, trace, now }: HvContext): Runstates {
+  const { i32 } = image;
+  // A guest may register an area at any address, so aligned word stores will not do.
+  const view = new DataView(image.buffer);
+  const latencyBase = image.region('wake-latency').base >> 2;
+  const AREA = { 32: offsetsOf(vcpu_runstate_info, 32), 64: offsetsOf(vcpu_runstate_info, 64) };
+  const [entry32, time32] = [AREA[32].state_entry_time, AREA[32].time];
+  const [entry64, time64] = [AREA[64].state_entry_time, AREA[64].time];
+
+  function putU64(addr: number, x: number): void {
+    view.setUint32(addr, x, true);
+    view.setUint32(addr + 4, x / 4294967296, true);
+  }
+
+  function timeIn(v: number, state: number): number {
+    const settled = vcpu.runstateTime(v, state);
+    return vcpu.runstate(v) === state ? settled + (now() - vcpu.stateEntryTime(v)) : settled;
+  }
+
+  return {
+    change(v, state) {
+      const t = now();
+      const old = vcpu.runstate(v);
+      vcpu.addRunstateTime(v, old, t - vcpu.stateEntryTime(v));
+      vcpu.setStateEntryTime(v, t);
+      vcpu.setRunstate(v, state);
+      machine.addEvents(0, 1);
+      trace.record(TRACE.runstate, v, (old << 4) | state);
+      if (state === RUNSTATE_running) {
+        const woken = vcpu.wokenAt(v);
+        if (woken >= 0) {
+          recordSample(i32, latencyBase + vcpu.domain(v) * (HISTOGRAM_BYTES / 4), t - woken);
+          vcpu.setWokenAt(v, -1);
+        }
+      } else if (state === RUNSTATE_runnable && old === RUNSTATE_blocked) vcpu.setWokenAt(v, t);
+    },
+    timeIn,
+    publish(v) {
+      const area = vcpu.runstateAddr(v);
+      if (area === 0) return;
+      const is64 = domain.width(vcpu.domain(v)) === 64;
+      view.setInt32(area, vcpu.runstate(v), true);
+      putU64(area + (is64 ? entry64 : entry32), vcpu.stateEntryTime(v));
+      const times = area + (is64 ? time64 : time32);
+      for (let k = 0; k < 4; k++) putU64(times + 8 * k, vcpu.runstateTime(v, k));
+    },
+  };
+}

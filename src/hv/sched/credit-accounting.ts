@@ -1,0 +1,175 @@
+/**
+ * Accounting of the credit scheduler: hands out one timeslice's credits of the whole machine to the active domains by
+ * weight, parks VCPUs over their cap (XEN-FACTS §1). Everything here runs under the private lock.
+ */
+import type { List } from '../../shared/list.js';
+import { NONE } from '../../shared/list.js';
+import type { Table } from '../../shared/struct.js';
+import { TRACE } from '../../shared/trace-ring.js';
+import type { HvContext } from '../context.js';
+import { PERFC } from '../perfc.js';
+import {
+  type CREDIT_DOMAIN,
+  type CREDIT_GLOBAL,
+  type CREDIT_VCPU,
+  CREDITS_PER_MS,
+  PRI_OVER,
+  PRI_UNDER,
+} from './credit-records.js';
+import type { GenericScheduler } from './interface.js';
+
+export interface CreditState {
+  readonly cv: Table<typeof CREDIT_VCPU.fields>;
+  readonly cd: Table<typeof CREDIT_DOMAIN.fields>;
+  readonly cg: Table<typeof CREDIT_GLOBAL.fields>;
+  readonly activeVcpus: List;
+  readonly activeDomains: List;
+}
+
+export interface CreditAccounting {
+  /** Puts a VCPU that was found running at a tick on the active list. */
+  activate(v: number): void;
+  deactivate(v: number): void;
+  /** A domain's weight changed: sums the active weights anew. */
+  weightChanged(): void;
+  run(): void;
+}
+
+export function creditAccounting(hv: HvContext, generic: GenericScheduler, state: CreditState): CreditAccounting {
+  const { vcpu, domain, queues, trace, perfc, params, shape, now, machine } = hv;
+  const { entry } = queues;
+  const { cv, cd, cg, activeVcpus, activeDomains } = state;
+  /** Credits of one pCPU per timeslice. */
+  const CPT = Math.floor((params.tsliceNs / 1e6) * CREDITS_PER_MS);
+  const P = PERFC;
+
+  function activate(v: number): void {
+    const d = vcpu.domain(v);
+    perfc.inc(machine.turnOf(0), P.acct_vcpu_active);
+    activeVcpus.append(d, v);
+    cd.addActiveVcpus(d, 1);
+    cg.addWeight(0, domain.weight(d));
+    if (!activeDomains.isLinked(d)) activeDomains.append(0, d);
+    // Accounting sleeps while nobody is active; it wakes on its own raster, so a pause does not shift it.
+    if (cg.nextAccounting(0) === Infinity) {
+      cg.setNextAccounting(0, (Math.floor(now() / params.tsliceNs) + 1) * params.tsliceNs);
+      generic.keyChanged(0);
+    }
+  }
+
+  function deactivate(v: number): void {
+    if (!activeVcpus.isLinked(v)) return;
+    const d = vcpu.domain(v);
+    perfc.inc(machine.turnOf(0), P.acct_vcpu_idle);
+    activeVcpus.remove(d, v);
+    cd.addActiveVcpus(d, -1);
+    cg.addWeight(0, -domain.weight(d));
+    if (cd.activeVcpus(d) === 0) activeDomains.remove(0, d);
+  }
+
+  function park(v: number): void {
+    perfc.inc(machine.turnOf(0), P.vcpu_park);
+    trace.record(TRACE.park, v, 1);
+    cv.setIsParked(v, 1);
+    generic.pause(v);
+  }
+
+  /** Unpause first, then clear the flag: the wake-up in between must not boost. */
+  function unpark(v: number): void {
+    perfc.inc(machine.turnOf(0), P.vcpu_unpark);
+    trace.record(TRACE.park, v, 0);
+    generic.unpause(v);
+    cv.setIsParked(v, 0);
+  }
+
+  /** Gives one VCPU its share; returns its credit, for the balance. */
+  function settle(v: number, share: number, capPerVcpu: number): number {
+    cv.addCredit(v, share);
+    const credit = cv.credit(v);
+    if (credit < 0) {
+      entry.setPri(v, PRI_OVER);
+      if (capPerVcpu > 0 && credit < -capPerVcpu && cv.isParked(v) === 0) park(v);
+      if (credit >= -CPT) return credit;
+      perfc.inc(machine.turnOf(0), P.acct_min_credit);
+      cv.setCredit(v, -CPT);
+      return -CPT;
+    }
+    entry.setPri(v, PRI_UNDER);
+    if (cv.isParked(v) !== 0) unpark(v);
+    if (credit <= CPT) return credit;
+    // It does not use what it gets: it stops earning, and keeps half as a lead for when it comes back.
+    deactivate(v);
+    const kept = Math.floor(credit / 2);
+    cv.setCredit(v, kept);
+    return kept;
+  }
+
+  return {
+    activate,
+    deactivate,
+
+    weightChanged() {
+      let sum = 0;
+      for (let d = activeDomains.first(0); d !== NONE; d = activeDomains.next(d)) {
+        sum += domain.weight(d) * cd.activeVcpus(d);
+      }
+      cg.setWeight(0, sum);
+    },
+
+    run() {
+      const self = machine.turnOf(0);
+      const totalWeight = cg.weight(0);
+      trace.record(TRACE.accounting, totalWeight, cg.balance(0));
+      if (totalWeight === 0) {
+        cg.setBalance(0, 0);
+        perfc.inc(self, P.acct_no_work);
+        cg.setNextAccounting(0, Infinity);
+        return;
+      }
+      perfc.inc(self, P.acct_run);
+      cg.setNextAccounting(0, now() + params.tsliceNs);
+      const shortfall = Math.max(0, -cg.balance(0));
+      if (shortfall > 0) perfc.inc(self, P.acct_balance);
+      // What is to be handed out; grows by what domains cannot use, for the benefit of those after them.
+      let total = shape.pcpus * CPT + shortfall;
+      let weightLeft = totalWeight;
+      let someoneWantsMore = false;
+      let balance = 0;
+      let nextDomain = NONE;
+      for (let d = activeDomains.first(0); d !== NONE; d = nextDomain) {
+        nextDomain = activeDomains.next(d);
+        const n = cd.activeVcpus(d);
+        const weight = domain.weight(d) * n;
+        weightLeft -= weight;
+        // At most a domain can run all its active VCPUs for the whole period, and help to lift a negative balance.
+        let peak = n * CPT + (shortfall > 0 ? Math.ceil((shortfall * weight) / totalWeight) : 0);
+        let capPerVcpu = 0;
+        if (domain.cap(d) > 0) {
+          const cap = Math.ceil((domain.cap(d) * CPT) / 100);
+          peak = Math.min(peak, cap);
+          capPerVcpu = Math.ceil(cap / n);
+        }
+        let fair = Math.ceil((total * weight) / totalWeight);
+        if (fair < peak) someoneWantsMore = true;
+        else {
+          if (weightLeft > 0) total += Math.ceil(((fair - peak) * totalWeight) / weightLeft);
+          if (someoneWantsMore) {
+            // Lazily: givers move to the head, so that next time their surplus reaches those who want it.
+            perfc.inc(self, P.acct_reorder);
+            activeDomains.remove(0, d);
+            activeDomains.insertBefore(0, d, activeDomains.first(0));
+          }
+          fair = peak;
+        }
+        const share = Math.ceil(fair / n);
+        let nextVcpu = NONE;
+        for (let v = activeVcpus.first(d); v !== NONE; v = nextVcpu) {
+          nextVcpu = activeVcpus.next(v);
+          balance += settle(v, share, capPerVcpu);
+        }
+      }
+      cg.setBalance(0, balance);
+      cg.addSortEpoch(0, 1);
+    },
+  };
+}

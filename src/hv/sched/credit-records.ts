@@ -1,0 +1,59 @@
+/** The four state records of the credit scheduler. */
+import { type Region, tableRegion } from '../../shared/image.js';
+import { struct } from '../../shared/struct.js';
+
+/** Priorities; greater runs first. */
+export const PRI_BOOST = 0;
+export const PRI_UNDER = -1;
+export const PRI_OVER = -2;
+export const PRI_IDLE = -64;
+
+/** Credits a millisecond of running costs, and earns in all. */
+export const CREDITS_PER_MS = 10;
+
+/** Guarded by the run-queue lock of the VCPU's pCPU; `credit` and the active link also change under the private lock. */
+export const CREDIT_VCPU = struct('credit-vcpu', {
+  /** Since when the running VCPU has not been debited, ns. */
+  startTime: 'f64',
+  /** Remainder of the last debit, in ns x credits/ms. */
+  residual: 'f64',
+  credit: 'i32',
+  isMigrating: 'i32',
+  isParked: 'i32',
+  /** 1 when hard affinity is a single pCPU. */
+  isPinned: 'i32',
+  next: 'i32',
+  prev: 'i32',
+  linked: 'i32',
+});
+
+/** Private lock. */
+export const CREDIT_DOMAIN = struct('credit-domain', {
+  activeVcpus: 'i32',
+  /** Active VCPUs of the domain. */
+  first: 'i32',
+  last: 'i32',
+  next: 'i32',
+  prev: 'i32',
+  linked: 'i32',
+});
+
+/** Private lock; one record. */
+export const CREDIT_GLOBAL = struct('credit-global', {
+  nextAccounting: 'f64',
+  /** Active domains. */
+  first: 'i32',
+  last: 'i32',
+  /** Sum of the weights of active VCPUs. */
+  weight: 'i32',
+  /** Sum of credits after the last accounting. */
+  balance: 'i32',
+  sortEpoch: 'i32',
+  balanceBias: 'i32',
+});
+
+export const creditRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [
+  tableRegion(CREDIT_VCPU, shape.vcpus + shape.pcpus),
+  tableRegion(CREDIT_DOMAIN, shape.domains),
+  tableRegion(CREDIT_GLOBAL, 1),
+];

@@ -1,0 +1,322 @@
+/**
+ * The credit scheduler, by the rules of Xen 4.18 (XEN-FACTS §1, "modern"): proportional fair shares by weight, caps,
+ * boost for waking VCPUs that have credit, and transparent balancing of runnable VCPUs over all pCPUs (S20, S21).
+ *
+ * A VCPU earns credits at each accounting (every timeslice) in proportion to its domain's weight and burns 10 a
+ * millisecond while it runs. With credit it is UNDER, without OVER; one that wakes with credit is BOOSTed until its
+ * first tick. Run queues are ordered by priority, first come first served within one.
+ *
+ * Locking: the private lock guards the active lists, weights and credits handed out; it is taken before, never while
+ * holding, a run-queue lock. Run queues, priorities and flags of a VCPU: the run-queue lock of its pCPU. `idlers` is
+ * changed by atomic bit operations only. Peers' locks are tried, never waited for, when stealing.
+ */
+import { hardMask, MASK } from '../../balancer/records.js';
+import { pickCpu } from '../../balancer/pick-cpu.js';
+import { HARD, SOFT } from '../../balancer/run-queues.js';
+import { stealing } from '../../balancer/steal.js';
+import { lists, NONE } from '../../shared/list.js';
+import { TRACE } from '../../shared/trace-ring.js';
+import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
+import { PERFC } from '../perfc.js';
+import { creditAccounting } from './credit-accounting.js';
+import {
+  CREDIT_DOMAIN,
+  CREDIT_GLOBAL,
+  CREDIT_VCPU,
+  CREDITS_PER_MS,
+  creditRegions,
+  PRI_BOOST,
+  PRI_IDLE,
+  PRI_OVER,
+  PRI_UNDER,
+} from './credit-records.js';
+import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
+
+const MS = 1e6;
+/** Shortest timer the rate limit may set, ns (CSCHED_MIN_TIMER). */
+const MIN_TIMER_NS = 500_000;
+/** A pCPU that found nothing to steal does not look again before this, ns. */
+const LOAD_BALANCE_RATELIMIT_NS = 1e6;
+
+function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
+  const { image, vcpu, pcpu, domain, queues, locks, trace, perfc, params, shape, now, isIdle, idleOf } = hv;
+  const { entry, runq, list, masks, word } = queues;
+  const cv = image.table(CREDIT_VCPU);
+  const cd = image.table(CREDIT_DOMAIN);
+  const cg = image.table(CREDIT_GLOBAL);
+  const activeVcpus = lists(cv, cd);
+  const activeDomains = lists(cd, cg);
+  const pick = pickCpu(queues);
+  const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
+
+  const IDLERS = word(MASK.idlers);
+  const SCRATCH = word(MASK.scratch);
+  const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
+  /** A timeslice below 3 ms has one tick. */
+  const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
+  const P = PERFC;
+
+  const steal = stealing({
+    queues,
+    locks,
+    lockOf: runqLock,
+    counters: {
+      tried: (p) => perfc.inc(p, P.steal_trylock),
+      tryFailed: (p) => perfc.inc(p, P.steal_trylock_failed),
+      peerIdle: (p) => perfc.inc(p, P.steal_peer_idle),
+      hot: (p) => perfc.inc(p, P.vcpu_hot),
+    },
+    isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
+    bias: { get: () => cg.balanceBias(0), set: (p) => cg.setBalanceBias(0, p) },
+  });
+
+  /** Debits exactly what was run since the last debit; what is less than one credit is carried over. */
+  function burnCredits(v: number): void {
+    const t = now();
+    const delta = t - cv.startTime(v);
+    if (delta <= 0) return;
+    const val = delta * CREDITS_PER_MS + cv.residual(v);
+    const credits = Math.floor(val / MS);
+    cv.setResidual(v, val - credits * MS);
+    cv.addCredit(v, -credits);
+    cv.setStartTime(v, t);
+  }
+
+  /** Finds a pCPU that should look at its run queue now that `v` was put in one. */
+  function tickle(v: number): void {
+    const p = entry.processor(v);
+    const self = hv.machine.turnOf(0);
+    const current = pcpu.current(p);
+    const pri = entry.pri(v);
+    const noIdlers = masks.isEmpty(IDLERS);
+    let target = NONE;
+    if (cv.isPinned(v) !== 0 && masks.has(IDLERS, p)) {
+      target = p;
+      perfc.inc(self, P.tickled_idle_cpu);
+    } else if (isIdle(current) || (noIdlers && pri > entry.pri(current))) {
+      target = p;
+      perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
+    } else if (!noIdlers) {
+      for (const step of [SOFT, HARD] as const) {
+        if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
+        if (masks.and(SCRATCH, queues.affinity(v, step), IDLERS)) {
+          // One idler, round robin from the one tickled last.
+          target = masks.cycle(pcpu.lastTickled(self), SCRATCH);
+          pcpu.setLastTickled(self, target);
+          perfc.inc(self, P.tickled_idle_cpu);
+          break;
+        }
+        if (pri > entry.pri(current)) {
+          // v takes this pCPU; there are idlers elsewhere that its victim may be able to use.
+          if (masks.intersects(queues.affinity(v, HARD), IDLERS)) {
+            perfc.inc(self, P.migrate_kicked_away);
+            generic.requestMigration(current);
+          }
+          target = p;
+          perfc.inc(self, P.tickled_busy_cpu);
+          break;
+        }
+      }
+    }
+    if (target === NONE) {
+      perfc.inc(self, P.tickled_no_cpu);
+      return;
+    }
+    trace.record(TRACE.tickle, target, v);
+    // Before the kick: the next waker must not count on the same idler.
+    masks.clearAtomic(IDLERS, target);
+    generic.raiseSchedule(target);
+  }
+
+  function insertRunnable(v: number): void {
+    queues.addRunnable(entry.processor(v), 1);
+    queues.insert(v);
+  }
+
+  function loadBalance(p: number, pri: number): number {
+    perfc.inc(p, pri === PRI_IDLE ? P.load_balance_idle : pri === PRI_OVER ? P.load_balance_over : P.load_balance_other);
+    const v = steal(p, pri);
+    if (v !== NONE) {
+      perfc.inc(p, P.migrate_queued);
+      pcpu.addSteals(p, 1);
+      trace.record(TRACE.steal, p, v);
+    }
+    return v;
+  }
+
+  function doSchedule(p: number): void {
+    const t = now();
+    const current = pcpu.current(p);
+    const runnable = generic.isRunnable(current);
+    perfc.inc(p, P.schedule);
+    if (!isIdle(current)) {
+      burnCredits(current);
+      if (runnable && ratelimitNs > 0 && entry.yielded(current) === 0) {
+        const ran = t - vcpu.stateEntryTime(current);
+        if (ran < ratelimitNs) {
+          perfc.inc(p, P.delay_ms);
+          pcpu.setNext(p, current);
+          pcpu.setNextSlice(p, Math.max(ratelimitNs - ran, MIN_TIMER_NS));
+          return;
+        }
+      }
+      if (runnable) queues.insert(current);
+      else queues.addRunnable(p, -1);
+      entry.setYielded(current, 0);
+    }
+    let next = list.first(p);
+    const pri = next === NONE ? PRI_IDLE : entry.pri(next);
+    if (pri <= PRI_OVER && t - runq.lastLoadBalance(p) >= LOAD_BALANCE_RATELIMIT_NS) {
+      runq.setLastLoadBalance(p, t);
+      const stolen = loadBalance(p, pri);
+      if (stolen !== NONE) {
+        next = stolen;
+      } else if (next !== NONE) queues.remove(next);
+    } else if (next !== NONE) queues.remove(next);
+
+    if (next === NONE) {
+      masks.setAtomic(IDLERS, p);
+      pcpu.setNext(p, idleOf(p));
+      pcpu.setNextSlice(p, Infinity);
+      return;
+    }
+    masks.clearAtomic(IDLERS, p);
+    cv.setStartTime(next, t);
+    pcpu.setNext(p, next);
+    pcpu.setNextSlice(p, tsliceNs);
+  }
+
+  return {
+    name: 'credit',
+    accountingPcpu: 0,
+
+    init() {
+      for (let p = 0; p < shape.pcpus; p++) {
+        entry.setPri(idleOf(p), PRI_IDLE);
+        runq.setLastLoadBalance(p, -LOAD_BALANCE_RATELIMIT_NS);
+      }
+      cg.setNextAccounting(0, Infinity);
+    },
+
+    insert(v) {
+      entry.setPri(v, PRI_UNDER);
+      cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
+      entry.setProcessor(v, pick(v));
+    },
+
+    remove(v) {
+      if (queues.isQueued(v)) {
+        queues.addRunnable(entry.processor(v), -1);
+        queues.remove(v);
+      }
+      accounting.deactivate(v);
+    },
+
+    sleep(v) {
+      const p = entry.processor(v);
+      perfc.inc(hv.machine.turnOf(0), P.vcpu_sleep);
+      if (pcpu.current(p) === v) {
+        // Its pCPU is about to be free, but is not idle before it went through the scheduler.
+        masks.clearAtomic(IDLERS, p);
+        generic.raiseSchedule(p);
+      } else if (queues.isQueued(v)) {
+        queues.addRunnable(p, -1);
+        queues.remove(v);
+      }
+    },
+
+    wake(v) {
+      const p = entry.processor(v);
+      const self = hv.machine.turnOf(0);
+      if (pcpu.current(p) === v) {
+        perfc.inc(self, P.vcpu_wake_running);
+        return;
+      }
+      if (queues.isQueued(v)) {
+        perfc.inc(self, P.vcpu_wake_onrunq);
+        return;
+      }
+      perfc.inc(self, P.vcpu_wake_runnable);
+      // Boost is for those who slept, not for those who were moved or paused for being over their cap.
+      const migrating = cv.isMigrating(v);
+      cv.setIsMigrating(v, 0);
+      if (boost && migrating === 0 && entry.pri(v) === PRI_UNDER && cv.isParked(v) === 0) {
+        entry.setPri(v, PRI_BOOST);
+        perfc.inc(self, P.vcpu_boost);
+      }
+      insertRunnable(v);
+      tickle(v);
+    },
+
+    yield(v) {
+      perfc.inc(hv.machine.turnOf(0), P.vcpu_yield);
+      entry.setYielded(v, 1);
+    },
+
+    doSchedule,
+    pickCpu(v) {
+      // Asked when v is being moved: the wake-up at the end of the move must not boost it.
+      cv.setIsMigrating(v, 1);
+      return pick(v);
+    },
+
+    migrate(v, p) {
+      entry.setProcessor(v, p);
+    },
+
+    contextSaved(v) {
+      entry.setLastRan(v, now());
+    },
+
+    adjust: () => accounting.weightChanged(),
+
+    adjustAffinity(v) {
+      cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
+    },
+
+    nextTick: () => (Math.floor(now() / TICK_NS) + 1) * TICK_NS,
+
+    tick(p) {
+      const v = pcpu.current(p);
+      if (!isIdle(v)) {
+        if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
+        burnCredits(v);
+        if (!activeVcpus.isLinked(v)) {
+          locks.acquire(PRIVATE_LOCK, p);
+          accounting.activate(v);
+          locks.release(PRIVATE_LOCK, p);
+        } else if (pick(v) !== p) {
+          perfc.inc(p, P.migrate_running);
+          generic.requestMigration(v);
+          generic.raiseSchedule(p);
+        }
+      }
+      const epoch = cg.sortEpoch(0);
+      if (runq.sortEpoch(p) !== epoch) {
+        runq.setSortEpoch(p, epoch);
+        locks.acquire(runqLock(p), p);
+        queues.sort(p);
+        locks.release(runqLock(p), p);
+      }
+    },
+
+    nextAccounting: () => cg.nextAccounting(0),
+
+    accounting() {
+      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(0));
+      accounting.run();
+      locks.release(PRIVATE_LOCK, hv.machine.turnOf(0));
+    },
+
+    dumpSettings: () =>
+      `credit: tslice=${tsliceNs / MS}ms ratelimit=${ratelimitNs / 1000}us migration-delay=${migrationDelayNs / 1000}us ` +
+      `weights=${Array.from({ length: shape.domains }, (_, d) => domain.weight(d)).join(',')}`,
+  };
+}
+
+export const credit: SchedulerPolicy = {
+  name: 'credit',
+  title: 'Credit: proportional fair shares with caps and transparent balancing',
+  regions: creditRegions,
+  create,
+};

@@ -1,0 +1,62 @@
+/**
+ * The uniform scheduler interface (S19), after Xen's `struct scheduler`. A policy is one such record of operations
+ * plus four state records (per VCPU, per domain, per pCPU, global); it is made once per worker by its factory, keeps
+ * all state in the image and is listed in registry.ts.
+ *
+ * Locking: every operation that names a VCPU is called with the run-queue lock of that VCPU's pCPU held, `doSchedule`
+ * with the lock of the pCPU that schedules; `tick`, `accounting` and `adjust` with none.
+ */
+import type { Region } from '../../shared/image.js';
+import type { HvContext } from '../context.js';
+
+/** What the generic scheduler offers a policy. */
+export interface GenericScheduler {
+  /** Whether nothing keeps VCPU v from running. */
+  isRunnable(v: number): boolean;
+  /** Stops a VCPU without waiting for it, for parking. */
+  pause(v: number): void;
+  unpause(v: number): void;
+  /** Asks that a running VCPU be moved: it is taken off its pCPU and finds a new one once its state is saved. */
+  requestMigration(v: number): void;
+  raiseSchedule(p: number): void;
+  keyChanged(p: number): void;
+}
+
+export interface SchedulerOps {
+  readonly name: string;
+  /** Prepares policy state; once, on the main thread, before any VCPU exists. */
+  init(): void;
+  /** A new VCPU, with its affinity and initial pCPU set; and a new domain. */
+  insert(v: number): void;
+  remove(v: number): void;
+  sleep(v: number): void;
+  wake(v: number): void;
+  yield(v: number): void;
+  /** Puts the VCPU to run and the timeslice (ns; Infinity = none) into the pCPU's `next` and `nextSlice`. */
+  doSchedule(p: number): void;
+  pickCpu(v: number): number;
+  /** Moves a VCPU that neither runs nor is queued to pCPU `p`. */
+  migrate(v: number, p: number): void;
+  /** The state of a VCPU that was switched out is saved. */
+  contextSaved(v: number): void;
+  /** Domain parameters changed (weight, cap in the domain's record). */
+  adjust(d: number): void;
+  /** Affinity masks of v changed. */
+  adjustAffinity(v: number): void;
+  /** Next tick of pCPU p while it runs a VCPU; Infinity = the policy has none. */
+  nextTick(p: number): number;
+  tick(p: number): void;
+  /** Time of the next accounting, Infinity = none wanted; runs on `accountingPcpu`. */
+  nextAccounting(): number;
+  accounting(): void;
+  readonly accountingPcpu: number;
+  dumpSettings(): string;
+}
+
+export interface SchedulerPolicy {
+  readonly name: string;
+  /** One line for `--help` and error messages. */
+  readonly title: string;
+  regions(shape: { readonly pcpus: number; readonly vcpus: number; readonly domains: number }): Region[];
+  create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
+}

@@ -1,0 +1,107 @@
+/**
+ * Timers of VCPUs (S16–S18): the single-shot timer (set_timer_op and VCPUOP_set_singleshot_timer share it, as in Xen), the
+ * poll timer and the periodic ticker. The first two sit in the queue of the pCPU that armed them and fire there, even if
+ * the VCPU has moved since; the ticker only exists while its VCPU runs.
+ */
+import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
+import { VIRQ_TIMER } from '../shared/public/xen.js';
+import { TRACE } from '../shared/trace-ring.js';
+import type { HvContext } from './context.js';
+import { PCPU, TIMER } from './records.js';
+import type { Smp } from './smp.js';
+
+/** Period of the ticker a VCPU starts with, ns (S16). */
+export const TICKER_NS = 10e6;
+
+export interface Timers {
+  setSingleshot(v: number, deadlineNs: number): void;
+  stopSingleshot(v: number): void;
+  setPoll(v: number, deadlineNs: number): void;
+  stopPoll(v: number): void;
+  /** Earliest deadline in pCPU p's queue, Infinity = none. */
+  earliest(p: number): number;
+  /** Fires what is due at `now` on pCPU p, by (deadline, VCPU). */
+  runDue(p: number): void;
+  /** The periodic ticker of the VCPU running on p. */
+  periodicDue(p: number): void;
+  /** Owed ticks and the next deadline, when v is switched in on p. */
+  startPeriodic(v: number, p: number): void;
+}
+
+export interface TimerActions {
+  sendVirq(v: number, virq: number): void;
+  pollTimedOut(v: number): void;
+}
+
+export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChanged: (p: number) => void): Timers {
+  const { image, vcpu, pcpu, machine, trace, now } = hv;
+  const timer = image.table(TIMER);
+  const queueBase = image.region('timer-queues').base >> 2;
+  const queueWords = image.region('timer-queues').size >> 2;
+  const heaps: DeadlineHeaps = deadlineHeaps(image.i32, timer, pcpuTimersWord(hv), (q) => queueBase + q * queueWords);
+
+  function set(t: number, deadlineNs: number): void {
+    const p = smp.self();
+    if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
+    timer.setQueue(t, p);
+    heaps.arm(p, t, deadlineNs);
+  }
+
+  function stop(t: number): void {
+    const q = timer.queue(t);
+    heaps.disarm(q, t);
+    // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing.
+    if (q !== smp.self()) keyChanged(q);
+  }
+
+  return {
+    setSingleshot: (v, deadlineNs) => set(2 * v, deadlineNs),
+    stopSingleshot: (v) => stop(2 * v),
+    setPoll: (v, deadlineNs) => set(2 * v + 1, deadlineNs),
+    stopPoll: (v) => stop(2 * v + 1),
+    earliest: heaps.earliest,
+
+    runDue(p) {
+      const t = now();
+      while (heaps.earliest(p) <= t) {
+        const due = heaps.top(p);
+        const v = due >> 1;
+        heaps.disarm(p, due);
+        machine.addEvents(0, 1);
+        trace.record(TRACE.timer, v, due & 1);
+        if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
+        else actions.pollTimedOut(v);
+      }
+    },
+
+    periodicDue(p) {
+      const v = pcpu.current(p);
+      machine.addEvents(0, 1);
+      trace.record(TRACE.timer, v, 2);
+      vcpu.setPeriodicLastEvent(v, now());
+      pcpu.setPeriodicAt(p, now() + vcpu.periodicPeriod(v));
+      actions.sendVirq(v, VIRQ_TIMER);
+    },
+
+    startPeriodic(v, p) {
+      const period = vcpu.periodicPeriod(v);
+      if (period === 0) return;
+      const t = now();
+      let next = vcpu.periodicLastEvent(v) + period;
+      if (next <= t) {
+        // One event for all that was missed (Xen's rule); a deadline in the past would fire again and again.
+        actions.sendVirq(v, VIRQ_TIMER);
+        next = t + period;
+        vcpu.setPeriodicLastEvent(v, t);
+      }
+      pcpu.setPeriodicAt(p, next);
+    },
+  };
+}
+
+/** Word index of a pCPU's timer count. */
+function pcpuTimersWord({ image }: HvContext): (q: number) => number {
+  const base = (image.region('pcpu').base + PCPU.offsets.timers) >> 2;
+  const stride = PCPU.size >> 2;
+  return (q) => base + q * stride;
+}

@@ -1,0 +1,176 @@
+/**
+ * Which machines cannot be built. One list of rules for everybody who makes a MachineConfig: the scenario reader turns the
+ * path of a problem into a place in the user's file, `Machine.create` prints it as it is.
+ */
+import type { GuestConfig, MachineConfig } from './config.js';
+import * as limits from './limits.js';
+
+export interface ConfigProblem {
+  /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+type Numeric = { [K in keyof MachineConfig]-?: MachineConfig[K] extends number ? K : never }[keyof MachineConfig];
+
+interface Range {
+  readonly min: number;
+  readonly max: number;
+  /** What is counted, for the message. */
+  readonly unit: string;
+  readonly whole: boolean;
+}
+
+const range = (min: number, max: number, unit: string, whole = true): Range => ({ min, max, unit, whole });
+
+/** Limits that hold for a field by itself. */
+const RANGES: Readonly<Record<Numeric, Range>> = {
+  pcpus: range(1, limits.MAX_PCPUS, 'pCPUs'),
+  threads: range(1, limits.MAX_PCPUS, 'threads'),
+  memoryMib: range(1, limits.MAX_MEMORY_MIB, 'MiB'),
+  durationNs: range(1, Number.POSITIVE_INFINITY, 'ns', false),
+  seed: range(0, limits.MAX_SEED, ''),
+  latencyNs: range(limits.MIN_LATENCY_NS, limits.MAX_LATENCY_NS, 'ns'),
+  cycleHz: range(limits.MIN_CYCLE_HZ, limits.MAX_CYCLE_HZ, 'Hz'),
+  pace: range(0, 1e9, 'simulated seconds per host second', false),
+  bootTimeS: range(0, limits.MAX_BOOT_TIME_S, 'seconds since 1970'),
+  tsliceMs: range(limits.MIN_TSLICE_MS, limits.MAX_TSLICE_MS, 'ms'),
+  ratelimitUs: range(0, limits.MAX_RATELIMIT_US, 'us'),
+  migrationDelayUs: range(0, limits.MAX_MIGRATION_DELAY_US, 'us'),
+  guestOpNs: range(limits.MIN_GUEST_OP_NS, limits.MAX_GUEST_OP_NS, 'ns'),
+  taskLogLines: range(0, 10_000_000, 'lines'),
+  stallLimitMs: range(1, limits.MAX_STALL_LIMIT_MS, 'ms'),
+};
+
+function outside(value: number, { min, max, unit, whole }: Range): string | undefined {
+  const inside = value >= min && value <= max && (!whole || Number.isSafeInteger(value));
+  const what = unit === '' ? '' : ` ${unit}`;
+  const kind = whole ? 'a whole number from ' : '';
+  if (inside) return undefined;
+  return max === Number.POSITIVE_INFINITY
+    ? `${value}${what} is too small: at least ${min}${what}`
+    : `${value}${what} is out of range: must be ${kind}${min} to ${max}`;
+}
+
+/** Path within the guest, and what is wrong there. */
+type GuestProblem = readonly [readonly (string | number)[], string];
+
+function affinityProblem(config: MachineConfig, guest: GuestConfig, field: 'cpus' | 'cpusSoft'): string | undefined {
+  for (const [vcpu, cpus] of guest[field].entries()) {
+    if (cpus === undefined) continue;
+    if (vcpu >= guest.vcpus) return `a mask for VCPU ${vcpu}, but ${guest.name} has ${guest.vcpus}`;
+    if (!cpus.some((cpu) => cpu >= 0 && cpu < config.pcpus)) {
+      const pcpus = config.pcpus === 1 ? 'only pCPU 0' : `pCPUs 0 to ${config.pcpus - 1}`;
+      const wanted = cpus.length === 0 ? 'no pCPU at all' : `only pCPU ${cpus.join(', ')}`;
+      return `impossible affinity: VCPU ${vcpu} of ${guest.name} may use ${wanted}, the machine has ${pcpus}`;
+    }
+  }
+  return undefined;
+}
+
+function taskProblem(guest: GuestConfig): GuestProblem | undefined {
+  for (const [index, task] of guest.workload.tasks.entries()) {
+    const wanted = [...(task.cpus ?? []), ...task.phases.flatMap((phase) => phase.cpus ?? [])];
+    const beyond = wanted.find((cpu) => cpu >= guest.vcpus);
+    if (beyond !== undefined) {
+      const has = guest.vcpus === 1 ? 'only VCPU 0' : `VCPUs 0 to ${guest.vcpus - 1}`;
+      return [['workload', 'tasks', index], `task ${task.name} wants CPU ${beyond}, but ${guest.name} has ${has}`];
+    }
+  }
+  return undefined;
+}
+
+function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem | undefined {
+  const { vcpus, weight, cap, memoryMib, name } = guest;
+  if (name === '' || Buffer.byteLength(name) > limits.MAX_NAME_LENGTH) {
+    return [['name'], `a domain's name has 1 to ${limits.MAX_NAME_LENGTH} bytes`];
+  }
+  if (!Number.isSafeInteger(vcpus) || vcpus < 1 || vcpus > limits.MAX_VIRT_CPUS) {
+    return [['vcpus'], `${vcpus} VCPUs are out of range: a domain has 1 to ${limits.MAX_VIRT_CPUS}`];
+  }
+  if (!Number.isSafeInteger(memoryMib) || memoryMib < 1)
+    return [['memoryMib'], 'a domain needs at least 1 MiB of memory'];
+  if (!Number.isSafeInteger(weight) || weight < limits.MIN_WEIGHT || weight > limits.MAX_WEIGHT) {
+    return [['weight'], `weight ${weight} is out of range: ${limits.MIN_WEIGHT} to ${limits.MAX_WEIGHT}`];
+  }
+  if (!Number.isSafeInteger(cap) || cap < 0 || cap > 100 * vcpus) {
+    return [['cap'], `cap ${cap} is out of range: 0 (none) to ${100 * vcpus}, percent of one pCPU for ${vcpus} VCPUs`];
+  }
+  for (const field of ['cpus', 'cpusSoft'] as const) {
+    const problem = affinityProblem(config, guest, field);
+    if (problem !== undefined) return [[field], problem];
+  }
+  return taskProblem(guest);
+}
+
+/** Rules that compare fields of the machine with each other. */
+function machineProblem(config: MachineConfig): ConfigProblem | undefined {
+  const { durationNs, ratelimitUs, tsliceMs } = config;
+  if (
+    durationNs !== Number.POSITIVE_INFINITY &&
+    (!Number.isInteger(durationNs) || durationNs > limits.MAX_DURATION_NS)
+  ) {
+    return { path: ['durationNs'], message: `a duration is a whole number of ns up to ${limits.MAX_DURATION_NS}` };
+  }
+  if (config.threads > config.pcpus) {
+    return {
+      path: ['threads'],
+      message: `${config.threads} threads for ${config.pcpus} pCPUs: at most one thread a pCPU`,
+    };
+  }
+  if (ratelimitUs !== 0 && ratelimitUs < limits.MIN_RATELIMIT_US) {
+    const bounds = `0 (off), or ${limits.MIN_RATELIMIT_US} to ${limits.MAX_RATELIMIT_US}`;
+    return { path: ['ratelimitUs'], message: `ratelimit of ${ratelimitUs} us is out of range: ${bounds} us` };
+  }
+  if (ratelimitUs > tsliceMs * 1000) {
+    return { path: ['ratelimitUs'], message: `ratelimit of ${ratelimitUs} us exceeds the timeslice of ${tsliceMs} ms` };
+  }
+  return undefined;
+}
+
+/** Names under which the hypervisor registers its policies. */
+export const KNOWN_SCHEDULERS: readonly string[] = ['credit'];
+
+/** The first reason why `config` cannot be built. */
+export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
+  for (const [field, bounds] of Object.entries(RANGES) as [Numeric, Range][]) {
+    const message = outside(config[field], bounds);
+    if (message !== undefined) return { path: [field], message };
+  }
+  if (!schedulers.includes(config.scheduler)) {
+    const known = schedulers.join(', ');
+    return { path: ['scheduler'], message: `unknown scheduler '${config.scheduler}'; known: ${known}` };
+  }
+  const machine = machineProblem(config);
+  if (machine) return machine;
+  if (config.guests.length === 0) return { path: ['guests'], message: 'no guests: a machine needs at least one' };
+  if (config.guests.length > limits.MAX_DOMAINS) {
+    return { path: ['guests'], message: `${config.guests.length} domains; at most ${limits.MAX_DOMAINS}` };
+  }
+  return findGuestProblem(config);
+}
+
+function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
+  const names = new Set<string>();
+  let memory = 0;
+  let vcpus = 0;
+  for (const [index, guest] of config.guests.entries()) {
+    const problem = guestProblem(config, guest);
+    if (problem) return { path: ['guests', index, ...problem[0]], message: problem[1] };
+    if (names.has(guest.name)) {
+      return { path: ['guests', index, 'name'], message: `a second domain named '${guest.name}'` };
+    }
+    names.add(guest.name);
+    memory += guest.memoryMib;
+    if (memory > config.memoryMib) {
+      const message = `memory is exhausted: up to ${guest.name} the domains need ${memory} MiB, the host has ${config.memoryMib}`;
+      return { path: ['guests', index, 'memoryMib'], message };
+    }
+    vcpus += guest.vcpus;
+    if (vcpus > limits.MAX_VCPUS) {
+      const message = `up to ${guest.name} there are ${vcpus} VCPUs; a machine has at most ${limits.MAX_VCPUS}`;
+      return { path: ['guests', index, 'vcpus'], message };
+    }
+  }
+  return undefined;
+}

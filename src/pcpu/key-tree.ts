@@ -1,0 +1,50 @@
+/**
+ * When each pCPU has its next interaction, and a winner tree over it: the root names the pCPU with the least
+ * (key, pCPU). Only the holder of the turn reads or writes it.
+ */
+import { type Image, type Region, rawRegion } from '../shared/image.js';
+
+const leavesFor = (pcpus: number): number => 2 ** Math.ceil(Math.log2(Math.max(2, pcpus)));
+
+export const keyTreeRegions = (pcpus: number): Region[] => [
+  rawRegion('keys', 8, leavesFor(pcpus)),
+  rawRegion('key-tree', 4, 2 * leavesFor(pcpus)),
+];
+
+export interface KeyTree {
+  /** Sets all keys to Infinity; once. */
+  init(): void;
+  key(p: number): number;
+  set(p: number, ns: number): void;
+  root(): number;
+}
+
+export function keyTree({ f64, i32, region }: Pick<Image, 'f64' | 'i32'> & { region: Image['region'] }, pcpus: number): KeyTree {
+  const leaves = leavesFor(pcpus);
+  const keys = region('keys').base >> 3;
+  const tree = region('key-tree').base >> 2;
+
+  return {
+    init() {
+      for (let p = 0; p < leaves; p++) {
+        f64[keys + p] = Infinity;
+        i32[tree + leaves + p] = p;
+      }
+      // All equal: the left, lower-numbered child wins everywhere.
+      for (let n = leaves - 1; n > 0; n--) i32[tree + n] = i32[tree + 2 * n]!;
+    },
+    key: (p) => f64[keys + p]!,
+    set(p, ns) {
+      f64[keys + p] = ns;
+      for (let n = (leaves + p) >> 1; n > 0; n >>= 1) {
+        const left = i32[tree + 2 * n]!;
+        const right = i32[tree + 2 * n + 1]!;
+        const winner = f64[keys + right]! < f64[keys + left]! ? right : left;
+        // Neither the old nor the new winner is the leaf that changed: nothing above can change either.
+        if (winner !== p && i32[tree + n] === winner) return;
+        i32[tree + n] = winner;
+      }
+    },
+    root: () => i32[tree + 1]!,
+  };
+}

@@ -1,0 +1,92 @@
+/** Hypercalls as the guest kernel makes them: arguments written to its own page, registers set, the call made. */
+import { highHalf, lowHalf } from '../../shared/clock.js';
+import { evtchn_bind_ipi, evtchn_bind_virq, EVTCHNOP_bind_ipi, EVTCHNOP_bind_virq, EVTCHNOP_send } from '../../shared/public/event-channel.js';
+import { offsetsOf } from '../../shared/public/layout.js';
+import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, sched_poll } from '../../shared/public/sched.js';
+import * as X from '../../shared/public/xen.js';
+import type { ModelMemory } from './memory.js';
+
+export interface GuestHypercalls {
+  /** Raw: number and up to four arguments whose high halves are 0. */
+  call(v: number, nr: number, a0: number, a1: number, a2: number, a3: number): number;
+  setTimer(v: number, ns: number): void;
+  block(v: number): void;
+  /** Polls one port until `timeoutNs` (absolute system time, Infinity = none). */
+  poll(v: number, port: number, timeoutNs: number): void;
+  send(v: number, port: number): void;
+  shutdown(v: number, reason: number): void;
+  bindVirq(v: number, virq: number, vcpuId: number): number;
+  bindIpi(v: number, vcpuId: number): number;
+}
+
+export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
+  const { regs, vcpu, domain, image } = hv.context;
+  const { i32 } = image;
+  const { memory, hypercall } = hv;
+  const POLL = { 32: offsetsOf(sched_poll, 32), 64: offsetsOf(sched_poll, 64) };
+  /** Offset of a list inside the argument page, behind the structure. */
+  const LIST = 64;
+
+  function call(v: number, nr: number, a0: number, a1: number, a2: number, a3: number): number {
+    regs.setNr(v, nr);
+    regs.setLo(v, 0, a0);
+    regs.setHi(v, 0, 0);
+    regs.setLo(v, 1, a1);
+    regs.setHi(v, 1, 0);
+    regs.setLo(v, 2, a2);
+    regs.setHi(v, 2, 0);
+    regs.setLo(v, 3, a3);
+    regs.setHi(v, 3, 0);
+    return hypercall.call(v);
+  }
+
+  const is64 = (v: number): boolean => domain.width(vcpu.domain(v)) === 64;
+
+  return {
+    call,
+    setTimer(v, ns) {
+      regs.setNr(v, X.__HYPERVISOR_set_timer_op);
+      regs.setLo(v, 0, lowHalf(ns));
+      if (is64(v)) regs.setHi(v, 0, highHalf(ns));
+      else regs.setLo(v, 1, highHalf(ns));
+      hypercall.call(v);
+    },
+    block: (v) => {
+      call(v, X.__HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
+    },
+    poll(v, port, timeoutNs) {
+      const at = POLL[is64(v) ? 64 : 32];
+      const arg = kv.argAddr(v);
+      const list = kv.argGuest(v) + LIST;
+      i32[(arg + at.ports) >> 2] = list;
+      if (is64(v)) i32[(arg + at.ports + 4) >> 2] = 0;
+      i32[(arg + at.nr_ports) >> 2] = 1;
+      memory.setU64(arg + at.timeout, timeoutNs === Infinity ? 0 : timeoutNs);
+      i32[(arg + LIST) >> 2] = port;
+      call(v, X.__HYPERVISOR_sched_op, SCHEDOP_poll, kv.argGuest(v), 0, 0);
+    },
+    send(v, port) {
+      i32[kv.argAddr(v) >> 2] = port;
+      call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_send, kv.argGuest(v), 0, 0);
+    },
+    shutdown(v, reason) {
+      i32[kv.argAddr(v) >> 2] = reason;
+      call(v, X.__HYPERVISOR_sched_op, SCHEDOP_shutdown, kv.argGuest(v), 0, 0);
+    },
+    bindVirq(v, virq, vcpuId) {
+      const at = offsetsOf(evtchn_bind_virq, 64);
+      const arg = kv.argAddr(v);
+      memory.setU32(arg + at.virq, virq);
+      memory.setU32(arg + at.vcpu, vcpuId);
+      const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, kv.argGuest(v), 0, 0);
+      return rc < 0 ? rc : memory.u32(arg + at.port);
+    },
+    bindIpi(v, vcpuId) {
+      const at = offsetsOf(evtchn_bind_ipi, 64);
+      const arg = kv.argAddr(v);
+      memory.setU32(arg + at.vcpu, vcpuId);
+      const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, kv.argGuest(v), 0, 0);
+      return rc < 0 ? rc : memory.u32(arg + at.port);
+    },
+  };
+}

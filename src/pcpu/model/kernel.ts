@@ -1,0 +1,295 @@
+/**
+ * The workload guests' kernel: a small paravirtual SMP kernel, modelled event by event. It boots its VCPUs, takes
+ * upcalls, runs a domain's tasks, blocks when idle, polls when it waits for a lock. It talks to the hypervisor by
+ * hypercalls and learns time, events and callbacks only from the bytes of its own frames.
+ */
+import { CRASH } from '../../hv/domain.js';
+import type { Hypervisor } from '../../hv/hypervisor.js';
+import { NONE } from '../../shared/list.js';
+import { offsetsOf } from '../../shared/public/layout.js';
+import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
+import { shared_info, vcpu_info } from '../../shared/public/xen-layout.js';
+import type { Image } from '../../shared/image.js';
+import type { Executor } from '../turn.js';
+import { guestBoot, UPCALL_ENTRY } from './boot.js';
+import { guestClock } from './guest-clock.js';
+import { guestHypercalls } from './hypercalls.js';
+import { type ModelMemory, modelMemory } from './memory.js';
+import { programs, STEP } from './program.js';
+import { CLASS, MODE, TASK_STATE } from './records.js';
+import { sync } from './sync.js';
+import { taskScheduler } from './task-scheduler.js';
+
+/** Operations a guest performs in one instant before computing time must pass. */
+const OPERATIONS_PER_SEGMENT = 64;
+/** Round-robin slice of tasks that share a VCPU, ns; counted in ticks of the 10 ms ticker. */
+const TASK_SLICE_NS = 10e6;
+
+export interface GuestKernelParams {
+  /** Time one kernel operation takes, ns. */
+  readonly operationNs: number;
+  readonly logLines: number;
+}
+
+export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
+  const mem: ModelMemory = modelMemory(image, hv);
+  const { kv, kd, task, sleepers } = mem;
+  const { vcpu, domain, pcpu, now, params: hvParams } = hv.context;
+  const { i32, u8 } = image;
+  const calls = guestHypercalls(mem);
+  const clock = guestClock(hv.context);
+  const tasks = taskScheduler(mem, calls);
+  const locks = sync(mem, tasks);
+  const boot = guestBoot(mem, calls);
+  const { operationNs } = params;
+  /** A clock read may be a cycle behind: what is due within that counts as due, or the timer would fire twice. */
+  const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz);
+
+  const INFO = offsetsOf(vcpu_info, 64);
+  const SEL32 = offsetsOf(vcpu_info, 32).evtchn_pending_sel >> 2;
+  const SEL64 = INFO.evtchn_pending_sel >> 2;
+  const PENDING = offsetsOf(shared_info, 64).evtchn_pending >> 2;
+  const MASK32 = offsetsOf(shared_info, 32).evtchn_mask >> 2;
+  const MASK64 = offsetsOf(shared_info, 64).evtchn_mask >> 2;
+
+  const program = programs(
+    mem,
+    hv,
+    tasks,
+    locks,
+    {
+      sleep(v, t) {
+        task.setState(t, TASK_STATE.sleeping);
+        sleepers.arm(v, t, task.deadline(t));
+        programTimer(v);
+      },
+      exit(v, t) {
+        const d = task.domain(t);
+        kd.addLiveTasks(d, -1);
+        if (kd.liveTasks(d) === 0) calls.shutdown(v, SHUTDOWN_poweroff);
+      },
+    },
+    params.logLines,
+  );
+
+  const guestNow = (v: number): number => clock(kv.infoAddr(v));
+
+  /** Keeps the hypervisor's timer at the earliest deadline of this VCPU's sleepers. */
+  function programTimer(v: number): void {
+    const earliest = sleepers.earliest(v);
+    if (earliest >= kv.programmed(v)) return;
+    kv.setProgrammed(v, earliest);
+    calls.setTimer(v, earliest);
+  }
+
+  /** Charges what was computed since the segment began: kernel time first, then the task. */
+  function settle(v: number): void {
+    const t = now();
+    const elapsed = t - kv.segmentStart(v);
+    kv.setSegmentStart(v, t);
+    if (elapsed <= 0 || kv.mode(v) !== MODE.run) return;
+    const kernel = Math.min(kv.debt(v), elapsed);
+    kv.addDebt(v, -kernel);
+    const current = kv.current(v) - 1;
+    if (current !== NONE && elapsed > kernel) program.charge(current, elapsed - kernel);
+  }
+
+  /** Computes until the current task's event is done, or only until the kernel's debt is paid. */
+  function startSegment(v: number, p: number): void {
+    const current = kv.current(v) - 1;
+    const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, guestNow(v)) : 0;
+    kv.setSegmentStart(v, now());
+    pcpu.setGuestAt(p, now() + kv.debt(v) + work);
+  }
+
+  function goIdle(v: number, p: number): void {
+    kv.setMode(v, MODE.idle);
+    kv.setDebt(v, 0);
+    kv.setCurrent(v, 0);
+    pcpu.setGuestAt(p, now());
+    // Waiting for a lock, poll the port its holder will send to; otherwise block until any event.
+    if (kv.waiters(v) > 0) {
+      kv.setPolling(v, 1);
+      calls.poll(v, kv.lockPort(v), sleepers.earliest(v));
+    } else calls.block(v);
+  }
+
+  function leaveIdle(v: number): void {
+    kv.setMode(v, MODE.run);
+    if (kv.polling(v) === 0) return;
+    kv.setPolling(v, 0);
+    const port = kv.lockPort(v);
+    i32[(domain.sharedInfo(vcpu.domain(v)) >> 2) + PENDING + (port >> 5)]! &= ~(1 << (port & 31));
+    // A poll that timed out tells nobody.
+    expire(v);
+  }
+
+  /** Wakes the sleepers whose time has come. */
+  function expire(v: number): void {
+    if (sleepers.size(v) === 0) return;
+    const t = guestNow(v);
+    const d = vcpu.domain(v);
+    if (kv.programmed(v) <= t + CLOCK_SLACK_NS) kv.setProgrammed(v, Infinity);
+    while (sleepers.earliest(v) <= t + CLOCK_SLACK_NS) {
+      const due = sleepers.top(v);
+      sleepers.disarm(v, due);
+      if (due === kd.firstTask(d) + kd.tasks(d)) {
+        // The end of the use case, a sleeper behind the tasks.
+        calls.shutdown(v, SHUTDOWN_poweroff);
+        return;
+      }
+      if (task.state(due) === TASK_STATE.new) program.start(due, t);
+      else program.awake(due, t);
+      tasks.wake(v, due);
+    }
+    programTimer(v);
+  }
+
+  /** The tick: round robin among tasks that share the VCPU. */
+  function rotate(v: number): void {
+    const current = kv.current(v) - 1;
+    if (current === NONE || !tasks.hasOthers(v) || task.taskClass(current) === CLASS.fifo) return;
+    if (guestNow(v) - kv.sliceStart(v) < TASK_SLICE_NS - CLOCK_SLACK_NS) return;
+    tasks.requeue(v);
+  }
+
+  function handle(v: number, port: number): void {
+    if (port === kv.timerPort(v)) {
+      expire(v);
+      rotate(v);
+    }
+    // The IPI port only brings the VCPU here; what it is wanted for stands in its queue.
+  }
+
+  /** Selector word, then pending words, each cleared before its events are handled (as every Xen guest does). */
+  function handlePending(v: number): void {
+    const d = vcpu.domain(v);
+    const is64 = domain.width(d) === 64;
+    const info = kv.infoAddr(v);
+    const page = domain.sharedInfo(d) >> 2;
+    const mask = page + (is64 ? MASK64 : MASK32);
+    const sel = (info >> 2) + (is64 ? SEL64 : SEL32);
+    const selWords = is64 ? 2 : 1;
+    u8[info + INFO.evtchn_upcall_pending] = 0;
+    for (let k = 0; k < selWords; k++) {
+      let selected = i32[sel + k]!;
+      if (selected === 0) continue;
+      i32[sel + k] = 0;
+      for (; selected !== 0; selected &= selected - 1) {
+        const s = 31 - Math.clz32(selected & -selected);
+        const first = is64 ? 2 * (32 * k + s) : s;
+        for (let w = first; w < first + selWords; w++) {
+          for (let n = 0; n < 32; n++) {
+            const ready = i32[page + PENDING + w]! & ~i32[mask + w]!;
+            if (ready === 0) break;
+            const bit = ready & -ready;
+            i32[page + PENDING + w]! &= ~bit;
+            handle(v, 32 * w + (31 - Math.clz32(bit)));
+          }
+        }
+      }
+    }
+  }
+
+  function work(v: number, p: number): void {
+    for (let n = 0; n < OPERATIONS_PER_SEGMENT; n++) {
+      let current = kv.current(v) - 1;
+      if (current === NONE) {
+        current = tasks.pick(v);
+        if (current === NONE) {
+          if (tasks.pull(v)) continue;
+          goIdle(v, p);
+          return;
+        }
+        kv.setSliceStart(v, guestNow(v));
+        if (task.computing(current) !== 0) {
+          startSegment(v, p);
+          return;
+        }
+      }
+      switch (program.step(v, current, guestNow(v))) {
+        case STEP.compute:
+          startSegment(v, p);
+          return;
+        case STEP.gone:
+          kv.setCurrent(v, 0);
+          break;
+        case STEP.yielded:
+          if (tasks.hasOthers(v)) tasks.requeue(v);
+          break;
+        case STEP.moved:
+          kv.setCurrent(v, 0);
+          tasks.rehome(current);
+          tasks.wake(v, current);
+          break;
+      }
+      kv.addDebt(v, operationNs);
+      // A shutdown among the operations: nothing after it happens.
+      if (domain.isShutDown(vcpu.domain(v)) !== 0) {
+        pcpu.setGuestAt(p, Infinity);
+        return;
+      }
+      if (tasks.shouldPreempt(v) && kv.current(v) !== 0) tasks.requeue(v);
+    }
+    startSegment(v, p);
+  }
+
+  return {
+    run(v, p) {
+      if (kv.mode(v) === MODE.boot) {
+        if (!boot.start(v)) return;
+        kv.setSegmentStart(v, now());
+        kv.setMode(v, MODE.run);
+        expire(v);
+      } else if (kv.mode(v) === MODE.idle) leaveIdle(v);
+      else {
+        settle(v);
+        const current = kv.current(v) - 1;
+        // Only debt was paid, or a preempted event has more to do.
+        if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, guestNow(v)) > 0) {
+          startSegment(v, p);
+          return;
+        }
+      }
+      work(v, p);
+    },
+
+    upcall(v, p) {
+      const callback = vcpu.eventCallback(v);
+      if (callback !== UPCALL_ENTRY) {
+        pcpu.setGuestAt(p, Infinity);
+        hv.domains.crash(vcpu.domain(v), callback === 0 ? CRASH.noCallback : CRASH.badCallback);
+        return;
+      }
+      settle(v);
+      const info = vcpu.infoAddr(v);
+      // Delivery masks further upcalls; the return from the handler restores the mask.
+      u8[info + INFO.evtchn_upcall_mask] = 1;
+      handlePending(v);
+      if (domain.isShutDown(vcpu.domain(v)) !== 0) {
+        pcpu.setGuestAt(p, Infinity);
+        return;
+      }
+      if (kv.mode(v) === MODE.run) {
+        if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
+        if (kv.current(v) === 0) pcpu.setGuestAt(p, now());
+        else startSegment(v, p);
+      }
+      u8[info + INFO.evtchn_upcall_mask] = 0;
+    },
+
+    switchOut(v, p) {
+      settle(v);
+      kv.setRemaining(v, Math.max(0, pcpu.guestAt(p) - now()));
+      pcpu.setGuestAt(p, Infinity);
+    },
+
+    switchIn(v, p) {
+      kv.setSegmentStart(v, now());
+      if (kv.mode(v) !== MODE.run || kv.remaining(v) === 0) pcpu.setGuestAt(p, now());
+      // The guest's clock went on while it did not: what it waits for by the clock may be over by now.
+      else startSegment(v, p);
+    },
+  };
+}
+

@@ -1,0 +1,220 @@
+/**
+ * Runs tasks' programs: one event after the other, phases, loops, and rt-app's per-phase log. An event that takes time
+ * leaves `computing` set and `remaining` on the task, and comes back here when that is used up.
+ */
+import type { Hypervisor } from '../../hv/hypervisor.js';
+import type { ModelMemory } from './memory.js';
+import { LOG_FIELDS, OP, TASK_STATE } from './records.js';
+import type { Sync } from './sync.js';
+import type { TaskScheduler } from './task-scheduler.js';
+
+/** What became of a task after one event. */
+export const STEP = { goOn: 0, compute: 1, gone: 2, yielded: 3, moved: 4 } as const;
+export type Step = (typeof STEP)[keyof typeof STEP];
+
+/** rt-app's runtime event looks at the clock between pieces of work of this length, ns. */
+const RUNTIME_PIECE_NS = 32_000;
+
+export interface Programs {
+  /** Starts a task: first phase of the first round. @param nowNs guest clock */
+  start(t: number, nowNs: number): void;
+  /** Runs the next event of t on v. `gone`: t sleeps, waits or has ended, and is no longer current. */
+  step(v: number, t: number, nowNs: number): Step;
+  /** Work left of the event in progress at a (re)start of computing, ns. */
+  remaining(t: number, nowNs: number): number;
+  /** The task computed for `ns`. */
+  charge(t: number, ns: number): void;
+  /** Called for a task whose sleep is over. */
+  awake(t: number, nowNs: number): void;
+}
+
+export interface ProgramActions {
+  /** Puts the task to sleep until `deadline` (in the task's record). */
+  sleep(v: number, t: number): void;
+  exit(v: number, t: number): void;
+}
+
+export function programs(
+  mem: ModelMemory,
+  hv: Hypervisor,
+  tasks: TaskScheduler,
+  sync: Sync,
+  actions: ProgramActions,
+  logLines: number,
+): Programs {
+  const { task, phase, event, resource, kd } = mem;
+  const { f64 } = hv.context.image;
+  const region = hv.context.image.region('task-log').base >> 3;
+
+  function writeLog(t: number, nowNs: number): void {
+    if (logLines === 0) return;
+    const w = region + (t * logLines + (task.logged(t) % logLines)) * LOG_FIELDS;
+    const start = task.phaseStart(t);
+    f64[w] = t - kd.firstTask(task.domain(t));
+    f64[w + 1] = (task.work(t) - task.workLogged(t)) / 1000;
+    task.setWorkLogged(t, task.work(t));
+    f64[w + 2] = task.duration(t) / 1000;
+    f64[w + 3] = (nowNs - start) / 1000;
+    f64[w + 4] = start / 1000;
+    f64[w + 5] = nowNs / 1000;
+    f64[w + 6] = (start - kd.start(task.domain(t))) / 1000;
+    f64[w + 7] = task.slack(t) / 1000;
+    f64[w + 8] = task.configuredDuration(t) / 1000;
+    f64[w + 9] = task.configuredPeriod(t) / 1000;
+    f64[w + 10] = task.wakeLatency(t) / 1000;
+    task.addLogged(t, 1);
+  }
+
+  function beginIteration(t: number, nowNs: number): void {
+    task.setEvent(t, 0);
+    task.setPhaseStart(t, nowNs);
+    task.setDuration(t, 0);
+    task.setSlack(t, 0);
+    task.setConfiguredDuration(t, 0);
+    task.setConfiguredPeriod(t, 0);
+    task.setWakeLatency(t, 0);
+  }
+
+  function beginPhase(t: number, n: number, nowNs: number): void {
+    task.setPhase(t, n);
+    task.setPhaseRoundsLeft(t, phase.loop(task.firstPhase(t) + n));
+    beginIteration(t, nowNs);
+  }
+
+  /** Goes past the end of a phase; false when the program is over. */
+  function nextIteration(t: number, nowNs: number): boolean {
+    writeLog(t, nowNs);
+    task.addLoops(t, 1);
+    const rounds = task.phaseRoundsLeft(t);
+    if (rounds !== 1) {
+      if (rounds > 0) task.setPhaseRoundsLeft(t, rounds - 1);
+      beginIteration(t, nowNs);
+      return true;
+    }
+    let next = task.phase(t) + 1;
+    if (next === task.phases(t)) {
+      const left = task.roundsLeft(t);
+      if (left === 1) return false;
+      if (left > 0) task.setRoundsLeft(t, left - 1);
+      next = 0;
+    }
+    beginPhase(t, next, nowNs);
+    return true;
+  }
+
+  function timerEvent(v: number, t: number, e: number, nowNs: number): Step {
+    const r = event.resource(e);
+    const first = resource.nextExpiry(r) < 0;
+    const next = (first ? task.startedAt(t) : resource.nextExpiry(r)) + event.ns(e);
+    task.addConfiguredPeriod(t, event.ns(e));
+    const slack = next - nowNs;
+    task.setSlack(t, task.cumulativeSlack(t) !== 0 ? task.slack(t) + slack : slack);
+    if (nowNs < next) {
+      resource.setNextExpiry(r, next);
+      task.setDeadline(t, next);
+      task.setInTimer(t, 1);
+      actions.sleep(v, t);
+      return STEP.gone;
+    }
+    // Missed: a relative timer starts anew from here, an absolute one keeps its raster and tries to catch up.
+    resource.setNextExpiry(r, event.absolute(e) !== 0 ? next : nowNs);
+    task.setWakeLatency(t, 0);
+    return STEP.goOn;
+  }
+
+  function begin(v: number, t: number, e: number, nowNs: number): Step {
+    switch (event.op(e)) {
+      case OP.run:
+        task.addConfiguredDuration(t, event.ns(e));
+        if (event.ns(e) === 0) return STEP.goOn;
+        task.setComputing(t, 1);
+        task.setComputeStart(t, nowNs);
+        task.setRemaining(t, event.ns(e));
+        return STEP.compute;
+      case OP.runtime:
+        task.addConfiguredDuration(t, event.ns(e));
+        task.setComputing(t, 2);
+        task.setComputeStart(t, nowNs);
+        task.setRemaining(t, 0);
+        task.setRuntimeEnd(t, nowNs + event.ns(e));
+        return STEP.compute;
+      case OP.sleep:
+        task.setDeadline(t, nowNs + event.ns(e));
+        actions.sleep(v, t);
+        return STEP.gone;
+      case OP.timer:
+        return timerEvent(v, t, e, nowNs);
+      case OP.lock:
+        return sync.lock(v, t, event.resource(e)) ? STEP.goOn : STEP.gone;
+      case OP.unlock:
+        sync.unlock(v, t, event.resource(e));
+        return STEP.goOn;
+      case OP.sync:
+        sync.signal(v, event.resource(e));
+        sync.wait(v, t, event.resource(e), event.mutex(e));
+        return STEP.gone;
+      case OP.wait:
+        sync.wait(v, t, event.resource(e), event.mutex(e));
+        return STEP.gone;
+      case OP.signal:
+        sync.signal(v, event.resource(e));
+        return STEP.goOn;
+      case OP.broad:
+      case OP.resume:
+        sync.broadcast(v, event.resource(e));
+        return STEP.goOn;
+      case OP.barrier:
+        return sync.barrier(v, t, event.resource(e)) ? STEP.goOn : STEP.gone;
+      case OP.suspend:
+        sync.suspend(t, event.resource(e));
+        return STEP.gone;
+      default:
+        return STEP.yielded;
+    }
+  }
+
+  return {
+    start(t, nowNs) {
+      task.setRoundsLeft(t, task.loop(t));
+      task.setStartedAt(t, nowNs);
+      beginPhase(t, 0, nowNs);
+    },
+    step(v, t, nowNs) {
+      if (task.computing(t) !== 0) {
+        task.setComputing(t, 0);
+        task.addDuration(t, nowNs - task.computeStart(t));
+      }
+      const ph = task.firstPhase(t) + task.phase(t);
+      const n = task.event(t);
+      if (n === phase.events(ph)) {
+        if (!nextIteration(t, nowNs)) {
+          task.setState(t, TASK_STATE.exited);
+          actions.exit(v, t);
+          return STEP.gone;
+        }
+        return tasks.isAllowed(t, v) ? STEP.goOn : STEP.moved;
+      }
+      // Past it before it acts: a task that waits resumes behind the event, its condition already met.
+      task.setEvent(t, n + 1);
+      return begin(v, t, phase.firstEvent(ph) + n, nowNs);
+    },
+    remaining(t, nowNs) {
+      if (task.computing(t) !== 2) return task.remaining(t);
+      const piece = task.remaining(t) % RUNTIME_PIECE_NS;
+      const left = Math.max(0, task.runtimeEnd(t) - nowNs - piece);
+      const ns = piece + Math.ceil(left / RUNTIME_PIECE_NS) * RUNTIME_PIECE_NS;
+      task.setRemaining(t, ns);
+      return ns;
+    },
+    charge(t, ns) {
+      if (task.computing(t) === 0) return;
+      task.setRemaining(t, Math.max(0, task.remaining(t) - ns));
+      task.addWork(t, ns);
+    },
+    awake(t, nowNs) {
+      if (task.inTimer(t) === 0) return;
+      task.setInTimer(t, 0);
+      task.addWakeLatency(t, Math.max(0, nowNs - task.deadline(t)));
+    },
+  };
+}

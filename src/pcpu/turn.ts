@@ -1,0 +1,94 @@
+/**
+ * A pCPU's turn: everything that is due on it at one instant, in one fixed order. Whoever holds the token runs it, for
+ * any pCPU, because all state is in the image. At its end the pCPU's key says when its next turn is: at least 1 ns on,
+ * so simulation time always advances.
+ */
+import { SCHEDULE_SOFTIRQ } from '../hv/smp.js';
+import type { Hypervisor } from '../hv/hypervisor.js';
+import { EPOCH_NS } from '../hv/time.js';
+import type { KeyTree } from './key-tree.js';
+
+/** What runs a guest's VCPUs: the model of this room, and later the x86 core. */
+export interface Executor {
+  /** The event callback of the VCPU running on p: upcalls are masked, the guest is to look at its pending events. */
+  upcall(v: number, p: number): void;
+  /** The guest's next action is due. On return it computes until the pCPU's `guestAt`, or gave its pCPU up. */
+  run(v: number, p: number): void;
+  switchOut(v: number, p: number): void;
+  switchIn(v: number, p: number): void;
+}
+
+export interface Turns {
+  /** Takes the turn of pCPU p at simulation time `ns`. */
+  take(p: number, ns: number): void;
+  /** Computes a pCPU's key anew. */
+  refresh(p: number): void;
+}
+
+export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
+  const { context, smp, timers, sched, events, time } = hv;
+  const { pcpu, machine, trace, isIdle } = context;
+  const { ops } = sched;
+  const { accountingPcpu } = ops;
+
+  function keyOf(p: number): number {
+    if (pcpu.softirq(p) !== 0) return machine.now(0);
+    let key = timers.earliest(p);
+    key = Math.min(key, pcpu.guestAt(p), pcpu.sliceEnd(p), pcpu.tickAt(p));
+    key = Math.min(key, pcpu.periodicAt(p), pcpu.calibrateAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p));
+    return p === accountingPcpu ? Math.min(key, ops.nextAccounting()) : key;
+  }
+
+  /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */
+  function runGuest(p: number, ns: number): void {
+    while (pcpu.softirq(p) === 0) {
+      const v = pcpu.current(p);
+      if (isIdle(v)) return;
+      if (events.needsDelivery(v)) executor.upcall(v, p);
+      else if (pcpu.guestAt(p) <= ns) executor.run(v, p);
+      else return;
+    }
+  }
+
+  return {
+    take(p, ns) {
+      machine.setNow(0, ns);
+      machine.addTurns(0, 1);
+      smp.enterTurn(p);
+      trace.turn(p, ns);
+
+      // Arrivals. An event check has no work of its own: it brings the pCPU to the delivery of events below.
+      if (pcpu.eventIpiAt(p) <= ns) pcpu.setEventIpiAt(p, Infinity);
+      if (pcpu.reschedIpiAt(p) <= ns) {
+        pcpu.setReschedIpiAt(p, Infinity);
+        pcpu.setSoftirq(p, SCHEDULE_SOFTIRQ);
+      }
+      timers.runDue(p);
+      if (pcpu.periodicAt(p) <= ns) timers.periodicDue(p);
+      // A guest that was asked off its pCPU in this turn still finishes what it was doing at this instant.
+      runGuest(p, ns);
+      if (pcpu.sliceEnd(p) <= ns) {
+        pcpu.setSliceEnd(p, Infinity);
+        pcpu.setSoftirq(p, SCHEDULE_SOFTIRQ);
+      }
+      if (pcpu.tickAt(p) <= ns) {
+        pcpu.setTickAt(p, ops.nextTick(p));
+        ops.tick(p);
+      }
+      if (p === accountingPcpu && ops.nextAccounting() <= ns) ops.accounting();
+      if (pcpu.calibrateAt(p) <= ns) {
+        pcpu.setCalibrateAt(p, (Math.floor(ns / EPOCH_NS) + 1) * EPOCH_NS);
+        time.update(pcpu.current(p));
+      }
+      while (pcpu.softirq(p) !== 0) {
+        sched.schedule(p);
+        runGuest(p, ns);
+      }
+      keys.set(p, Math.max(keyOf(p), ns + 1));
+    },
+    refresh(p) {
+      // The pCPU whose turn it is recomputes its own key last.
+      if (p !== smp.self()) keys.set(p, keyOf(p));
+    },
+  };
+}

@@ -1,0 +1,137 @@
+/** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
+import type { Verdict } from '../config/expectations.js';
+import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
+import type { DomainResult, PcpuResult, RunResult } from '../machine/result.js';
+import { type Column, type Paint, plain, renderTable } from './table.js';
+
+export interface TextReportOptions {
+  /** What was run, for the headline. */
+  readonly title: string;
+  /** @default no colour */
+  readonly paint?: Paint;
+}
+
+/** Domain names are cut to this, so that the widest table fits 100 columns. */
+const NAME_WIDTH = 20;
+/** Beyond this many pCPUs the table gives way to a summary; `--json` has them all. */
+const PCPU_ROWS = 32;
+
+const OUTCOMES: Readonly<Record<RunResult['outcome'], string>> = {
+  horizon: 'the duration is over',
+  idle: 'nothing was left to do',
+  stopped: 'stopped before its end',
+};
+
+const nameColumn: Column<DomainResult> = {
+  header: 'domain',
+  align: 'left',
+  maxWidth: NAME_WIDTH,
+  cell: (domain) => domain.name,
+};
+
+const CPU_TIME: readonly Column<DomainResult>[] = [
+  nameColumn,
+  { header: 'VCPUs', cell: (domain) => String(domain.vcpus.length) },
+  { header: 'weight', cell: (domain) => String(domain.weight) },
+  { header: 'cap', cell: (domain) => (domain.cap === 0 ? 'none' : `${domain.cap} %`) },
+  { header: 'expected', cell: (domain) => formatPercent(domain.expectedShare) },
+  { header: 'share', cell: (domain) => formatPercent(domain.share) },
+  { header: 'virtual time', cell: (domain) => formatDuration(domain.virtualTimeNs) },
+  { header: 'work', cell: (domain) => formatDuration(domain.workNs) },
+  { header: 'steal', cell: (domain) => formatDuration(domain.stealNs) },
+];
+
+/** A percentile of nothing is no number. */
+function latency(header: string, of: (domain: DomainResult) => number): Column<DomainResult> {
+  return { header, cell: (domain) => (domain.wake.count === 0 ? '-' : formatDuration(of(domain))) };
+}
+
+const SCHEDULING: readonly Column<DomainResult>[] = [
+  nameColumn,
+  { header: 'wake-ups', cell: (domain) => formatCount(domain.wake.count) },
+  latency('p50', (domain) => domain.wake.p50Ns),
+  latency('p99', (domain) => domain.wake.p99Ns),
+  latency('p99.9', (domain) => domain.wake.p999Ns),
+  latency('max', (domain) => domain.wake.maxNs),
+  { header: 'switches', cell: (domain) => formatCount(domain.switches) },
+  { header: 'migrations', cell: (domain) => formatCount(domain.migrations) },
+];
+
+const PCPUS: readonly Column<PcpuResult>[] = [
+  { header: 'pCPU', cell: (pcpu) => String(pcpu.id) },
+  { header: 'worker', cell: (pcpu) => String(pcpu.worker) },
+  { header: 'use', cell: (pcpu) => formatPercent(pcpu.use) },
+  { header: 'switches', cell: (pcpu) => formatCount(pcpu.switches) },
+  { header: 'steals', cell: (pcpu) => formatCount(pcpu.steals) },
+];
+
+type Summary = readonly [string, readonly number[], (value: number) => string];
+
+function pcpuSummary(pcpus: readonly PcpuResult[], paint: Paint): string[] {
+  const rows: Summary[] = [
+    ['use', pcpus.map((pcpu) => pcpu.use), formatPercent],
+    ['switches', pcpus.map((pcpu) => pcpu.switches), formatCount],
+    ['steals', pcpus.map((pcpu) => pcpu.steals), formatCount],
+  ];
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const columns: Column<Summary>[] = [
+    { header: `${pcpus.length} pCPUs`, align: 'left', cell: ([name]) => name },
+    { header: 'least', cell: ([, values, format]) => format(Math.min(...values)) },
+    { header: 'mean', cell: ([, values, format]) => format(mean(values)) },
+    { header: 'most', cell: ([, values, format]) => format(Math.max(...values)) },
+  ];
+  return renderTable(rows, columns, paint);
+}
+
+function totals(result: RunResult): [string, string][] {
+  const { host } = result;
+  const threads = host.threads === 1 ? '1 thread' : `${host.threads} threads`;
+  return [
+    ['Jain fairness', result.jain.toFixed(4)],
+    ['events', formatCount(result.events)],
+    ['trace hash', result.hash],
+    ['host time', `${formatMs(host.runMs)} on ${threads}, after a start of ${formatMs(host.startMs)}`],
+    ['host speed', `${formatRate(host.eventsPerSecond)} events/s, ${formatRate(host.speed)} simulated s per host s`],
+  ];
+}
+
+export function verdictLines(verdicts: readonly Verdict[], paint: Paint = plain): string[] {
+  const failed = verdicts.filter(({ ok }) => !ok).length;
+  const held = verdicts.length - failed;
+  const head = failed === 0 ? `${held} of ${held} held` : `${failed} of ${verdicts.length} failed`;
+  const rows = renderTable(verdicts, [
+    { header: '', align: 'left', cell: ({ ok }) => (ok ? 'ok' : 'FAILED') },
+    { header: '', align: 'left', maxWidth: 34, cell: ({ subject }) => subject },
+    { header: '', align: 'left', maxWidth: 34, cell: ({ expected }) => expected },
+    { header: '', cell: ({ measured }) => measured },
+    { header: '', cell: ({ place }) => `line ${place.line}` },
+  ]);
+  const lines = rows.map((row, index) => paint(verdicts[index]?.ok ? 'green' : 'red', row));
+  return [paint('bold', `Expectations: ${head}`), ...lines];
+}
+
+export function textReport(result: RunResult, verdicts: readonly Verdict[], options: TextReportOptions): string {
+  const paint = options.paint ?? plain;
+  const pcpus = result.pcpus.length === 1 ? '1 pCPU' : `${result.pcpus.length} pCPUs`;
+  const ran = `${formatDuration(result.simulatedNs)} simulated on ${pcpus}, ${OUTCOMES[result.outcome]}`;
+  const lines = [
+    `${paint('bold', options.title)}: ${ran}`,
+    '',
+    paint('bold', 'CPU time (shares in percent of one pCPU)'),
+    ...renderTable(result.domains, CPU_TIME, paint),
+    '',
+    paint('bold', 'Wake-up to running'),
+    ...renderTable(result.domains, SCHEDULING, paint),
+    '',
+    ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
+    '',
+    ...renderTable(totals(result), [
+      { header: '', align: 'left', cell: ([name]) => name },
+      { header: '', align: 'left', cell: ([, text]) => text },
+    ]),
+  ];
+  const ended = result.domains.filter((domain) => domain.ended !== undefined);
+  if (ended.length > 0) lines.push('', ...ended.map((domain) => `${domain.name} ended: ${domain.ended}`));
+  if (verdicts.length > 0) lines.push('', ...verdictLines(verdicts, paint));
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,295 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { ConfigError } from '../../src/config/config-error.js';
+import { loadScenario, type MachineOverrides, type Scenario } from '../../src/config/scenario.js';
+
+const HOG = 'workload: { tasks: { hog: { run: 1000000 } } }';
+const EXAMPLES = fileURLToPath(new URL('../../../examples', import.meta.url));
+
+describe('a scenario', () => {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'ringzero-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function write(name: string, text: string): string {
+    const path = join(folder, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+    return path;
+  }
+
+  function load(text: string, overrides: MachineOverrides = {}): Scenario {
+    return loadScenario(write('s.yaml', text), overrides);
+  }
+
+  /** The message, with paths relative to the test's folder. */
+  function complaint(text: string, overrides: MachineOverrides = {}, name = 's.yaml'): string {
+    try {
+      loadScenario(write(name, text), overrides);
+      return 'accepted';
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return error.message.replaceAll(`${folder}/`, '');
+    }
+  }
+
+  const machine = (settings: string): string => `machine: { ${settings} }\nguests:\n  - { name: a, ${HOG} }\n`;
+  const guest = (settings: string): string => `machine: { pcpus: 2 }\nguests:\n  - { ${settings}, ${HOG} }\n`;
+
+  describe('when it is sound', () => {
+    it('needs no more than a guest with a workload', () => {
+      const { config, expectations, warnings } = load(`guests:\n  - name: a\n    ${HOG}\n`);
+      expect(config).to.include({ pcpus: 4, threads: 4, durationNs: 10e9, latencyNs: 2000, cycleHz: 1e9 });
+      expect(config).to.include({ scheduler: 'credit', tsliceMs: 30, ratelimitUs: 1000, boost: true, seed: 1 });
+      expect(config.guests).to.have.length(1);
+      expect(config.guests[0]).to.include({ name: 'a', vcpus: 1, weight: 256, cap: 0, abi: 64 });
+      expect(config.guests[0]?.cpus).to.deep.equal([]);
+      expect([expectations, warnings]).to.deep.equal([[], []]);
+    });
+
+    it('reads every setting of the machine in its unit', () => {
+      const { config } = load(
+        machine(
+          'pcpus: 8, threads: 2, memory: 2GiB, duration: 1.5s, seed: 7, latency: 500ns, cycle-hz: 2.4GHz, pace: 0.5, ' +
+            'scheduler: credit, tslice: 5ms, ratelimit: 500us, migration-delay: 2ms, boost: false, guest-op: 50ns, ' +
+            'boot-time: 2006-01-01T00:00:00Z, trace: true, debug: true',
+        ),
+      );
+      expect(config).to.include({ pcpus: 8, threads: 2, memoryMib: 2048, durationNs: 1.5e9, seed: 7, latencyNs: 500 });
+      expect(config).to.include({ cycleHz: 2.4e9, pace: 0.5, tsliceMs: 5, ratelimitUs: 500, migrationDelayUs: 2000 });
+      expect(config).to.include({ boost: false, guestOpNs: 50, bootTimeS: 1136073600, trace: true, debug: true });
+    });
+
+    it('may have no horizon', () => {
+      expect(load(machine('duration: until-idle')).config.durationNs).to.equal(Number.POSITIVE_INFINITY);
+    });
+
+    it('gives way to the command line', () => {
+      const { config } = load(machine('pcpus: 8, threads: 8, duration: 1s'), { pcpus: 2, durationNs: 5e9, seed: 9 });
+      expect(config).to.include({ pcpus: 2, threads: 2, durationNs: 5e9, seed: 9 });
+    });
+
+    it('takes xl.cfg files and rt-app files beside it, and inline settings before those of the file', () => {
+      write('sub/web.cfg', 'name = "web"\nvcpus = 2\nmemory = 256\ncpu_weight = 512\ncpus = ["0", "1-2"]\nbogus = 1\n');
+      write('sub/load.json', '{ "tasks": { "t": { "run": 10 } }, "global": { "duration": 3 } }');
+      const path = write(
+        'sub/s.yaml',
+        'guests:\n  - { config: web.cfg, workload: load.json, cap: 50, vcpus: 1, abi: 32 }\n',
+      );
+      const { config, warnings } = loadScenario(path, {});
+      expect(config.guests[0]).to.include({ name: 'web', vcpus: 1, memoryMib: 256, weight: 512, cap: 50, abi: 32 });
+      expect(config.guests[0]?.cpus).to.deep.equal([[0]]);
+      expect(config.durationNs).to.equal(3e9);
+      expect(warnings).to.deep.equal([`${folder}/sub/web.cfg:6:1: unknown setting "bogus" is ignored`]);
+    });
+
+    it('reads affinity as xl does, for all VCPUs or for each', () => {
+      const { config } = load(guest('name: a, vcpus: 2, cpus: "0-1,^1", cpus_soft: [all, 1]'));
+      expect(config.guests[0]?.cpus).to.deep.equal([[0], [0]]);
+      expect(config.guests[0]?.cpusSoft).to.deep.equal([undefined, [1]]);
+    });
+
+    it('makes several equal domains of one guest, and lets expectations name them together', () => {
+      const text = `guests:\n  - { name: b, instances: 3, ${HOG} }\nexpect:\n  - share: { domain: b, is: 100% }\n`;
+      const { config, expectations } = load(text);
+      expect(config.guests.map(({ name }) => name)).to.deep.equal(['b-0', 'b-1', 'b-2']);
+      expect(expectations).to.have.length(3);
+    });
+
+    it('keeps the order and the places of an inline workload', () => {
+      const text = [
+        'guests:',
+        '  - name: a',
+        '    workload:',
+        '      tasks:',
+        '        t:',
+        '          run: 10',
+        '          suspend:',
+        '          run1: 20',
+      ].join('\n');
+      const { config } = load(text);
+      const task = config.guests[0]?.workload.tasks[0];
+      const file = join(folder, 's.yaml');
+      expect(config.guests[0]?.workload.file).to.equal(file);
+      expect(task?.at).to.deep.equal({ file, line: 5, column: 9 });
+      expect(task?.phases[0]?.events.map(({ kind, at }) => [kind, at.line, at.column])).to.deep.equal([
+        ['run', 6, 11],
+        ['suspend', 7, 11],
+        ['run', 8, 11],
+      ]);
+    });
+
+    it('may use anchors and merge keys', () => {
+      const text = `guests:\n  - &base { name: a, cap: 20, ${HOG} }\n  - { <<: *base, name: b }\n`;
+      expect(load(text).config.guests.map(({ name, cap }) => [name, cap])).to.deep.equal([
+        ['a', 20],
+        ['b', 20],
+      ]);
+    });
+
+    it('is what every file in examples/ is', () => {
+      const files = readdirSync(EXAMPLES).filter((name) => name.endsWith('.yaml'));
+      expect(files).to.include('fair-share.yaml');
+      for (const file of files) {
+        const { expectations, warnings } = loadScenario(join(EXAMPLES, file), {});
+        expect(expectations.length, file).to.be.greaterThan(0);
+        expect(warnings, file).to.deep.equal([]);
+      }
+    });
+  });
+
+  describe('when it is a bare rt-app workload', () => {
+    it('becomes one domain with a VCPU for every pCPU, for as long as the workload says', () => {
+      const path = write('load.json', '{ "tasks": { "t": { "run": 10 } }, "global": { "duration": 2 } }');
+      const { config } = loadScenario(path, { pcpus: 3 });
+      expect(config).to.include({ pcpus: 3, threads: 3, durationNs: 2e9 });
+      expect(config.guests[0]).to.include({ name: 'load', vcpus: 3 });
+    });
+
+    it('is refused with its place when it wants CPUs that are not there', () => {
+      const text = '{ "tasks": {\n  "t": { "cpus": [5], "run": 10 } } }';
+      expect(complaint(text, {}, 'w.json')).to.equal('w.json:2:3: task t wants CPU 5, but w has VCPUs 0 to 3');
+      expect(complaint('{ "tasks": ', {}, 'w.json')).to.match(/^w\.json:1:\d+: /);
+    });
+  });
+
+  describe('when it is broken, says where', () => {
+    it('for a missing file, alone or named in another', () => {
+      expect(() => loadScenario(join(folder, 'none.yaml'), {})).to.throw(ConfigError, /none\.yaml: no such file$/);
+      expect(() => loadScenario(folder, {})).to.throw(ConfigError, /: is a directory$/);
+      const lines = `guests:\n  - config: none.cfg\n    ${HOG}\n`;
+      expect(complaint(lines)).to.equal('s.yaml:2:13: none.cfg: no such file');
+      expect(complaint('guests:\n  - { name: a, workload: none.json }\n')).to.equal(
+        's.yaml:2:26: none.json: no such file',
+      );
+    });
+
+    it('for broken YAML', () => {
+      expect(complaint('guests: [\n  a: 1\nb: 2\n')).to.match(/^s\.yaml:[23]:1: /);
+      expect(complaint('machine: { pcpus: 1 }\nmachine: { pcpus: 2 }\n')).to.equal(
+        's.yaml:2:1: Map keys must be unique',
+      );
+      expect(complaint('')).to.equal('s.yaml:1:1: expected a mapping, got nothing');
+      expect(complaint('guests: *nothing\n')).to.match(/^s\.yaml:1:9: no anchor named 'nothing'/);
+    });
+
+    it('for a broken xl.cfg or JSON file', () => {
+      write('bad.cfg', 'name = "a"\nvcpus == 2\n');
+      write('bad.json', '{ "tasks": {\n  "t": { "walk": 3 } } }');
+      expect(complaint(`guests:\n  - { config: bad.cfg, ${HOG} }\n`)).to.match(/^bad\.cfg:2:\d+: /);
+      expect(complaint('guests:\n  - { name: a, workload: bad.json }\n')).to.equal(
+        'bad.json:2:10: unknown event or key "walk"',
+      );
+    });
+
+    it('for a broken inline workload', () => {
+      const text = 'guests:\n  - name: a\n    workload:\n      tasks:\n        t:\n          run: fast\n';
+      expect(complaint(text)).to.match(/^s\.yaml:6:16: /);
+      expect(complaint('guests:\n  - { name: a, workload: { tasks: { t: { walk: 3 } } } }\n')).to.equal(
+        's.yaml:2:42: unknown event or key "walk"',
+      );
+      expect(complaint('guests:\n  - { name: a, workload: { tasks: { t: { run: 1, run: 2 } } } }\n')).to.match(
+        /^s\.yaml:2:\d+: Map keys must be unique$/,
+      );
+    });
+
+    it('for unknown keys and wrong types', () => {
+      expect(complaint(machine('cpus: 4'))).to.match(/^s\.yaml:1:12: unknown key 'cpus'; known: pcpus, threads, /);
+      expect(complaint(machine('pcpus: four'))).to.equal("s.yaml:1:19: pcpus: expected a number, got 'four'");
+      expect(complaint(machine('boost: 1'))).to.equal('s.yaml:1:19: boost: expected true or false, got 1');
+      expect(complaint(guest('name: a, weight: 3'))).to.match(/^s\.yaml:3:16: unknown key 'weight'; known: config, /);
+      expect(complaint('guests: web\n')).to.equal("s.yaml:1:9: guests: expected a list, got 'web'");
+      expect(complaint('guests:\n  - name: a\n')).to.match(
+        /^s\.yaml:2:5: workload: expected the name of an rt-app file/,
+      );
+      expect(complaint(guest('vcpus: 1'))).to.equal("s.yaml:3:5: a guest needs a 'name' or a 'config'");
+      expect(complaint(guest('name: a, abi: 16'))).to.match(/^s\.yaml:3:21: abi: expected 32 or 64, got 16$/);
+    });
+
+    it('for times without a unit', () => {
+      const message = 'expected a duration with its unit, such as 10s, 30ms, 2us or 100ns';
+      expect(complaint(machine('tslice: 30'))).to.equal(`s.yaml:1:20: tslice: ${message}, got '30'`);
+      expect(complaint(machine('latency: 2 weeks'))).to.equal(`s.yaml:1:21: latency: ${message}, got '2 weeks'`);
+      expect(complaint(machine('boot-time: yesterday'))).to.match(
+        /^s\.yaml:1:23: boot-time: expected an instant in UTC/,
+      );
+      expect(complaint(machine('migration-delay: 0, ratelimit: 0'))).to.equal('accepted');
+    });
+
+    it('for a machine out of its limits', () => {
+      expect(complaint(machine('pcpus: 0'))).to.equal(
+        's.yaml:1:19: 0 pCPUs is out of range: must be a whole number from 1 to 256',
+      );
+      expect(complaint(machine('pcpus: 257'))).to.match(/^s\.yaml:1:19: 257 pCPUs is out of range/);
+      expect(complaint(machine('pcpus: 2.5'))).to.match(/whole number/);
+      expect(complaint(machine('pcpus: 2, threads: 3'))).to.match(/^s\.yaml:1:31: 3 threads for 2 pCPUs: at most one/);
+      expect(complaint(machine('scheduler: fifo'))).to.equal("s.yaml:1:23: unknown scheduler 'fifo'; known: credit");
+      expect(complaint(machine('tslice: 2s'))).to.match(/^s\.yaml:1:20: 2000 ms is out of range.* 1 to 1000$/);
+      expect(complaint(machine('ratelimit: 99us'))).to.match(
+        /^s\.yaml:1:23: ratelimit of 99 us is out of range: 0 \(off\)/,
+      );
+      expect(complaint(machine('tslice: 1ms, ratelimit: 2ms'))).to.match(
+        /^s\.yaml:1:36: .* exceeds the timeslice of 1 ms$/,
+      );
+      expect(complaint(machine('duration: 0'))).to.match(/^s\.yaml:1:22: 0 ns is too small/);
+      expect(complaint(machine('cycle-hz: 1kHz'))).to.match(/^s\.yaml:1:22: 1000 Hz is out of range/);
+    });
+
+    it('for options out of their limits, by the name of the option', () => {
+      expect(complaint(machine('seed: 1'), { pcpus: 0 })).to.match(/^--pcpus: 0 pCPUs is out of range/);
+      expect(complaint(machine('pcpus: 2'), { threads: 3 })).to.match(/^--threads: 3 threads for 2 pCPUs/);
+      expect(complaint(machine('seed: 1'), { durationNs: 0 })).to.match(/^--duration: 0 ns is too small/);
+      expect(complaint(machine('seed: 1'), { scheduler: 'fifo' })).to.match(/^--scheduler: unknown scheduler 'fifo'/);
+    });
+
+    it('for impossible affinity', () => {
+      expect(complaint(guest('name: a, cpus: "2-3"'))).to.match(/^s\.yaml:3:22: pCPU 2 does not exist/);
+      expect(complaint(guest('name: a, cpus: "0,^0"'))).to.match(/^s\.yaml:3:22: CPU list "0,\^0" holds no pCPU$/);
+      expect(complaint(guest('name: a, cpus_soft: some'))).to.match(/^s\.yaml:3:27: "some" is not a pCPU/);
+      write('a.cfg', 'name = "a"\ncpus = "7"\n');
+      expect(complaint(`guests:\n  - { config: a.cfg, ${HOG} }\n`)).to.match(/^a\.cfg:2:8: pCPU 7 does not exist/);
+    });
+
+    it('for too many VCPUs, in a domain or in all', () => {
+      expect(complaint(guest('name: a, vcpus: 10000'))).to.equal(
+        's.yaml:3:23: "vcpus" is 10000; it must be from 1 to 128',
+      );
+      expect(complaint(guest('name: a, vcpus: 0'))).to.match(/^s\.yaml:3:23: /);
+      const many = `machine: { memory: 1TiB }\nguests:\n  - { name: a, vcpus: 100, instances: 100, ${HOG} }\n`;
+      expect(complaint(many)).to.match(/^s\.yaml:3:23: up to a-40 there are 4100 VCPUs; .* at most 4096$/);
+    });
+
+    it("for more memory than the host's", () => {
+      const text = `machine: { memory: 300 }\nguests:\n  - { name: a, memory: 200, instances: 2, ${HOG} }\n`;
+      expect(complaint(text)).to.equal(
+        's.yaml:3:24: memory is exhausted: up to a-1 the domains need 400 MiB, the host has 300',
+      );
+    });
+
+    it('for impossible guests', () => {
+      expect(complaint('guests: []\n')).to.match(/^s\.yaml:1:9: no guests/);
+      expect(complaint(`guests:\n  - { name: a, ${HOG} }\n  - { name: a, ${HOG} }\n`)).to.equal(
+        "s.yaml:3:13: a second domain named 'a'",
+      );
+      expect(complaint(guest('name: a, cpu_weight: 0'))).to.match(/^s\.yaml:3:28: .*1 to 65535/);
+      expect(complaint(guest('name: a, cap: 150'))).to.match(/^s\.yaml:3:21: .*100/);
+      expect(complaint(guest('name: a, instances: 0'))).to.match(/^s\.yaml:3:27: 0 instances are out of range/);
+      const task = 'workload: { tasks: { t: { cpus: [1], run: 1 } } }';
+      expect(complaint(`guests:\n  - { name: a, ${task} }\n`)).to.equal(
+        's.yaml:2:37: task t wants CPU 1, but a has only VCPU 0',
+      );
+    });
+
+    it('for the wrong kind of file', () => {
+      write('a.cfg', 'name = "a"\n');
+      expect(complaint('name = "a"\n', {}, 'a.cfg')).to.match(
+        /^a\.cfg: this is a guest's configuration; run a scenario/,
+      );
+    });
+  });
+});

@@ -1,0 +1,389 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { ConfigError } from '../../src/config/config-error.js';
+import { parseRtApp } from '../../src/workload/rt-app.js';
+import type { WorkloadEvent } from '../../src/workload/workload.js';
+
+const EXAMPLES = '/usr/share/doc/rt-app/examples';
+
+function withoutPlaces(events: readonly WorkloadEvent[]): unknown[] {
+  return events.map(({ at: _, ...event }) => event);
+}
+
+/** The events of a single task whose members are `members`. */
+function eventsOf(members: string): unknown[] {
+  const workload = parseRtApp(`{ "tasks": { "t": { ${members} } } }`, 'w.json');
+  return withoutPlaces(workload.tasks[0]!.phases[0]!.events);
+}
+
+function faultOf(text: string): string {
+  try {
+    parseRtApp(text, 'w.json');
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('the text was accepted');
+}
+
+function taskFault(members: string): string {
+  return faultOf(`{"tasks":{"t":{\n${members}}}}`);
+}
+
+function globalFault(members: string): string {
+  return faultOf(`{"tasks":{"t":{"run":1}},"global":{\n${members}}}`);
+}
+
+/** Debian's file, or `undefined` where the package is not installed. */
+function exampleText(name: string): string | undefined {
+  const file = join(EXAMPLES, name);
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+}
+
+describe('parseRtApp', () => {
+  describe('events', () => {
+    it('keeps order and repeated keys, and turns microseconds into nanoseconds', () => {
+      expect(eventsOf('"run": 10, "sleep": 0, "run": 20, "runtime": 30')).to.deep.equal([
+        { kind: 'run', ns: 10_000 },
+        { kind: 'sleep', ns: 0 },
+        { kind: 'run', ns: 20_000 },
+        { kind: 'runtime', ns: 30_000 },
+      ]);
+    });
+
+    it('knows events by prefix, the longer name first', () => {
+      expect(eventsOf('"run-a": 1, "runtime2": 2, "sleep_x": 3, "broadcast": "c", "yield1": ""')).to.deep.equal([
+        { kind: 'run', ns: 1000 },
+        { kind: 'runtime', ns: 2000 },
+        { kind: 'sleep', ns: 3000 },
+        { kind: 'broad', cond: 'c' },
+        { kind: 'yield' },
+      ]);
+    });
+
+    it('reads mutexes, conditions and barriers', () => {
+      const members = `"lock": "m", "wait": {"ref": "c", "mutex": "m"}, "sync": {"mutex": "m", "ref": "c"},
+        "unlock": "m", "signal": "c", "barrier": "b"`;
+      expect(eventsOf(members)).to.deep.equal([
+        { kind: 'lock', mutex: 'm' },
+        { kind: 'wait', cond: 'c', mutex: 'm' },
+        { kind: 'sync', cond: 'c', mutex: 'm' },
+        { kind: 'unlock', mutex: 'm' },
+        { kind: 'signal', cond: 'c' },
+        { kind: 'barrier', ref: 'b' },
+      ]);
+    });
+
+    it('takes a suspend without a name for the task itself', () => {
+      const expected = ['t', 't', 'other', 't'].map((ref) => ({ kind: 'suspend', ref }));
+      expect(eventsOf('"suspend", "suspend": "", "suspend": "other", "suspend"')).to.deep.equal(expected);
+      expect(eventsOf('"run": 1, "yield", "resume": "x",')).to.deep.equal([
+        { kind: 'run', ns: 1000 },
+        { kind: 'yield' },
+        { kind: 'resume', ref: 'x' },
+      ]);
+    });
+
+    it('gives timers that begin with "unique" to each instance', () => {
+      const members = '"timer": {"ref": "uniqueA", "period": 5}, "timer": {"ref": "tick", "period": 6}';
+      expect(eventsOf(members)).to.deep.equal([
+        { kind: 'timer', ref: 'uniqueA', unique: true, periodNs: 5000, mode: 'relative' },
+        { kind: 'timer', ref: 'tick', unique: false, periodNs: 6000, mode: 'relative' },
+      ]);
+    });
+
+    it('makes every use of a timer absolute when one is, and keeps unique timers of other tasks apart', () => {
+      const use = (ref: string, mode = '') => `"timer": {"ref": "${ref}", "period": 1${mode}}`;
+      const absolute = ', "mode": "absolute"';
+      const workload = parseRtApp(
+        `{"tasks": {"a": {${use('unique')}, ${use('unique', absolute)}, ${use('tick')}},
+                    "b": {${use('unique')}, ${use('tick', absolute)}}}}`,
+        'w.json',
+      );
+      const modes = workload.tasks.map((task) =>
+        task.phases[0]!.events.map((event) => event.kind === 'timer' && event.mode),
+      );
+      expect(modes).to.deep.equal([
+        ['absolute', 'absolute', 'absolute'],
+        ['relative', 'absolute'],
+      ]);
+    });
+
+    it('says where each event stands', () => {
+      const workload = parseRtApp('{"tasks": {"t": {\n  /* a comment\n */ "run": 1\n}}}', 'w.json');
+      expect(workload.tasks[0]!.phases[0]!.events[0]!.at).to.deep.equal({ file: 'w.json', line: 3, column: 5 });
+      expect(workload.tasks[0]!.at).to.deep.equal({ file: 'w.json', line: 1, column: 12 });
+    });
+  });
+
+  describe('tasks and phases', () => {
+    it("fills in rt-app's defaults", () => {
+      const { at: _, phases, ...task } = parseRtApp('{"tasks": {"t": {"run": 1}}}', 'w.json').tasks[0]!;
+      expect(task).to.deep.equal({
+        name: 't',
+        instance: 1,
+        delayNs: 0,
+        loop: -1,
+        policy: 'SCHED_OTHER',
+        priority: 0,
+      });
+      expect(phases.map(({ name, loop }) => ({ name, loop }))).to.deep.equal([{ name: 'phase1', loop: 1 }]);
+    });
+
+    it('reads the settings of a task and of its phases, which may share a name', () => {
+      const [task] = parseRtApp(
+        `{"tasks": {"t": {"instance": 3, "delay": 7, "loop": 2, "policy": "SCHED_RR", "priority": 20, "cpus": [2, 0, 2],
+          "phases": {"p": {"cpus": [1], "run": 1}, "p": {"loop": -1, "run": 2}}}}}`,
+        'w.json',
+      ).tasks;
+      expect(task).to.include({ instance: 3, delayNs: 7000, loop: 2, policy: 'SCHED_RR', priority: 20 });
+      expect(task!.cpus).to.deep.equal([0, 2]);
+      const phases = task!.phases.map(({ events, ...phase }) => ({ ...phase, events: events.length }));
+      expect(phases).to.deep.equal([
+        { name: 'p', loop: 1, cpus: [1], events: 1 },
+        { name: 'p', loop: -1, events: 1 },
+      ]);
+    });
+
+    it('gives real-time tasks priority 10, whichever way they get their policy', () => {
+      const workload = parseRtApp(
+        `{"tasks": {"a": {"run": 1}, "b": {"policy": "SCHED_OTHER", "priority": -19, "run": 1}},
+          "global": {"default_policy": "SCHED_FIFO"}}`,
+        'w.json',
+      );
+      expect(workload.tasks.map(({ policy, priority }) => [policy, priority])).to.deep.equal([
+        ['SCHED_FIFO', 10],
+        ['SCHED_OTHER', -19],
+      ]);
+    });
+  });
+
+  describe('global', () => {
+    it('reads what matters and accepts what does not', () => {
+      const workload = parseRtApp(
+        `{"tasks": {"t": {"run": 1}}, "resources": {"m": {"type": "mutex"}}, // the old section
+          "global": {"duration": 6, "calibration": "CPU0", "default_policy": "SCHED_OTHER", "pi_enabled": false,
+            "lock_pages": true, "logdir": "./", "log_basename": "web", "log_size": "file", "ftrace": true,
+            "gnuplot": false, "frag": 1, "io_device": "/dev/null", "mem_buffer_size": 4194304,
+            "cumulative_slack": true,}}`,
+        'w.json',
+      );
+      expect(workload).to.include({ file: 'w.json', durationNs: 6e9, logBasename: 'web', cumulativeSlack: true });
+    });
+
+    it('has no duration when it is -1 or not given', () => {
+      for (const global of ['', ', "global": {}', ', "global": {"duration": -1}']) {
+        const workload = parseRtApp(`{"tasks": {"t": {"run": 1}}${global}}`, 'w.json');
+        expect(workload).not.to.have.property('durationNs');
+        expect(workload.logBasename).to.equal('rt-app');
+      }
+    });
+
+    it('refuses values out of range and keys it does not know', () => {
+      expect(globalFault('"duration": 0')).to.contain('w.json:2:13: "duration" is 0');
+      expect(globalFault('"duration": 1e9')).to.contain('"duration" is 1000000000; it must be from -1 to');
+      expect(globalFault('"pi_enabled": true')).to.equal('w.json:2:15: "pi_enabled": true is not supported yet');
+      expect(globalFault('"default_policy": "SCHED_DEADLINE"')).to.equal(
+        'w.json:2:19: policy "SCHED_DEADLINE" is not supported yet',
+      );
+      expect(globalFault('"default_policy": "fair"')).to.contain('unknown policy "fair"');
+      expect(globalFault('"calibration": "CPU"')).to.contain('"calibration" must be');
+      expect(globalFault('"gnuplot": 1')).to.contain('"gnuplot" must be true or false, not a number');
+      expect(globalFault('"log_size": -1')).to.contain('"log_size" is -1');
+      expect(globalFault('"spacing": 1')).to.equal('w.json:2:1: unknown key "spacing" in "global"');
+    });
+  });
+
+  describe('refusals', () => {
+    it('names events that are not supported yet', () => {
+      for (const event of ['mem', 'iorun', 'memrun', 'sem_post', 'sem_wait', 'fork'])
+        expect(taskFault(`"${event}1": 1`)).to.equal(`w.json:2:1: event "${event}" is not supported yet`);
+    });
+
+    it('names keys of the old grammar and of deadline scheduling', () => {
+      for (const key of [
+        'exec',
+        'period',
+        'deadline',
+        'lock_order',
+        'resources',
+        'dl-runtime',
+        'dl-period',
+        'taskgroup',
+      ])
+        expect(taskFault(`"run": 1, "${key}": 1`)).to.contain(`w.json:2:11: key "${key}" is not supported yet`);
+      expect(taskFault('"phases": {"p": {"priority": 1, "run": 1}}')).to.contain(
+        '"priority" in a phase is not supported',
+      );
+    });
+
+    it('refuses keys it does not know', () => {
+      expect(taskFault('"run": 1, "foo": 1')).to.equal('w.json:2:11: unknown event or key "foo"');
+      expect(taskFault('"run": 1, "loop1": 1')).to.contain('unknown event or key "loop1"');
+      expect(taskFault('"wait": {"ref": "c", "mutex": "m", "x": 1}')).to.contain(
+        'w.json:2:36: unknown key "x" in "wait"',
+      );
+      expect(faultOf('{"tasks": {"t": {"run": 1}}, "task": {}}')).to.contain('1:30: unknown key "task"');
+    });
+
+    const wrong: readonly (readonly [string, string])[] = [
+      ['"run": "5"', '2:8: "run" must be an integer, not a string'],
+      ['"run": -1', '"run" is -1; it must be from 0 to 2147483647'],
+      ['"run": 1.5', '"run" must be an integer'],
+      ['"run": 1e999', '"run" must be an integer'],
+      ['"run": 2147483648', '"run" is 2147483648'],
+      ['"run"', '2:1: "run" has no value'],
+      ['"resume"', '"resume" has no value'],
+      ['"resume": ""', '"resume" is empty'],
+      ['"lock": 1', '"lock" must be a string, not a number'],
+      ['"wait": "c"', '"wait" must be an object, not a string'],
+      ['"wait": {"ref": "c"}', '"wait" needs "mutex"'],
+      ['"timer": {"ref": "t"}', '"timer" needs "period"'],
+      ['"timer": {"ref": "t", "period": 1, "mode": "late"}', '"mode" must be "relative" or "absolute"'],
+      ['"timer": {"ref": "t", "ref": "u", "period": 1}', '"ref" is given twice'],
+      ['"yield": 1', '"yield" must be a string'],
+      ['"run": 1, "loop": 0', '2:19: "loop" is 0'],
+      ['"run": 1, "loop": -2', '"loop" is -2'],
+      ['"run": 1, "loop": 1, "loop": 2', '2:22: "loop" is given twice'],
+      ['"run": 1, "instance": 0', '"instance" is 0; it must be from 1 to 10000'],
+      ['"run": 1, "instance": 10001', '"instance" is 10001'],
+      ['"run": 1, "delay": -5', '"delay" is -5'],
+      ['"run": 1, "cpus": 1', '"cpus" must be an array, not a number'],
+      ['"run": 1, "cpus": []', '"cpus" is empty'],
+      ['"run": 1, "cpus": [-1]', '"cpus" is -1'],
+      ['"run": 1, "priority": 20', '"priority" is 20; it must be from -20 to 19'],
+      ['"run": 1, "policy": "SCHED_FIFO", "priority": 0', '"priority" is 0; it must be from 1 to 99'],
+      ['"run": 1, "policy": "SCHED_DEADLINE"', 'policy "SCHED_DEADLINE" is not supported yet'],
+      ['', 'task "t" has no events'],
+      ['"loop": 1', 'task "t" has no events'],
+      ['"phases": {}', 'task "t" has no phases'],
+      ['"phases": {"p": {"loop": 1}}', '2:12: phase "p" of task "t" has no events'],
+      ['"phases": {"p": {"run": 1}}, "run": 1', 'an event beside "phases" would never run'],
+    ];
+    for (const [members, message] of wrong)
+      it(`refuses a task with ${members || 'nothing in it'}`, () => {
+        expect(taskFault(members)).to.contain(message);
+      });
+
+    it('refuses files without tasks', () => {
+      expect(faultOf('{"global": {}}')).to.equal('w.json:1:1: there is no "tasks" object');
+      expect(faultOf('{"tasks": {}}')).to.equal('w.json:1:11: "tasks" is empty');
+      expect(faultOf('{"tasks": []}')).to.contain('"tasks" must be an object, not an array');
+      expect(faultOf('[]')).to.contain('must hold an object');
+      expect(faultOf('')).to.contain('w.json:1:1:');
+      expect(faultOf('{"tasks": {"t": {"run": 1}, "t": {"run": 1}}}')).to.contain('"t" is given twice');
+    });
+
+    it('refuses syntax errors where they are', () => {
+      expect(faultOf('{"tasks": {"t": {"run" 1}}}')).to.equal('w.json:1:24: a colon is expected here');
+      expect(faultOf('{"tasks": {"t": {"suspend"\n"run": 1}}}')).to.equal('w.json:2:1: a colon is expected here');
+      expect(faultOf('{"tasks": {"t": {"run": 1}}')).to.contain('a closing brace is expected here');
+      expect(faultOf('{"tasks": {"t": {"run": 1 "run": 1}}}')).to.contain('1:27: a comma is expected here');
+      expect(faultOf('{"tasks": {"t": {"run": ,}}}')).to.contain('1:25: a value is expected here');
+      expect(faultOf('{"tasks": {"t": {"run": 1}}} {}')).to.contain('1:30: the end of the file is expected here');
+      expect(faultOf('/* {}')).to.contain('the comment is not closed');
+      expect(faultOf('['.repeat(100_000))).to.equal('w.json:1:33: nested too deeply');
+    });
+  });
+
+  describe("on Debian's examples", () => {
+    const refused: Readonly<Record<string, string>> = {
+      'tutorial/example6.json': '11:4: event "mem" is not supported yet',
+      'merge/global.json': '1:1: there is no "tasks" object',
+      'merge/resources.json': '1:1: there is no "tasks" object',
+      'merge/thread0.json': '4:10: key "exec" is not supported yet',
+      'merge/thread1.json': '4:10: key "exec" is not supported yet',
+      'merge/thread2.json': '4:10: key "exec" is not supported yet',
+      'merge/thread3.json': '4:10: key "exec" is not supported yet',
+    };
+
+    it('accepts all of them but those with unsupported events, fragments and the old grammar', function () {
+      if (!existsSync(EXAMPLES)) return this.skip();
+      const files = readdirSync(EXAMPLES, { recursive: true, encoding: 'utf8' }).filter((name) =>
+        name.endsWith('.json'),
+      );
+      expect(files).not.to.be.empty;
+      for (const name of files) {
+        const text = readFileSync(join(EXAMPLES, name), 'utf8');
+        const expected = refused[name];
+        if (expected) expect(faultOf(text), name).to.contain(`w.json:${expected}`);
+        else expect(parseRtApp(text, name).tasks, name).not.to.be.empty;
+      }
+    });
+
+    it('reads the bare suspends of video-short.json as the task that holds them', function () {
+      const text = exampleText('video-short.json');
+      if (text === undefined) return this.skip();
+      const tasks = parseRtApp(text, 'video-short.json').tasks;
+      const dispSync = tasks.find((task) => task.name === 'DispSync');
+      expect(withoutPlaces(dispSync!.phases[1]!.events)).to.deep.equal([
+        { kind: 'suspend', ref: 'DispSync' },
+        { kind: 'run', ns: 30_000 },
+      ]);
+      expect(tasks).to.have.length(17);
+    });
+
+    it('keeps the repeated phase name and the four phases of spreading-tasks.json', function () {
+      const text = exampleText('spreading-tasks.json');
+      if (text === undefined) return this.skip();
+      const [, second] = parseRtApp(text, 'spreading-tasks.json').tasks;
+      expect(second!.phases.map(({ name, loop }) => [name, loop])).to.deep.equal([
+        ['light1', 900],
+        ['heavy1', 600],
+        ['light2', 300],
+        ['heavy1', 600],
+      ]);
+    });
+  });
+
+  describe('on arbitrary text', () => {
+    const onlyConfigErrors = (text: string): void => {
+      try {
+        parseRtApp(text, 'w.json');
+      } catch (error) {
+        if (!(error instanceof ConfigError) || !error.place) throw error;
+      }
+    };
+
+    it('throws nothing but a ConfigError with a place', () => {
+      fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), onlyConfigErrors));
+    });
+
+    it('throws nothing but a ConfigError with a place on a mutated file', () => {
+      const file = `{ "tasks": { "a": { "suspend", "run": 1, "timer": {"ref": "unique", "period": 2}, "loop": -1 },
+        "b": { "cpus": [0, 1], "phases": { "p": { "wait1": {"ref": "c", "mutex": "m"} } } } }, "global": {"duration": 1} }`;
+      const piece = fc.oneof(
+        fc.constantFrom(
+          '{',
+          '}',
+          '[',
+          ']',
+          ',',
+          ':',
+          '"',
+          '/*',
+          '//',
+          '-',
+          '0',
+          'null',
+          'true',
+          '"run"',
+          '"phases"',
+          '\\u',
+        ),
+        fc.string({ maxLength: 3 }),
+      );
+      const cut = fc.record({ from: fc.nat(file.length), length: fc.nat(8), piece });
+      fc.assert(
+        fc.property(fc.array(cut, { minLength: 1, maxLength: 4 }), (cuts) => {
+          let text = file;
+          for (const { from, length, piece: put } of cuts) text = text.slice(0, from) + put + text.slice(from + length);
+          onlyConfigErrors(text);
+        }),
+        { numRuns: 1000 },
+      );
+    });
+  });
+});
