@@ -1,6 +1,6 @@
 /** `ringzero run FILE`: load, build, run, report. Says with which exit code the process should end. */
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { ConfigError } from '../config/config-error.js';
+import { ConfigError } from '../workload/config-error.js';
 import { checkExpectations, type Verdict } from '../config/expectations.js';
 import { loadScenario, type MachineOverrides, type Scenario } from '../config/scenario.js';
 import type { MachineConfig } from '../machine/config.js';

@@ -3,7 +3,7 @@
  *
  * Source: xl.cfg(5), "cpus". Stricter than xl, which ignores pCPUs the host does not have.
  */
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 
 /**
  * The pCPUs of `0..pcpus-1` that the list names, ascending, at least one.

@@ -5,7 +5,7 @@
 import { isMap, isScalar, isSeq } from 'yaml';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 import type { YamlFile, YamlPath } from './yaml-file.js';
 
 /** Names the intermediate text in places that must never reach the user. */

@@ -4,7 +4,7 @@
  * Source: xl.cfg(5) and the behaviour of libxlutil 4.17. Looser than it in two points, where nothing can be
  * misread: a comment may end the file without a newline, and lines may end in CR LF.
  */
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 
 export type XlValue = {
   readonly at: Place;

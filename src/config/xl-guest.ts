@@ -5,7 +5,7 @@
  * their type and then ignored, so that the files people have can be used as they are.
  */
 import type { GuestConfig } from '../machine/config.js';
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseCpuList } from './cpu-list.js';
 import { parseXlNumber, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';
 

@@ -13,7 +13,7 @@ import {
   visit,
   type YAMLMap,
 } from 'yaml';
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 
 export type YamlPath = readonly PropertyKey[];
 

@@ -1,6 +1,6 @@
 /** Checks YAML against a zod schema, and says what is wrong where it is written. */
 import { z } from 'zod';
-import { ConfigError, type Place } from './config-error.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 import type { YamlFile, YamlPath } from './yaml-file.js';
 
 type Issue = z.core.$ZodIssue;

@@ -3,7 +3,7 @@
  * path of a problem into a place in the user's file, `Machine.create` prints it as it is.
  */
 import type { GuestConfig, MachineConfig } from './config.js';
-import * as limits from './limits.js';
+import * as limits from '../shared/limits.js';
 
 export interface ConfigProblem {
   /** Where in the MachineConfig: `['guests', 2, 'cap']`. */

@@ -19,10 +19,11 @@ export interface KeyTree {
   root(): number;
 }
 
-export function keyTree({ f64, i32, region }: Pick<Image, 'f64' | 'i32'> & { region: Image['region'] }, pcpus: number): KeyTree {
+export function keyTree(image: Image, pcpus: number): KeyTree {
+  const { f64, i32 } = image;
   const leaves = leavesFor(pcpus);
-  const keys = region('keys').base >> 3;
-  const tree = region('key-tree').base >> 2;
+  const keys = image.region('keys').base >> 3;
+  const tree = image.region('key-tree').base >> 2;
 
   return {
     init() {

@@ -21,7 +21,9 @@ export interface Executor {
 export interface Turns {
   /** Takes the turn of pCPU p at simulation time `ns`. */
   take(p: number, ns: number): void;
-  /** Computes a pCPU's key anew. */
+  /** Time of pCPU p's next interaction, Infinity = none. */
+  keyOf(p: number): number;
+  /** Computes the key of another pCPU anew. */
   refresh(p: number): void;
 }
 
@@ -86,6 +88,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       }
       keys.set(p, Math.max(keyOf(p), ns + 1));
     },
+    keyOf,
     refresh(p) {
       // The pCPU whose turn it is recomputes its own key last.
       if (p !== smp.self()) keys.set(p, keyOf(p));

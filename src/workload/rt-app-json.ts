@@ -4,7 +4,7 @@
  * front end `workgen` fills in.
  */
 import { createScanner, type Node, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
-import { ConfigError, type Place } from '../config/config-error.js';
+import { ConfigError, type Place } from './config-error.js';
 
 export type JsonValue = { readonly at: Place } & (
   | { readonly kind: 'object'; readonly members: readonly JsonMember[] }

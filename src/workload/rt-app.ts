@@ -4,7 +4,7 @@
  * Source: rt-app 1.0's doc/tutorial.txt and its examples. Keys that rt-app silently ignores are refused
  * here: a mistyped event would otherwise change the workload without a word.
  */
-import { ConfigError, type Place } from '../config/config-error.js';
+import { ConfigError, type Place } from './config-error.js';
 import {
   fieldsOf,
   flagOf,

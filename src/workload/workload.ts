@@ -4,7 +4,7 @@
  *
  * Source: rt-app's doc/tutorial.txt.
  */
-import type { Place } from '../config/config-error.js';
+import type { Place } from './config-error.js';
 
 /** One thing a task does. `name` fields refer to resources that live as long as the domain. */
 export type WorkloadEvent = { readonly at: Place } & (

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect } from 'chai';
 import { type RunnableMachine, type RunOptions, runCommand, type Surroundings } from '../../src/cli/run-command.js';
-import { ConfigError } from '../../src/config/config-error.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { fakeDomain, fakeResult } from '../report/fake-result.js';

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { ConfigError } from '../../src/config/config-error.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 import { parseXlCfg, type XlValue } from '../../src/config/xl-cfg.js';
 import { type XlGuest, xlGuest } from '../../src/config/xl-guest.js';
 

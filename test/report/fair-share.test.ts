@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { type FairShareDomain, fairShares, jainIndex } from '../../src/report/fair-share.js';
+import { type FairShareDomain, fairShares, jainIndex } from '../../src/machine/fair-share.js';
 
 const hogs = (weight: number, vcpus: number, cap = 0): FairShareDomain => ({
   weight,

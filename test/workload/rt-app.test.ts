@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { ConfigError } from '../../src/config/config-error.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
 import type { WorkloadEvent } from '../../src/workload/workload.js';
 

@@ -1,0 +1,147 @@
+/**
+ * Lays the image of a machine and boots its domains into it: the state at system time 0, before any worker runs. The
+ * main thread does this with the hypervisor's own code, as the boot pCPU would.
+ */
+import { initialiseHv } from '../hv/context.js';
+import { VPF_down } from '../hv/records.js';
+import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
+import { modelMemory } from '../pcpu/model/memory.js';
+import { CONTROL } from '../pcpu/control-records.js';
+import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
+import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
+import { Image, PAGE_SIZE } from '../shared/image.js';
+import { sizeOf } from '../shared/public/layout.js';
+import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
+import { vcpu_info } from '../shared/public/xen-layout.js';
+import type { GuestConfig, MachineConfig } from './config.js';
+import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
+
+/** Domain 0 is the privileged one; workload guests count from 1. */
+export const FIRST_DOMAIN = 1;
+
+/** Event channels a VCPU of the guest kernel uses, and room for more. */
+const PORTS_PER_VCPU = 4;
+const SPARE_PORTS = 60;
+
+export interface BuiltMachine {
+  readonly image: Image;
+  readonly shape: MachineShape;
+  readonly params: RunParams;
+  readonly core: ProcessorCore;
+}
+
+const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
+
+/** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
+function guestAreas(vcpus: number): { info: number; runstate: number; args: number; boot: number; pages: number } {
+  const info = PAGE_SIZE;
+  const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
+  const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
+  const boot = args + pagesFor(vcpus * ARG_BYTES) * PAGE_SIZE;
+  return { info, runstate, args, boot, pages: boot / PAGE_SIZE + pagesFor(sizeOf(vcpu_guest_context, 64)) };
+}
+
+export function machineShape(config: MachineConfig): MachineShape {
+  const { guests } = config;
+  const vcpus = guests.reduce((n, g) => n + g.vcpus, 0);
+  const sizes = guests.map((g) => sizeOfWorkload(g.workload));
+  const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
+  return {
+    workers: config.threads,
+    hv: {
+      pcpus: config.pcpus,
+      vcpus,
+      domains: guests.length + FIRST_DOMAIN,
+      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
+    },
+    model: {
+      vcpus,
+      domains: guests.length + FIRST_DOMAIN,
+      tasks: sum((n) => sizes[n]!.tasks + 1),
+      phases: sum((n) => sizes[n]!.phases),
+      events: sum((n) => sizes[n]!.events),
+      resources: sum((n) => sizes[n]!.resources),
+      timerSlots: sum((n) => (sizes[n]!.tasks + 1) * guests[n]!.vcpus),
+      logLines: config.taskLogLines,
+    },
+    frames: sum((n) => guestAreas(guests[n]!.vcpus).pages),
+  };
+}
+
+function runParams(config: MachineConfig, cores: number): RunParams {
+  return {
+    hv: {
+      scheduler: config.scheduler,
+      tsliceNs: config.tsliceMs * 1e6,
+      ratelimitNs: config.ratelimitUs * 1e3,
+      migrationDelayNs: config.migrationDelayUs * 1e3,
+      boost: config.boost,
+      latencyNs: config.latencyNs,
+      cycleHz: config.cycleHz,
+      bootTimeS: config.bootTimeS,
+      trace: config.trace || config.inject !== undefined,
+      debug: config.debug,
+    },
+    guest: { operationNs: config.guestOpNs, logLines: config.taskLogLines },
+    horizonNs: config.durationNs,
+    pace: config.pace,
+    spins: config.threads <= cores ? 4000 : 0,
+    inject: config.inject,
+  };
+}
+
+/** @throws RangeError when the image would be larger than an address space of 32 bits */
+export function buildMachine(config: MachineConfig, cores: number): BuiltMachine {
+  const shape = machineShape(config);
+  const params = runParams(config, cores);
+  const image = Image.create(machineMap(shape, config.scheduler));
+  const core = processorCore(image, shape, params);
+  const { hv, keys, turns } = core;
+  keys.init();
+  image.table(CONTROL).setPauseAt(0, Infinity);
+  image.table(CONTROL).setStepsLeft(0, -1);
+  initialiseHv(hv.context);
+  hv.sched.ops.init();
+  for (let p = 0; p < config.pcpus; p++) hv.context.pcpu.setWorker(p, p % config.threads);
+
+  const mem = modelMemory(image, hv);
+  const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
+  let frames = image.region('frames').base;
+  let firstVcpu = 0;
+  for (const [n, guest] of config.guests.entries()) {
+    const d = n + FIRST_DOMAIN;
+    const areas = guestAreas(guest.vcpus);
+    hv.domains.create(d, {
+      width: guest.abi,
+      firstVcpu,
+      vcpus: guest.vcpus,
+      weight: guest.weight,
+      cap: guest.cap,
+      frames,
+      nrFrames: areas.pages,
+      hardAffinity: (v) => guest.cpus[v],
+      softAffinity: (v) => guest.cpusSoft[v],
+    });
+    mem.kd.setInfoArea(d, areas.info);
+    mem.kd.setRunstateArea(d, areas.runstate);
+    mem.kd.setArgArea(d, areas.args);
+    mem.kd.setBootArea(d, areas.boot);
+    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
+    frames += areas.pages * PAGE_SIZE;
+    firstVcpu += guest.vcpus;
+  }
+  startDomains(core, config.guests);
+  for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
+  return { image, shape, params, core };
+}
+
+/** Starts VCPU 0 of every domain at its entry point; it brings up the others itself. */
+function startDomains({ hv }: ProcessorCore, guests: readonly GuestConfig[]): void {
+  const { vcpu, domain } = hv.context;
+  for (const [n] of guests.entries()) {
+    const v = domain.firstVcpu(n + FIRST_DOMAIN);
+    vcpu.setEntryPoint(v, START_ENTRY);
+    vcpu.setIsInitialised(v, 1);
+    hv.sched.clearFlag(v, VPF_down);
+  }
+}

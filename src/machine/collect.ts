@@ -1,0 +1,184 @@
+/** Reads a finished (or stopped) machine's numbers out of the image. */
+import { consoleText } from '../hv/calls/console-io.js';
+import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
+import { CRASH_TEXT } from '../hv/domain.js';
+import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
+import { modelMemory } from '../pcpu/model/memory.js';
+import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
+import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histogram.js';
+import { traceHash } from '../shared/trace-ring.js';
+import type { BuiltMachine } from './build.js';
+import { FIRST_DOMAIN } from './build.js';
+import type { GuestConfig, MachineConfig } from './config.js';
+import { fairShares, jainIndex } from './fair-share.js';
+import {
+  type DomainResult,
+  type LatencyResult,
+  type PcpuResult,
+  RESULT_SCHEMA,
+  type RunResult,
+  type TaskLogLine,
+  type TaskResult,
+  type VcpuResult,
+} from './result.js';
+
+const RUNSTATE_NAMES = ['running', 'runnable', 'blocked', 'offline'] as const;
+const SHUTDOWN_TEXT = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'] as const;
+
+export interface HostTimes {
+  readonly startMs: number;
+  readonly runMs: number;
+}
+
+export function collect(built: BuiltMachine, config: MachineConfig, host: HostTimes): RunResult {
+  const { image, core, shape } = built;
+  const { hv } = core;
+  const { machine, pcpu, vcpu, domain, perfc, isIdle } = hv.context;
+  const mem = modelMemory(image, hv);
+  const elapsed = machine.floor(0);
+
+  function vcpuResult(v: number): VcpuResult {
+    const [running, runnable, blocked, offline] = [0, 1, 2, 3].map((k) => hv.runstates.timeIn(v, k));
+    return {
+      id: vcpu.id(v),
+      state: RUNSTATE_NAMES[vcpu.runstate(v)] ?? 'offline',
+      runstate: { running: running!, runnable: runnable!, blocked: blocked!, offline: offline! },
+      switches: vcpu.switches(v),
+      migrations: vcpu.migrations(v),
+    };
+  }
+
+  function latency(d: number): LatencyResult {
+    const base = (image.region('wake-latency').base + d * HISTOGRAM_BYTES) >> 2;
+    const q = quantilesOf(image.i32.subarray(base, base + HISTOGRAM_BUCKETS), [0.5, 0.99, 0.999]);
+    return { count: q.count, p50Ns: q.values[0]!, p99Ns: q.values[1]!, p999Ns: q.values[2]!, maxNs: q.max };
+  }
+
+  function taskLog(t: number): TaskLogLine[] {
+    const lines = config.taskLogLines;
+    const logged = mem.task.logged(t);
+    const base = image.region('task-log').base >> 3;
+    const result: TaskLogLine[] = [];
+    for (let n = Math.max(0, logged - lines); n < logged; n++) {
+      const w = base + (t * lines + (n % lines)) * LOG_FIELDS;
+      // rt-app prints whole microseconds.
+      const [idx, perf, run, period, start, end, rel_st, slack, c_duration, c_period, wu_lat] = Array.from(
+        image.f64.subarray(w, w + LOG_FIELDS),
+        Math.floor,
+      ) as [number, number, number, number, number, number, number, number, number, number, number];
+      result.push({ idx, perf, run, period, start, end, rel_st, slack, c_duration, c_period, wu_lat });
+    }
+    return result;
+  }
+
+  function taskState(t: number): TaskResult['state'] {
+    switch (mem.task.state(t)) {
+      case TASK_STATE.waiting:
+        return 'waiting';
+      case TASK_STATE.exited:
+        return 'exited';
+      case TASK_STATE.runnable:
+        return 'runnable';
+      default:
+        return 'sleeping';
+    }
+  }
+
+  function taskResults(d: number, guest: GuestConfig): TaskResult[] {
+    const results: TaskResult[] = [];
+    let t = mem.kd.firstTask(d);
+    for (const spec of guest.workload.tasks) {
+      for (let n = 0; n < spec.instance; n++, t++) {
+        results.push({
+          name: `${spec.name}-${n}`,
+          policy: spec.policy,
+          priority: spec.priority,
+          state: taskState(t),
+          workNs: mem.task.work(t),
+          loops: mem.task.loops(t),
+          log: taskLog(t),
+        });
+      }
+    }
+    return results;
+  }
+
+  function ended(d: number): string | undefined {
+    if (domain.isShutDown(d) === 0) return undefined;
+    const reason = CRASH_TEXT[domain.crashReason(d)];
+    return reason ? `crash: ${reason}` : SHUTDOWN_TEXT[domain.shutdownCode(d)];
+  }
+
+  const vcpusOf = config.guests.map((guest, n) =>
+    Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(n + FIRST_DOMAIN) + k)),
+  );
+  const fair = fairShares(
+    config.pcpus,
+    config.guests.map((guest, n) => ({
+      weight: guest.weight,
+      cap: guest.cap,
+      vcpuDemands: vcpusOf[n]!.map((v) => (elapsed > 0 ? (v.runstate.running + v.runstate.runnable) / elapsed : 0)),
+    })),
+  );
+
+  const domains = config.guests.map((guest, n): DomainResult => {
+    const d = n + FIRST_DOMAIN;
+    const vcpus = vcpusOf[n]!;
+    const sum = (f: (v: VcpuResult) => number): number => vcpus.reduce((total, v) => total + f(v), 0);
+    const virtualTimeNs = sum((v) => v.runstate.running);
+    const tasks = taskResults(d, guest);
+    const end = ended(d);
+    return {
+      id: d,
+      name: guest.name,
+      weight: guest.weight,
+      cap: guest.cap,
+      expectedShare: fair[n]!,
+      share: elapsed > 0 ? virtualTimeNs / elapsed : 0,
+      virtualTimeNs,
+      workNs: tasks.reduce((total, t) => total + t.workNs, 0),
+      wake: latency(d),
+      stealNs: sum((v) => v.runstate.runnable),
+      switches: sum((v) => v.switches),
+      migrations: sum((v) => v.migrations),
+      ...(end === undefined ? {} : { ended: end }),
+      console: consoleText(image, domain, d),
+      vcpus,
+      tasks,
+    };
+  });
+
+  const pcpus = Array.from({ length: config.pcpus }, (_, p): PcpuResult => {
+    const v = pcpu.current(p);
+    const busy = pcpu.busy(p) + (isIdle(v) ? 0 : elapsed - vcpu.stateEntryTime(v));
+    return {
+      id: p,
+      worker: pcpu.worker(p),
+      use: elapsed > 0 ? busy / elapsed : 0,
+      switches: pcpu.switches(p),
+      steals: pcpu.steals(p),
+    };
+  });
+
+  const outcome = image.table(CONTROL).outcome(0);
+  const events = machine.events(0);
+  return {
+    schema: RESULT_SCHEMA,
+    outcome: outcome === OUTCOME.horizon ? 'horizon' : outcome === OUTCOME.idle ? 'idle' : 'stopped',
+    simulatedNs: elapsed,
+    hash: traceHash(image.i32, image.region('trace-hash').base),
+    events,
+    turns: machine.turns(0),
+    jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
+    domains,
+    pcpus,
+    perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
+    host: {
+      threads: shape.workers,
+      startMs: host.startMs,
+      runMs: host.runMs,
+      eventsPerSecond: host.runMs > 0 ? (events / host.runMs) * 1000 : 0,
+      speed: host.runMs > 0 ? elapsed / 1e6 / host.runMs : 0,
+    },
+  };
+}

@@ -1,0 +1,270 @@
+/**
+ * A machine: the image, its worker threads and the control channels to them. The main thread lays it, starts it, watches
+ * over it and reads its results; it takes no part in any decision of the run.
+ */
+import { EventEmitter } from 'node:events';
+import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MessageChannel } from 'node:worker_threads';
+import { releaseProxy, type Remote, wrap } from 'comlink';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { Piscina } from 'piscina';
+import type { PcpuView, WorkerControl } from '../pcpu/control.js';
+import { CONTROL, RUN } from '../pcpu/control-records.js';
+import type { WorkerTask } from '../pcpu/worker.js';
+import { type Doorbells, doorbells } from '../shared/doorbell.js';
+import { lastTrace, traceBases } from '../shared/trace-ring.js';
+import { ConfigError } from '../workload/config-error.js';
+import { type BuiltMachine, buildMachine } from './build.js';
+import { findConfigProblem } from './check-config.js';
+import { collect } from './collect.js';
+import type { MachineConfig } from './config.js';
+import { MachineFault } from './machine-fault.js';
+import type { RunResult } from './result.js';
+import { Watchdog } from './watchdog.js';
+
+/** Trace records shown after a fault. */
+const FAULT_TRACE = 20;
+/** How long a worker may take to start, host ms. */
+const START_LIMIT_MS = 30_000;
+
+interface WorkerHandle {
+  readonly control: Remote<WorkerControl>;
+  readonly done: Promise<void>;
+}
+
+interface MachineEvents {
+  warning: [text: string];
+}
+
+export class Machine {
+  readonly config: MachineConfig;
+  readonly #built: BuiltMachine;
+  readonly #pool: Piscina;
+  readonly #bells: Doorbells;
+  readonly #workers: WorkerHandle[] = [];
+  readonly #emitter = new EventEmitter<MachineEvents>();
+  readonly #state: number;
+  readonly #startMs: number;
+  #fault: MachineFault | undefined;
+  #closed = false;
+  #granted = false;
+
+  private constructor(config: MachineConfig, built: BuiltMachine, pool: Piscina, startMs: number) {
+    this.config = config;
+    this.#built = built;
+    this.#pool = pool;
+    this.#startMs = startMs;
+    const { image } = built;
+    this.#bells = doorbells(image.i32, image.region('turn-words').base);
+    this.#state = (image.region('control').base + CONTROL.offsets.state) >> 2;
+  }
+
+  /**
+   * Lays the image and starts the workers; simulation time stands at 0 until `run`, `step` or `runUntil`.
+   * @throws ConfigError for a machine that cannot be built
+   */
+  static async create(config: MachineConfig): Promise<Machine> {
+    const problem = findConfigProblem(config);
+    if (problem) throw new ConfigError(`${problem.path.join('.')}: ${problem.message}`);
+    const began = performance.now();
+    const built = layImage(config);
+    const pool = new Piscina({
+      filename: new URL('../pcpu/worker.js', import.meta.url).href,
+      minThreads: config.threads,
+      maxThreads: config.threads,
+      // One endless task a thread, and never a queued one: a pCPU without a thread would hang the token.
+      concurrentTasksPerWorker: 1,
+      maxQueue: 0,
+      atomics: 'disabled',
+      idleTimeout: Infinity,
+    });
+    const machine = new Machine(config, built, pool, began);
+    try {
+      await machine.#start();
+    } catch (error) {
+      const fault = machine.#fault ?? error;
+      machine.#closed = true;
+      await pool.destroy();
+      throw fault;
+    }
+    return machine;
+  }
+
+  async #start(): Promise<void> {
+    const { image, shape, params } = this.#built;
+    for (let self = 0; self < shape.workers; self++) {
+      const { port1, port2 } = new MessageChannel();
+      const task: WorkerTask = { memory: image.memory, shape, params, self, port: port2 };
+      const done = this.#pool.run(task, { transferList: [port2] }) as Promise<void>;
+      const control = wrap<WorkerControl>(nodeEndpoint(port1));
+      this.#workers.push({ control, done });
+      done.then(
+        () => port1.close(),
+        (error: unknown) => {
+          port1.close();
+          this.#workerFailed(self, error);
+        },
+      );
+    }
+    const ready = Promise.all(this.#workers.map((_, w) => this.#askWorker(w, (c) => c.ready())));
+    const limit = new AbortController();
+    const late = delay(START_LIMIT_MS, 'late', { signal: limit.signal }).catch(() => 'aborted');
+    if ((await Promise.race([ready, late])) === 'late') throw new Error(`workers did not start in ${START_LIMIT_MS} ms`);
+    limit.abort();
+  }
+
+  /** A call to a worker that may die before it answers. */
+  async #ask<T>(call: Promise<T>, worker: WorkerHandle): Promise<T> {
+    const died = worker.done.then(() => {
+      throw this.#fault ?? new Error('the machine has finished');
+    });
+    return Promise.race([call, died]);
+  }
+
+  #workerFailed(worker: number, error: unknown): void {
+    if (this.#closed) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    const { image, core } = this.#built;
+    const holds = this.#bells.hasToken(worker);
+    const pcpu = holds ? core.hv.context.machine.turnOf(0) : undefined;
+    this.#raise(`worker ${worker} failed${pcpu === undefined ? '' : ` in a turn of pCPU ${pcpu}`}: ${reason}`, worker, pcpu, error);
+    Atomics.store(image.i32, this.#state, RUN.finished);
+    this.#ringAll();
+  }
+
+  #raise(message: string, worker: number, pcpu: number | undefined, cause?: unknown): void {
+    const { image } = this.#built;
+    const trace = pcpu === undefined ? [] : lastTrace(image.i32, traceBases(image), pcpu, FAULT_TRACE);
+    this.#fault ??= new MachineFault(message, { pcpu, worker, trace }, cause);
+  }
+
+  #ringAll(): void {
+    for (let w = 0; w < this.#workers.length; w++) this.#bells.ring(w);
+  }
+
+  /** Sends a command to worker 0; the bell brings it to its next safe point. */
+  async #command(act: (control: Remote<WorkerControl>) => Promise<number>): Promise<number> {
+    if (this.#isFinished()) return this.#built.core.hv.context.machine.floor(0);
+    this.#grant();
+    return this.#askWorker(0, act);
+  }
+
+  async #askWorker<T>(w: number, act: (control: Remote<WorkerControl>) => Promise<T>): Promise<T> {
+    const worker = this.#workers[w]!;
+    const call = act(worker.control);
+    // Again until it is served: the first ring may come before the message has reached the worker's port.
+    const again = setInterval(() => this.#bells.ring(w), 5);
+    this.#bells.ring(w);
+    try {
+      return await this.#ask(call, worker);
+    } finally {
+      clearInterval(again);
+    }
+  }
+
+  #isFinished(): boolean {
+    return Atomics.load(this.#built.image.i32, this.#state) === RUN.finished;
+  }
+
+  /** The first token. Until then no turn is taken. */
+  #grant(): void {
+    if (this.#granted) return;
+    this.#granted = true;
+    this.#bells.grant(0);
+  }
+
+  on(event: 'warning', listener: (text: string) => void): this {
+    this.#emitter.on(event, listener);
+    return this;
+  }
+
+  /** Simulation time and scheduler events so far; cheap, and never waits for the workers. */
+  progress(): { simulatedNs: number; events: number } {
+    const { machine } = this.#built.core.hv.context;
+    return { simulatedNs: machine.floor(0), events: machine.events(0) };
+  }
+
+  /**
+   * Runs to the horizon, until nothing is left to do, or until `stop`.
+   * @throws MachineFault when a worker throws, exits or stalls
+   */
+  async run(): Promise<RunResult> {
+    const began = performance.now();
+    const watchdog = new Watchdog(this.#built, this.config.stallLimitMs, {
+      warn: (text) => this.#emitter.emit('warning', text),
+      stalled: (worker, pcpu, text) => {
+        this.#raise(text, worker, pcpu);
+        void this.close();
+      },
+    });
+    try {
+      this.#grant();
+      await Promise.allSettled(this.#workers.map((w) => w.done));
+    } finally {
+      watchdog.close();
+    }
+    if (this.#fault) throw this.#fault;
+    return collect(this.#built, this.config, { startMs: this.#startMs, runMs: performance.now() - began });
+  }
+
+  /** Parks the machine between two turns. @returns simulation time at which it stands, ns */
+  async pause(): Promise<number> {
+    return this.#command((c) => c.pause());
+  }
+
+  async resume(): Promise<number> {
+    return this.#command((c) => c.resume());
+  }
+
+  /** Takes `turns` turns and pauses again. */
+  async step(turns = 1): Promise<number> {
+    await this.#command((c) => c.step(turns));
+    return this.#paused();
+  }
+
+  /** Runs up to the first turn at or after `ns` and pauses there. */
+  async runUntil(ns: number): Promise<number> {
+    await this.#command((c) => c.runUntil(ns));
+    return this.#paused();
+  }
+
+  /** What pCPU p is doing, between two turns. */
+  async inspect(p: number): Promise<PcpuView> {
+    if (p < 0 || p >= this.config.pcpus) throw new RangeError(`there is no pCPU ${p}`);
+    this.#grant();
+    return this.#askWorker(this.#built.core.hv.context.pcpu.worker(p), (c) => c.inspect(p));
+  }
+
+  /** Ends the run; `run` resolves with what there is. */
+  async stop(): Promise<void> {
+    await this.#command((c) => c.stop());
+    this.#ringAll();
+  }
+
+  /** Ends all threads. A machine that is not closed keeps the process alive. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const worker of this.#workers) worker.control[releaseProxy]();
+    await this.#pool.destroy();
+  }
+
+  async #paused(): Promise<number> {
+    const { image, core } = this.#built;
+    while (Atomics.load(image.i32, this.#state) === RUN.running) {
+      if (this.#fault) throw this.#fault;
+      await delay(1);
+    }
+    return core.hv.context.machine.floor(0);
+  }
+}
+
+function layImage(config: MachineConfig): BuiltMachine {
+  try {
+    return buildMachine(config, availableParallelism());
+  } catch (error) {
+    if (error instanceof RangeError) throw new ConfigError(error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Watches that the holder of the token passes safe points. It counts its own looks rather than trusting the clock alone,
+ * so a main thread that was itself asleep does not accuse a worker.
+ */
+import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
+import type { BuiltMachine } from './build.js';
+
+const LOOK_MS = 100;
+/** Host ms without a safe point before the first warning. */
+const WARN_MS = 1000;
+
+export interface WatchdogActions {
+  warn(text: string): void;
+  stalled(worker: number, pcpu: number, text: string): void;
+}
+
+export class Watchdog {
+  readonly #timer: NodeJS.Timeout;
+
+  constructor({ image, core }: BuiltMachine, stallLimitMs: number, actions: WatchdogActions) {
+    const control = image.table(CONTROL);
+    const worker = image.table(WORKER);
+    const { machine } = core.hv.context;
+    let seen = -1;
+    let since = 0;
+    let warned = false;
+    this.#timer = setInterval(() => {
+      const holder = control.holder(0);
+      const mark = worker.safePoints(holder) * 1024 + holder;
+      if (mark !== seen || control.state(0) !== RUN.running) {
+        seen = mark;
+        since = 0;
+        warned = false;
+        return;
+      }
+      since += LOOK_MS;
+      const text = `worker ${holder} has not passed a safe point for ${(since / 1000).toFixed(1)} s (pCPU ${machine.turnOf(0)})`;
+      if (since >= stallLimitMs) actions.stalled(holder, machine.turnOf(0), text);
+      else if (since >= WARN_MS && !warned) {
+        warned = true;
+        actions.warn(text);
+      }
+    }, LOOK_MS);
+    this.#timer.unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}

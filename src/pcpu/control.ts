@@ -1,0 +1,80 @@
+/** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
+import type { Image } from '../shared/image.js';
+import { CONTROL, OUTCOME, RUN } from './control-records.js';
+import type { ProcessorCore } from './processor.js';
+import type { RunLoop } from './run-loop.js';
+
+export interface PcpuView {
+  readonly pcpu: number;
+  readonly nowNs: number;
+  /** VCPU that runs: domain and number in it; absent = idle. */
+  readonly current?: { readonly domain: number; readonly vcpu: number };
+  readonly nextTurnNs: number;
+  readonly runnable: number;
+  readonly switches: number;
+}
+
+export interface WorkerControl {
+  ready(): true;
+  /** All take effect between two turns; each answers with the simulation time at which it did. */
+  pause(): Promise<number>;
+  resume(): Promise<number>;
+  /** Takes `turns` turns of the whole machine, then pauses. */
+  step(turns: number): Promise<number>;
+  /** Runs to the first turn at or after `ns`, then pauses. */
+  runUntil(ns: number): Promise<number>;
+  stop(): Promise<number>;
+  inspect(pcpu: number): Promise<PcpuView>;
+}
+
+export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop): WorkerControl {
+  const control = image.table(CONTROL);
+  const STATE = (image.region('control').base + CONTROL.offsets.state) >> 2;
+  const { hv, keys } = core;
+  const { machine, pcpu, vcpu, queues, isIdle } = hv.context;
+
+  const enter = (state: number): void => {
+    Atomics.store(image.i32, STATE, state);
+  };
+
+  /** Finished machines stay finished. */
+  function command(act: () => void): Promise<number> {
+    return loop.withToken(() => {
+      if (Atomics.load(image.i32, STATE) !== RUN.finished) act();
+      return machine.floor(0);
+    });
+  }
+
+  return {
+    ready: () => true,
+    pause: () => command(() => enter(RUN.paused)),
+    resume: () => command(() => enter(RUN.running)),
+    step: (turns) =>
+      command(() => {
+        control.setStepsLeft(0, turns);
+        enter(RUN.running);
+      }),
+    runUntil: (ns) =>
+      command(() => {
+        control.setPauseAt(0, ns);
+        enter(RUN.running);
+      }),
+    stop: () =>
+      command(() => {
+        control.setOutcome(0, OUTCOME.stopped);
+        enter(RUN.finished);
+      }),
+    inspect: (p) =>
+      loop.withToken(() => {
+        const v = pcpu.current(p);
+        return {
+          pcpu: p,
+          nowNs: machine.floor(0),
+          ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
+          nextTurnNs: keys.key(p),
+          runnable: queues.runq.nrRunnable(p),
+          switches: pcpu.switches(p),
+        };
+      }),
+  };
+}

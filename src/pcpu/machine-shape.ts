@@ -1,0 +1,52 @@
+/** The sizes of a machine and the map of its image, computed alike by whoever lays the image and by every worker. */
+import { balancerRegions } from '../balancer/records.js';
+import { type HvParams, numberOfLocks } from '../hv/context.js';
+import { perfcRegion } from '../hv/perfc.js';
+import { type HvShape, hvRegions } from '../hv/records.js';
+import { findScheduler } from '../hv/sched/registry.js';
+import { doorbellRegion } from '../shared/doorbell.js';
+import { type AddressMap, layOut, PAGE_SIZE, rawRegion } from '../shared/image.js';
+import { spinlockRegions } from '../shared/spinlock.js';
+import { traceRegions } from '../shared/trace-ring.js';
+import { controlRegions } from './control-records.js';
+import { keyTreeRegions } from './key-tree.js';
+import type { GuestKernelParams } from './model/kernel.js';
+import { type ModelShape, modelRegions } from './model/records.js';
+
+export interface MachineShape {
+  readonly workers: number;
+  readonly hv: HvShape;
+  readonly model: ModelShape;
+  /** Frames of machine memory backed in the image. */
+  readonly frames: number;
+}
+
+/** Constants of a run that every worker needs. */
+export interface RunParams {
+  readonly hv: HvParams;
+  readonly guest: GuestKernelParams;
+  /** Simulation time at which the run ends; Infinity = when nothing is left to do. */
+  readonly horizonNs: number;
+  /** Simulated seconds per host second; 0 = unlimited. */
+  readonly pace: number;
+  /** Rounds a worker without the token spins before it sleeps; 0 where threads outnumber cores. */
+  readonly spins: number;
+  readonly inject?: { readonly kind: 'throw' | 'exit' | 'stall'; readonly pcpu: number; readonly atNs: number } | undefined;
+}
+
+export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
+  const { pcpus } = shape.hv;
+  return layOut([
+    doorbellRegion(shape.workers),
+    ...controlRegions(shape.workers),
+    ...keyTreeRegions(pcpus),
+    ...traceRegions(pcpus),
+    ...spinlockRegions(numberOfLocks(pcpus), pcpus),
+    perfcRegion(pcpus),
+    ...balancerRegions(pcpus, shape.hv.vcpus),
+    ...hvRegions(shape.hv),
+    ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),
+    ...modelRegions(shape.model),
+    rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
+  ]);
+}
