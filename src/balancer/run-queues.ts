@@ -30,13 +30,19 @@ export interface RunQueues {
 
 export const SOFT = 0;
 export const HARD = 1;
-export type BalanceStep = typeof SOFT | typeof HARD;
+/** SOFT or HARD; a number, so that loops can count it up. */
+export type BalanceStep = number;
 
-export function runQueues(image: Image, pcpus: number): RunQueues {
+/** @param exclusive see bitmaps */
+export function runQueues(image: Image, pcpus: number, exclusive = false): RunQueues {
   const runq = image.table(RUNQ);
   const entry = image.table(RUNQ_ENTRY);
-  const list = lists(entry, runq);
-  const masks = bitmaps(image.i32, pcpus);
+  const list = lists(
+    image.i32,
+    image.columns(RUNQ_ENTRY, 'next', 'prev', 'linked'),
+    image.columns(RUNQ, 'first', 'last'),
+  );
+  const masks = bitmaps(image.i32, pcpus, exclusive);
   const maskBase = image.region('cpu-masks').base >> 2;
   const maskWords = masks.words;
   const word = (mask: number): number => maskBase + mask * maskWords;

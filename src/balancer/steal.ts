@@ -57,7 +57,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
 
   return (p, pri) => {
     const start = bias.get();
-    for (const step of [SOFT, HARD] as const) {
+    for (let step: BalanceStep = SOFT; step <= HARD; step++) {
       let peer = masks.cycle(start, OVERLOADED);
       if (peer === NONE) return NONE;
       const first = peer;

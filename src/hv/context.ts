@@ -6,6 +6,7 @@ import type { Image } from '../shared/image.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import { traceBases, type Tracer, tracer } from '../shared/trace-ring.js';
 import type { Table } from '../shared/struct.js';
+import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 import { type Perfc, perfCounters } from './perfc.js';
 
@@ -20,6 +21,8 @@ export interface HvParams {
   readonly cycleHz: number;
   /** UTC at system time 0, s. */
   readonly bootTimeS: number;
+  /** Ordered mode: one runner at a time, so that locks and shared words need no atomic operations. */
+  readonly ordered: boolean;
   readonly trace: boolean;
   readonly debug: boolean;
 }
@@ -38,6 +41,7 @@ export interface HvContext {
   readonly locks: Spinlocks;
   readonly trace: Tracer;
   readonly perfc: Perfc;
+  readonly version: VersionCounter;
   /** Simulation time of the turn, ns. Read from the image: a double handed through calls would be boxed. */
   now(): number;
   isIdle(v: number): boolean;
@@ -62,13 +66,14 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
     pcpu: image.table(PCPU),
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
-    queues: runQueues(image, shape.pcpus),
+    queues: runQueues(image, shape.pcpus, params.ordered),
     locks: spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
-      exclusive: true,
+      exclusive: params.ordered,
       debug: params.debug,
     }),
     trace: tracer(image.i32, traceBases(image), params.trace),
     perfc: perfCounters(image, shape.pcpus),
+    version: versionCounter(image.i32, params.ordered),
     now: () => machine.now(0),
     isIdle: (v) => v >= vcpus,
     idleOf: (p) => vcpus + p,

@@ -60,6 +60,8 @@ export const VCPU = struct(
     pollPort: 'i32',
     /** Image address of its vcpu_info. */
     infoAddr: 'i32',
+    /** States whose time changed since it was last published, a bit each. */
+    runstateDirty: 'i32',
     /** Image address of the registered runstate area, 0 = none. */
     runstateAddr: 'i32',
     /** Image address of the registered secondary time area, 0 = none. */

@@ -39,6 +39,7 @@ export function runstates({ image, vcpu, domain, machine, trace, now }: HvContex
       const old = vcpu.runstate(v);
       vcpu.addRunstateTime(v, old, t - vcpu.stateEntryTime(v));
       vcpu.setStateEntryTime(v, t);
+      vcpu.setRunstateDirty(v, vcpu.runstateDirty(v) | (1 << old));
       vcpu.setRunstate(v, state);
       machine.addEvents(0, 1);
       trace.record(TRACE.runstate, v, (old << 4) | state);
@@ -58,7 +59,12 @@ export function runstates({ image, vcpu, domain, machine, trace, now }: HvContex
       view.setInt32(area, vcpu.runstate(v), true);
       putU64(area + (is64 ? entry64 : entry32), vcpu.stateEntryTime(v));
       const times = area + (is64 ? time64 : time32);
-      for (let k = 0; k < 4; k++) putU64(times + 8 * k, vcpu.runstateTime(v, k));
+      // Only what changed since the last time: two or three of the four.
+      for (let dirty = vcpu.runstateDirty(v); dirty !== 0; dirty &= dirty - 1) {
+        const k = 31 - Math.clz32(dirty & -dirty);
+        putU64(times + 8 * k, vcpu.runstateTime(v, k));
+      }
+      vcpu.setRunstateDirty(v, 0);
     },
   };
 }

@@ -6,7 +6,6 @@ import { cyclesAt, highHalf, lowHalf, scaleOf } from '../shared/clock.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
-import { beginUpdate, endUpdate } from '../shared/version-counter.js';
 import type { HvContext } from './context.js';
 
 /** Period of the time calibration, ns (Xen's EPOCH). */
@@ -22,7 +21,7 @@ export interface TimeKeeping {
 const TIME_OFFSET = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
-export function timeKeeping({ image, vcpu, domain, params, now }: HvContext): TimeKeeping {
+export function timeKeeping({ image, vcpu, domain, params, version, now }: HvContext): TimeKeeping {
   const { i32 } = image;
   const hz = params.cycleHz;
   const { mul, shift } = scaleOf(hz);
@@ -36,14 +35,14 @@ export function timeKeeping({ image, vcpu, domain, params, now }: HvContext): Ti
     const w = page >> 2;
     const t = now();
     const tsc = cyclesAt(t, hz);
-    beginUpdate(i32, w);
+    version.beginUpdate(w);
     i32[w + (tsc_timestamp >> 2)] = lowHalf(tsc);
     i32[w + (tsc_timestamp >> 2) + 1] = highHalf(tsc);
     i32[w + (system_time >> 2)] = lowHalf(t);
     i32[w + (system_time >> 2) + 1] = highHalf(t);
     i32[w + (tsc_to_system_mul >> 2)] = MUL;
     i32[w + (tsc_shift >> 2)] = SHIFT_AND_FLAGS;
-    endUpdate(i32, w);
+    version.endUpdate(w);
   }
 
   return {
@@ -58,11 +57,11 @@ export function timeKeeping({ image, vcpu, domain, params, now }: HvContext): Ti
       const secHi = is64 ? offsetsOf(shared_info, 64).wc_sec_hi : offsetsOf(shared_info, 32)['arch.wc_sec_hi'];
       const page = domain.sharedInfo(d);
       const w = (page + at.wc_version) >> 2;
-      beginUpdate(i32, w);
+      version.beginUpdate(w);
       i32[(page + at.wc_sec) >> 2] = lowHalf(bootS);
       i32[(page + at.wc_nsec) >> 2] = bootNs;
       i32[(page + secHi) >> 2] = highHalf(bootS);
-      endUpdate(i32, w);
+      version.endUpdate(w);
     },
   };
 }

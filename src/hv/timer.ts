@@ -36,9 +36,16 @@ export interface TimerActions {
 export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChanged: (p: number) => void): Timers {
   const { image, vcpu, pcpu, machine, trace, now } = hv;
   const timer = image.table(TIMER);
-  const queueBase = image.region('timer-queues').base >> 2;
-  const queueWords = image.region('timer-queues').size >> 2;
-  const heaps: DeadlineHeaps = deadlineHeaps(image.i32, timer, pcpuTimersWord(hv), (q) => queueBase + q * queueWords);
+  const queues = image.region('timer-queues');
+  const heaps: DeadlineHeaps = deadlineHeaps(
+    image.i32,
+    image.f64,
+    image.columns(TIMER, 'deadline', 'position'),
+    {
+      size: image.column(PCPU, 'timers'),
+      slots: { base: queues.base >> 2, stride: queues.size >> 2 },
+    },
+  );
 
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();
@@ -97,11 +104,4 @@ export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChange
       pcpu.setPeriodicAt(p, next);
     },
   };
-}
-
-/** Word index of a pCPU's timer count. */
-function pcpuTimersWord({ image }: HvContext): (q: number) => number {
-  const base = (image.region('pcpu').base + PCPU.offsets.timers) >> 2;
-  const stride = PCPU.size >> 2;
-  return (q) => base + q * stride;
 }

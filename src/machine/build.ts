@@ -79,6 +79,7 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       latencyNs: config.latencyNs,
       cycleHz: config.cycleHz,
       bootTimeS: config.bootTimeS,
+      ordered: true,
       trace: config.trace || config.inject !== undefined,
       debug: config.debug,
     },

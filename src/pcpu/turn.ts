@@ -35,10 +35,25 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
 
   function keyOf(p: number): number {
     if (pcpu.softirq(p) !== 0) return machine.now(0);
+    // Each time is read once, into a local: read again on the rarer branch it would be a call with a boxed result.
     let key = timers.earliest(p);
-    key = Math.min(key, pcpu.guestAt(p), pcpu.sliceEnd(p), pcpu.tickAt(p));
-    key = Math.min(key, pcpu.periodicAt(p), pcpu.calibrateAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p));
-    return p === accountingPcpu ? Math.min(key, ops.nextAccounting()) : key;
+    const guestAt = pcpu.guestAt(p);
+    if (guestAt < key) key = guestAt;
+    const sliceEnd = pcpu.sliceEnd(p);
+    if (sliceEnd < key) key = sliceEnd;
+    const tickAt = pcpu.tickAt(p);
+    if (tickAt < key) key = tickAt;
+    const periodicAt = pcpu.periodicAt(p);
+    if (periodicAt < key) key = periodicAt;
+    const calibrateAt = pcpu.calibrateAt(p);
+    if (calibrateAt < key) key = calibrateAt;
+    const reschedIpiAt = pcpu.reschedIpiAt(p);
+    if (reschedIpiAt < key) key = reschedIpiAt;
+    const eventIpiAt = pcpu.eventIpiAt(p);
+    if (eventIpiAt < key) key = eventIpiAt;
+    if (p !== accountingPcpu) return key;
+    const accounting = ops.nextAccounting();
+    return accounting < key ? accounting : key;
   }
 
   /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */

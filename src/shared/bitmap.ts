@@ -25,8 +25,11 @@ export interface Bitmaps {
   count(w: number): number;
 }
 
-/** Operations on masks of `bits` bits; a mask is named by the index of its first word in `i32`. */
-export function bitmaps(i32: Int32Array, bits: number): Bitmaps {
+/**
+ * Operations on masks of `bits` bits; a mask is named by the index of its first word in `i32`.
+ * @param exclusive only one thread at a time works on the masks: the atomic operations may be plain ones
+ */
+export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitmaps {
   const words = wordsFor(bits);
 
   const has = (w: number, bit: number): boolean => ((i32[w + (bit >> 5)]! >>> (bit & 31)) & 1) === 1;
@@ -48,21 +51,29 @@ export function bitmaps(i32: Int32Array, bits: number): Bitmaps {
     return -1;
   }
 
+  function set(w: number, bit: number): void {
+    i32[w + (bit >> 5)]! |= 1 << (bit & 31);
+  }
+
+  function clear(w: number, bit: number): void {
+    i32[w + (bit >> 5)]! &= ~(1 << (bit & 31));
+  }
+
+  function setAtomic(w: number, bit: number): void {
+    Atomics.or(i32, w + (bit >> 5), 1 << (bit & 31));
+  }
+
+  function clearAtomic(w: number, bit: number): void {
+    Atomics.and(i32, w + (bit >> 5), ~(1 << (bit & 31)));
+  }
+
   return {
     words,
     has,
-    set: (w, bit) => {
-      i32[w + (bit >> 5)]! |= 1 << (bit & 31);
-    },
-    clear: (w, bit) => {
-      i32[w + (bit >> 5)]! &= ~(1 << (bit & 31));
-    },
-    setAtomic: (w, bit) => {
-      Atomics.or(i32, w + (bit >> 5), 1 << (bit & 31));
-    },
-    clearAtomic: (w, bit) => {
-      Atomics.and(i32, w + (bit >> 5), ~(1 << (bit & 31)));
-    },
+    set,
+    clear,
+    setAtomic: exclusive ? set : setAtomic,
+    clearAtomic: exclusive ? clear : clearAtomic,
     isEmpty: (w) => {
       for (let k = 0; k < words; k++) if (i32[w + k] !== 0) return false;
       return true;

@@ -2,13 +2,23 @@
  * Timer queues: binary heaps of timer numbers in the image, ordered by (deadline, timer number), so that equal deadlines
  * fire in one fixed order. A timer is in at most one queue; the queue's owner is the pCPU (or guest VCPU) it belongs to.
  */
-export interface TimerFields {
-  /** Absolute deadline, ns. */
-  deadline(t: number): number;
-  setDeadline(t: number, ns: number): void;
-  /** Position in its heap plus one; 0 = not armed. */
-  position(t: number): number;
-  setPosition(t: number, x: number): void;
+import { specialise } from './specialise.js';
+import type { Column } from './struct.js';
+
+export interface TimerColumns {
+  /** Absolute deadline, ns; in `f64`. */
+  readonly deadline: Column;
+  /** Position in its heap plus one, 0 = not armed; in `i32`. */
+  readonly position: Column;
+}
+
+/** Where queue q keeps its size and its first slot, as columns of `i32`. */
+export interface QueueColumns {
+  readonly size: Column;
+  /** Word of the first slot, either by queue number … */
+  readonly slots: Column;
+  /** … or, where queues differ in size, read from this column and added to `slots.base`. */
+  readonly offset?: Column;
 }
 
 export interface DeadlineHeaps {
@@ -24,19 +34,33 @@ export interface DeadlineHeaps {
   size(q: number): number;
 }
 
-/**
- * @param sizeWord index into `i32` of queue q's size
- * @param slotWord index into `i32` of queue q's first slot
- */
-export function deadlineHeaps(
+export const deadlineHeaps = (
   i32: Int32Array,
-  timers: TimerFields,
-  sizeWord: (q: number) => number,
-  slotWord: (q: number) => number,
-): DeadlineHeaps {
+  f64: Float64Array,
+  timers: TimerColumns,
+  queues: QueueColumns,
+): DeadlineHeaps => specialise(makeHeaps)(i32, f64, timers, queues);
+
+function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, queues: QueueColumns): DeadlineHeaps {
+  const { base: DEADLINE, stride: DEADLINE_STRIDE } = timers.deadline;
+  const { base: POSITION, stride: POSITION_STRIDE } = timers.position;
+  const { base: SIZE, stride: SIZE_STRIDE } = queues.size;
+  const { base: SLOTS, stride: SLOTS_STRIDE } = queues.slots;
+  const { base: OFFSET, stride: OFFSET_STRIDE } = queues.offset ?? { base: 0, stride: 0 };
+  const hasOffsets = queues.offset !== undefined;
+
+  const deadline = (t: number): number => f64[DEADLINE + t * DEADLINE_STRIDE]!;
+  const sizeWord = (q: number): number => SIZE + q * SIZE_STRIDE;
+  const slotWord = (q: number): number => (hasOffsets ? SLOTS + i32[OFFSET + q * OFFSET_STRIDE]! : SLOTS + q * SLOTS_STRIDE);
+  const position = (t: number): number => i32[POSITION + t * POSITION_STRIDE]!;
+
+  function setPosition(t: number, x: number): void {
+    i32[POSITION + t * POSITION_STRIDE] = x;
+  }
+
   function before(a: number, b: number): boolean {
-    const da = timers.deadline(a);
-    const db = timers.deadline(b);
+    const da = deadline(a);
+    const db = deadline(b);
     return da < db || (da === db && a < b);
   }
 
@@ -47,11 +71,11 @@ export function deadlineHeaps(
       const other = i32[base + parent]!;
       if (!before(t, other)) break;
       i32[base + k] = other;
-      timers.setPosition(other, k + 1);
+      setPosition(other, k + 1);
       k = parent;
     }
     i32[base + k] = t;
-    timers.setPosition(t, k + 1);
+    setPosition(t, k + 1);
   }
 
   function siftDown(base: number, size: number, hole: number, t: number): void {
@@ -63,11 +87,11 @@ export function deadlineHeaps(
       const other = i32[base + child]!;
       if (!before(other, t)) break;
       i32[base + k] = other;
-      timers.setPosition(other, k + 1);
+      setPosition(other, k + 1);
       k = child;
     }
     i32[base + k] = t;
-    timers.setPosition(t, k + 1);
+    setPosition(t, k + 1);
   }
 
   function place(base: number, size: number, k: number, t: number): void {
@@ -77,16 +101,16 @@ export function deadlineHeaps(
 
   return {
     earliest(q) {
-      return i32[sizeWord(q)] === 0 ? Infinity : timers.deadline(i32[slotWord(q)]!);
+      return i32[sizeWord(q)] === 0 ? Infinity : deadline(i32[slotWord(q)]!);
     },
     top: (q) => (i32[sizeWord(q)] === 0 ? -1 : i32[slotWord(q)]!),
-    isArmed: (t) => timers.position(t) !== 0,
+    isArmed: (t) => position(t) !== 0,
     arm(q, t, deadlineNs) {
       const base = slotWord(q);
-      const position = timers.position(t);
-      timers.setDeadline(t, deadlineNs);
-      if (position !== 0) {
-        place(base, i32[sizeWord(q)]!, position - 1, t);
+      const at = position(t);
+      f64[DEADLINE + t * DEADLINE_STRIDE] = deadlineNs;
+      if (at !== 0) {
+        place(base, i32[sizeWord(q)]!, at - 1, t);
         return;
       }
       const size = i32[sizeWord(q)]!;
@@ -94,14 +118,14 @@ export function deadlineHeaps(
       siftUp(base, size, t);
     },
     disarm(q, t) {
-      const position = timers.position(t);
-      if (position === 0) return;
-      timers.setPosition(t, 0);
+      const at = position(t);
+      if (at === 0) return;
+      setPosition(t, 0);
       const base = slotWord(q);
       const size = i32[sizeWord(q)]! - 1;
       i32[sizeWord(q)] = size;
       const last = i32[base + size]!;
-      if (last !== t) place(base, size, position - 1, last);
+      if (last !== t) place(base, size, at - 1, last);
     },
     size: (q) => i32[sizeWord(q)]!,
   };

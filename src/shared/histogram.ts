@@ -12,9 +12,12 @@ export const HISTOGRAM_BYTES = HISTOGRAM_BUCKETS * 4;
 /** Bucket of a value in ns: exact below 16, then 16 buckets for every doubling. */
 export function bucketOf(ns: number): number {
   if (ns < SUB) return ns < 0 ? 0 : ns | 0;
-  const octave = ns < 4294967296 ? 31 - Math.clz32(ns) : 32 + (31 - Math.clz32(ns / 4294967296));
-  const sub = Math.floor(ns / 2 ** (octave - SUB_BITS)) - SUB;
-  const bucket = (octave - SUB_BITS + 1) * SUB + sub;
+  // The high half for values past 32 bits: shifting out 16 bits loses nothing that a bucket resolves.
+  const small = ns < 0x80000000;
+  const x = small ? ns | 0 : Math.floor(ns / 65536);
+  if (!small && x >= 0x80000000) return HISTOGRAM_BUCKETS - 1;
+  const log = 31 - Math.clz32(x);
+  const bucket = (log + (small ? 0 : 16) - SUB_BITS + 1) * SUB + ((x >> (log - SUB_BITS)) - SUB);
   return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
 }
 

@@ -3,7 +3,7 @@
  * the machine. Regions of fixed-size records come first, then the frames of machine memory. Laid once, before any
  * worker starts; nobody allocates afterwards.
  */
-import { bindTable, type Fields, type Struct, type Table } from './struct.js';
+import { bindTable, type Column, type Fields, type Struct, type Table } from './struct.js';
 
 /** WebAssembly's page, bytes. */
 const WASM_PAGE = 65536;
@@ -105,5 +105,17 @@ export class Image {
 
   table<F extends Fields>(layout: Struct<F>): Table<F> {
     return bindTable(layout, this.buffer, this.region(layout.name).base);
+  }
+
+  /** A field as a column of words: of `i32` for 'i32' fields, of `f64` for 'f64' ones. */
+  column<F extends Fields>(layout: Struct<F>, field: keyof F & string): Column {
+    const kind = layout.fields[field]!;
+    const bytes = (typeof kind === 'string' ? kind : kind[0]) === 'f64' ? 8 : 4;
+    return { base: (this.region(layout.name).base + layout.offsets[field]) / bytes, stride: layout.size / bytes };
+  }
+
+  /** Several fields of one record type, as columns by name. */
+  columns<F extends Fields, K extends keyof F & string>(layout: Struct<F>, ...fields: K[]): { readonly [N in K]: Column } {
+    return Object.fromEntries(fields.map((f) => [f, this.column(layout, f)])) as { [N in K]: Column };
   }
 }

@@ -21,3 +21,35 @@ export const readVersion = (i32: Int32Array, w: number): number => Atomics.load(
 /** Whether the copy made since `readVersion` gave `version` is of one piece; otherwise read again. */
 export const isConsistent = (i32: Int32Array, w: number, version: number): boolean =>
   (version & 1) === 0 && Atomics.load(i32, w) === version;
+
+export interface VersionCounter {
+  beginUpdate(w: number): void;
+  endUpdate(w: number): void;
+  readVersion(w: number): number;
+  isConsistent(w: number, version: number): boolean;
+}
+
+/**
+ * The protocol bound to an image. @param exclusive only one thread at a time reads or writes (ordered mode, where the
+ * token orders all accesses): the same steps with plain accesses, which cost a tenth.
+ */
+export function versionCounter(i32: Int32Array, exclusive: boolean): VersionCounter {
+  if (!exclusive) {
+    return {
+      beginUpdate: (w) => beginUpdate(i32, w),
+      endUpdate: (w) => endUpdate(i32, w),
+      readVersion: (w) => readVersion(i32, w),
+      isConsistent: (w, version) => isConsistent(i32, w, version),
+    };
+  }
+  return {
+    beginUpdate: (w) => {
+      i32[w] = (i32[w]! + 1) | 1;
+    },
+    endUpdate: (w) => {
+      i32[w] = (i32[w]! + 1) | 0;
+    },
+    readVersion: (w) => i32[w]!,
+    isConsistent: (w, version) => (version & 1) === 0 && i32[w] === version,
+  };
+}

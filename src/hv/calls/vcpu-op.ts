@@ -67,6 +67,7 @@ export function vcpuOp(parts: CallParts): Handler {
     const at = area(v, arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
     if (at === FAULT) return -XEN_EFAULT;
     vcpu.setRunstateAddr(target, at);
+    vcpu.setRunstateDirty(target, 0xf);
     runstates.publish(target);
     return 0;
   }

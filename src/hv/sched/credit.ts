@@ -12,7 +12,7 @@
  */
 import { hardMask, MASK } from '../../balancer/records.js';
 import { pickCpu } from '../../balancer/pick-cpu.js';
-import { HARD, SOFT } from '../../balancer/run-queues.js';
+import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
 import { lists, NONE } from '../../shared/list.js';
 import { TRACE } from '../../shared/trace-ring.js';
@@ -44,8 +44,16 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const cv = image.table(CREDIT_VCPU);
   const cd = image.table(CREDIT_DOMAIN);
   const cg = image.table(CREDIT_GLOBAL);
-  const activeVcpus = lists(cv, cd);
-  const activeDomains = lists(cd, cg);
+  const activeVcpus = lists(
+    image.i32,
+    image.columns(CREDIT_VCPU, 'next', 'prev', 'linked'),
+    image.columns(CREDIT_DOMAIN, 'first', 'last'),
+  );
+  const activeDomains = lists(
+    image.i32,
+    image.columns(CREDIT_DOMAIN, 'next', 'prev', 'linked'),
+    image.columns(CREDIT_GLOBAL, 'first', 'last'),
+  );
   const pick = pickCpu(queues);
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
 
@@ -97,7 +105,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       target = p;
       perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
     } else if (!noIdlers) {
-      for (const step of [SOFT, HARD] as const) {
+      for (let step: BalanceStep = SOFT; step <= HARD; step++) {
         if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
         if (masks.and(SCRATCH, queues.affinity(v, step), IDLERS)) {
           // One idler, round robin from the one tickled last.

@@ -9,7 +9,6 @@ import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as V from '../../shared/public/vcpu.js';
 import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info } from '../../shared/public/xen-layout.js';
-import { guestClock } from './guest-clock.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 import { TASK_STATE } from './records.js';
@@ -28,12 +27,11 @@ export interface GuestBoot {
   start(v: number): boolean;
 }
 
-export function guestBoot(mem: ModelMemory, calls: GuestHypercalls): GuestBoot {
+export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info: number) => number): GuestBoot {
   const { hv, kv, kd, task, sleepers } = mem;
   const { vcpu, domain, image } = hv.context;
   const { memory } = hv;
   const { i32 } = image;
-  const clock = guestClock(hv.context);
   const INFO_BYTES = sizeOf(vcpu_info, 64);
 
   const vcpuOp = (v: number, cmd: number, id: number, arg: number): number =>

@@ -6,13 +6,12 @@ import type { HvContext } from '../../hv/context.js';
 import { cyclesAt, fromHalves, scaleDelta } from '../../shared/clock.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
-import { isConsistent, readVersion } from '../../shared/version-counter.js';
 
 const TIME = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
 /** @returns system time, ns, as the guest with its vcpu_info at image address `info` reads it now */
-export function guestClock({ image, params, now }: HvContext): (info: number) => number {
+export function guestClock({ image, params, version: versions, now }: HvContext): (info: number) => number {
   const { i32 } = image;
   const hz = params.cycleHz;
   const TSC = T.tsc_timestamp >> 2;
@@ -23,13 +22,13 @@ export function guestClock({ image, params, now }: HvContext): (info: number) =>
   return (info) => {
     const w = (info + TIME) >> 2;
     for (let attempt = 0; ; attempt++) {
-      const version = readVersion(i32, w);
+      const version = versions.readVersion(w);
       const delta = cyclesAt(now(), hz) - fromHalves(i32[w + TSC]!, i32[w + TSC + 1]!);
       const ns = fromHalves(i32[w + SYSTEM]!, i32[w + SYSTEM + 1]!);
       const mul = i32[w + MUL]! >>> 0;
       const shift = (i32[w + SHIFT]! << 24) >> 24;
       // A page left odd for ever belongs to a hypervisor that died in an update; a guest would spin. We may not.
-      if (isConsistent(i32, w, version) || attempt === 1000) return ns + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
+      if (versions.isConsistent(w, version) || attempt === 1000) return ns + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
     }
   };
 }

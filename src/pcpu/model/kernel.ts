@@ -40,7 +40,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const clock = guestClock(hv.context);
   const tasks = taskScheduler(mem, calls);
   const locks = sync(mem, tasks);
-  const boot = guestBoot(mem, calls);
+  const boot = guestBoot(mem, calls, clock);
   const { operationNs } = params;
   /** A clock read may be a cycle behind: what is due within that counts as due, or the timer would fire twice. */
   const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz);
@@ -72,7 +72,10 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     params.logLines,
   );
 
-  const guestNow = (v: number): number => clock(kv.infoAddr(v));
+  /** Reads the clock; at every entry into the kernel. */
+  function readClock(v: number): void {
+    kv.setClock(v, clock(kv.infoAddr(v)));
+  }
 
   /** Keeps the hypervisor's timer at the earliest deadline of this VCPU's sleepers. */
   function programTimer(v: number): void {
@@ -97,7 +100,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   /** Computes until the current task's event is done, or only until the kernel's debt is paid. */
   function startSegment(v: number, p: number): void {
     const current = kv.current(v) - 1;
-    const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, guestNow(v)) : 0;
+    const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, kv.clock(v)) : 0;
     kv.setSegmentStart(v, now());
     pcpu.setGuestAt(p, now() + kv.debt(v) + work);
   }
@@ -127,7 +130,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   /** Wakes the sleepers whose time has come. */
   function expire(v: number): void {
     if (sleepers.size(v) === 0) return;
-    const t = guestNow(v);
+    const t = kv.clock(v);
     const d = vcpu.domain(v);
     if (kv.programmed(v) <= t + CLOCK_SLACK_NS) kv.setProgrammed(v, Infinity);
     while (sleepers.earliest(v) <= t + CLOCK_SLACK_NS) {
@@ -149,7 +152,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   function rotate(v: number): void {
     const current = kv.current(v) - 1;
     if (current === NONE || !tasks.hasOthers(v) || task.taskClass(current) === CLASS.fifo) return;
-    if (guestNow(v) - kv.sliceStart(v) < TASK_SLICE_NS - CLOCK_SLACK_NS) return;
+    if (kv.clock(v) - kv.sliceStart(v) < TASK_SLICE_NS - CLOCK_SLACK_NS) return;
     tasks.requeue(v);
   }
 
@@ -201,13 +204,13 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
           goIdle(v, p);
           return;
         }
-        kv.setSliceStart(v, guestNow(v));
+        kv.setSliceStart(v, kv.clock(v));
         if (task.computing(current) !== 0) {
           startSegment(v, p);
           return;
         }
       }
-      switch (program.step(v, current, guestNow(v))) {
+      switch (program.step(v, current, kv.clock(v))) {
         case STEP.compute:
           startSegment(v, p);
           return;
@@ -238,15 +241,19 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     run(v, p) {
       if (kv.mode(v) === MODE.boot) {
         if (!boot.start(v)) return;
+        readClock(v);
         kv.setSegmentStart(v, now());
         kv.setMode(v, MODE.run);
         expire(v);
-      } else if (kv.mode(v) === MODE.idle) leaveIdle(v);
-      else {
+      } else if (kv.mode(v) === MODE.idle) {
+        readClock(v);
+        leaveIdle(v);
+      } else {
+        readClock(v);
         settle(v);
         const current = kv.current(v) - 1;
         // Only debt was paid, or a preempted event has more to do.
-        if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, guestNow(v)) > 0) {
+        if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, kv.clock(v)) > 0) {
           startSegment(v, p);
           return;
         }
@@ -261,6 +268,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         hv.domains.crash(vcpu.domain(v), callback === 0 ? CRASH.noCallback : CRASH.badCallback);
         return;
       }
+      readClock(v);
       settle(v);
       const info = vcpu.infoAddr(v);
       // Delivery masks further upcalls; the return from the handler restores the mask.
@@ -288,7 +296,10 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       kv.setSegmentStart(v, now());
       if (kv.mode(v) !== MODE.run || kv.remaining(v) === 0) pcpu.setGuestAt(p, now());
       // The guest's clock went on while it did not: what it waits for by the clock may be over by now.
-      else startSegment(v, p);
+      else {
+        readClock(v);
+        startSegment(v, p);
+      }
     },
   };
 }

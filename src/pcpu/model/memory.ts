@@ -23,26 +23,21 @@ export interface ModelMemory {
 }
 
 export function modelMemory(image: Image, hv: Hypervisor): ModelMemory {
-  const kv = image.table(K_VCPU);
-  const task = image.table(TASK);
-  const resource = image.table(RESOURCE);
-  const slots = image.region('task-timer-queues').base >> 2;
-  const sizes = (image.region('k-vcpu').base + K_VCPU.offsets.timers) >> 2;
+  const links = image.columns(TASK, 'next', 'prev', 'linked');
   return {
     hv,
-    kv,
+    kv: image.table(K_VCPU),
     kd: image.table(K_DOMAIN),
-    task,
+    task: image.table(TASK),
     phase: image.table(PHASE),
     event: image.table(EVENT),
-    resource,
-    runQueue: lists(task, image.table(K_QUEUE)),
-    waiters: lists(task, resource),
-    sleepers: deadlineHeaps(
-      image.i32,
-      task,
-      (v) => sizes + v * (K_VCPU.size >> 2),
-      (v) => slots + kv.timerSlots(v),
-    ),
+    resource: image.table(RESOURCE),
+    runQueue: lists(image.i32, links, image.columns(K_QUEUE, 'first', 'last')),
+    waiters: lists(image.i32, links, image.columns(RESOURCE, 'first', 'last')),
+    sleepers: deadlineHeaps(image.i32, image.f64, image.columns(TASK, 'deadline', 'position'), {
+      size: image.column(K_VCPU, 'timers'),
+      slots: { base: image.region('task-timer-queues').base >> 2, stride: 0 },
+      offset: image.column(K_VCPU, 'timerSlots'),
+    }),
   };
 }

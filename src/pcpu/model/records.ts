@@ -21,6 +21,8 @@ export const K_VCPU = struct(
     /** When the segment in progress began, and what was left of it when the VCPU was switched out, ns. */
     segmentStart: 'f64',
     remaining: 'f64',
+    /** What its clock said when it was last entered, ns: no time passes within a turn. */
+    clock: 'f64',
     /** Kernel time not yet spent, ns. */
     debt: 'f64',
     /** When the current task began its slice, guest clock. */

@@ -1,0 +1,204 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { MASK } from '../../src/balancer/records.js';
+import { stealing } from '../../src/balancer/steal.js';
+import { NONE } from '../../src/shared/list.js';
+import { makeQueues } from './queues.js';
+
+const [UNDER, OVER, IDLE] = [-1, -2, -64];
+
+function setUp(pcpus: number, vcpus: number) {
+  const queues = makeQueues(pcpus, vcpus);
+  const counts = { tried: 0, tryFailed: 0, peerIdle: 0, hot: 0 };
+  const hot = new Set<number>();
+  let victim = 0;
+  const steal = stealing({
+    queues,
+    locks: queues.locks,
+    lockOf: (p) => p,
+    counters: {
+      tried: () => counts.tried++,
+      tryFailed: () => counts.tryFailed++,
+      peerIdle: () => counts.peerIdle++,
+      hot: () => counts.hot++,
+    },
+    isHot: (v) => hot.has(v),
+    bias: {
+      get: () => victim,
+      set: (p) => {
+        victim = p;
+      },
+    },
+  });
+  /** A pCPU that runs something (not recorded here) and has `waiting` in its queue. */
+  function load(p: number, waiting: readonly (readonly [v: number, pri: number])[]): void {
+    queues.addRunnable(p, 1);
+    for (const [v, pri] of waiting) queues.enqueue(v, p, pri);
+  }
+  return { queues, counts, hot, steal, load, victim: () => victim };
+}
+
+describe('stealing', () => {
+  it('takes the first VCPU of a peer and makes it its own, in no queue', () => {
+    const { queues, steal, load } = setUp(2, 4);
+    load(1, [
+      [0, UNDER],
+      [1, UNDER],
+    ]);
+    expect(steal(0, IDLE)).to.equal(0);
+    expect(queues.entry.processor(0)).to.equal(0);
+    expect(queues.isQueued(0)).to.equal(false);
+    expect(queues.queue(1)).to.deep.equal([1]);
+    expect([queues.runq.nrRunnable(0), queues.runq.nrRunnable(1)]).to.deep.equal([1, 2]);
+    expect(queues.locks.owner(1)).to.equal(-1);
+  });
+
+  it('takes only what is of strictly higher priority', () => {
+    const { steal, load } = setUp(2, 4);
+    load(1, [[0, OVER]]);
+    expect(steal(0, OVER)).to.equal(NONE);
+    expect(steal(0, UNDER)).to.equal(NONE);
+    expect(steal(0, IDLE)).to.equal(0);
+  });
+
+  it('leaves VCPUs that may not run here', () => {
+    const { queues, steal, load } = setUp(3, 4);
+    load(1, [
+      [0, UNDER],
+      [1, UNDER],
+    ]);
+    queues.setAffinity(0, [1, 2]);
+    expect(steal(0, IDLE)).to.equal(1);
+  });
+
+  it('leaves VCPUs whose state is not saved yet', () => {
+    const { queues, steal, load } = setUp(2, 4);
+    load(1, [
+      [0, UNDER],
+      [1, UNDER],
+    ]);
+    queues.entry.setIsRunning(0, 1);
+    expect(steal(0, IDLE)).to.equal(1);
+  });
+
+  it('leaves VCPUs that yielded', () => {
+    const { queues, steal, load } = setUp(2, 4);
+    load(1, [[0, UNDER]]);
+    queues.entry.setYielded(0, 1);
+    expect(steal(0, IDLE)).to.equal(NONE);
+  });
+
+  it('leaves cache-hot VCPUs and counts them', () => {
+    const { hot, counts, steal, load } = setUp(2, 4);
+    load(1, [
+      [0, UNDER],
+      [1, UNDER],
+    ]);
+    hot.add(0);
+    expect(steal(0, IDLE)).to.equal(1);
+    expect(counts.hot).to.equal(1);
+  });
+
+  it('looks for soft affinity on all peers before it looks for hard affinity on any', () => {
+    const { queues, steal, load } = setUp(3, 4);
+    load(1, [[0, UNDER]]);
+    load(2, [[1, UNDER]]);
+    queues.setAffinity(0, [0, 1, 2], [1]);
+    queues.setAffinity(1, [0, 1, 2], [0]);
+    expect(steal(0, IDLE)).to.equal(1);
+    expect(steal(0, IDLE)).to.equal(0);
+  });
+
+  it('passes over a peer whose lock is taken, and counts that', () => {
+    const { queues, counts, steal, load } = setUp(3, 4);
+    load(1, [[0, UNDER]]);
+    load(2, [[1, UNDER]]);
+    queues.locks.acquire(1, 1);
+    expect(steal(0, IDLE)).to.equal(1);
+    // Both balance steps came past pCPU 1.
+    expect(counts.tryFailed).to.equal(2);
+    expect(queues.queue(1)).to.deep.equal([0]);
+  });
+
+  it('releases the locks of peers that had nothing for it', () => {
+    const { queues, counts, steal, load } = setUp(4, 8);
+    for (const p of [1, 2, 3]) load(p, [[p, OVER]]);
+    expect(steal(0, OVER)).to.equal(NONE);
+    expect(counts.tried).to.equal(6);
+    expect([1, 2, 3].map((p) => queues.locks.owner(p))).to.deep.equal([-1, -1, -1]);
+  });
+
+  it('leaves an idle peer its own queue', () => {
+    const { queues, counts, steal, load } = setUp(2, 4);
+    load(1, [[0, UNDER]]);
+    queues.setIdle(1);
+    expect(steal(0, IDLE)).to.equal(NONE);
+    expect(counts.peerIdle).to.equal(2);
+  });
+
+  it('begins after the last victim', () => {
+    const { steal, load, victim } = setUp(4, 8);
+    for (const p of [1, 2, 3]) {
+      load(p, [
+        [p, UNDER],
+        [p + 4, UNDER],
+      ]);
+    }
+    expect([steal(0, IDLE), steal(0, IDLE), steal(0, IDLE), steal(0, IDLE)]).to.deep.equal([1, 2, 3, 5]);
+    expect(victim()).to.equal(1);
+  });
+
+  it('agrees with a search of all queues for any machine', () => {
+    const PCPUS = 4;
+    const [p0, pris] = [fc.nat(PCPUS - 1), fc.constantFrom(0, UNDER, OVER)];
+    const cpus = fc.uniqueArray(p0, { minLength: 1 });
+    const unit = fc.record({
+      at: p0,
+      pri: pris,
+      hard: cpus,
+      soft: fc.option(cpus, { nil: undefined }),
+      yielded: fc.boolean(),
+      hot: fc.boolean(),
+    });
+    const locked = fc.uniqueArray(p0, { maxLength: 2 });
+    fc.assert(
+      fc.property(fc.array(unit, { maxLength: 10 }), locked, pris, (units, taken, pri) => {
+        const { queues, hot, steal } = setUp(PCPUS, 10);
+        for (const [v, u] of units.entries()) {
+          // A soft mask in force lies within the hard one.
+          const soft = u.soft?.filter((p) => u.hard.includes(p));
+          queues.setAffinity(v, u.hard, soft?.length ? soft : undefined);
+          queues.enqueue(v, u.at, u.pri);
+          if (u.yielded) queues.entry.setYielded(v, 1);
+          if (u.hot) hot.add(v);
+        }
+        for (const p of taken) if (p !== 0) queues.locks.acquire(p, p);
+        const before = [0, 1, 2, 3].map((p) => queues.queue(p));
+        const eligible = (v: number): boolean =>
+          units[v]!.pri > pri && !units[v]!.yielded && !units[v]!.hot && units[v]!.hard.includes(0);
+        const open = (p: number): boolean => p !== 0 && !taken.includes(p) && before[p]!.length > 1;
+        const candidates = [1, 2, 3].filter(open).flatMap((p) => before[p]!.filter(eligible));
+        const got = steal(0, pri);
+        if (candidates.length === 0) expect(got).to.equal(NONE);
+        else {
+          expect(candidates).to.include(got);
+          const inSoft = (v: number): boolean => {
+            const soft = units[v]!.soft?.filter((p) => units[v]!.hard.includes(p)) ?? [];
+            return soft.includes(0);
+          };
+          if (candidates.some(inSoft)) expect(inSoft(got)).to.equal(true);
+          // The first of its queue that could be had at that step.
+          const from = units[got]!.at;
+          const step = candidates.some(inSoft) ? inSoft : () => true;
+          expect(before[from]!.find((v) => eligible(v) && step(v))).to.equal(got);
+        }
+        for (let p = 1; p < PCPUS; p++) {
+          const left = queues.queue(p);
+          expect(left).to.deep.equal(before[p]!.filter((v) => v !== got));
+          expect(queues.masks.has(queues.word(MASK.overloaded), p)).to.equal(left.length > 1);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,93 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
+import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
+import { invariants } from './invariants.js';
+
+const us = (max: number) => fc.integer({ min: 1, max });
+
+/** Tasks of every kind: hogs, sleepers, tickers, those that share locks, meet at barriers, wake each other, yield. */
+const task = fc.oneof(
+  us(50_000).map((run) => ({ run })),
+  fc.tuple(us(2_000), us(20_000)).map(([run, sleep]) => ({ loop: -1, run, sleep })),
+  fc.tuple(us(5_000), us(10_000)).map(([run, period]) => ({ loop: -1, run, timer: { ref: 'unique', period } })),
+  fc.tuple(us(3_000), us(3_000)).map(([run, run1]) => ({ loop: -1, lock: 'm', run, unlock: 'm', run1, instance: 2 })),
+  us(4_000).map((run) => ({ loop: -1, run, barrier: 'b', instance: 2 })),
+  us(500).map((run) => ({ loop: -1, run, yield: '', run1: run })),
+  us(3_000).map((run) => ({ loop: 3, run, sleep: 500 })),
+  us(3_000).map((run) => ({ loop: -1, policy: 'SCHED_FIFO', priority: 10, run, sleep: 4_000 })),
+);
+
+const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
+  const cpus = fc.uniqueArray(fc.nat(pcpus - 1), { minLength: 1 });
+  const oneGuest = fc.record({
+    vcpus: fc.integer({ min: 1, max: 3 }),
+    weight: fc.constantFrom(64, 256, 512, 1000),
+    cap: fc.constantFrom(0, 0, 20, 50),
+    abi: fc.constantFrom(32 as const, 64 as const),
+    tasks: fc.array(task, { minLength: 1, maxLength: 4 }),
+    hard: fc.array(fc.option(cpus, { nil: undefined }), { maxLength: 3 }),
+    soft: fc.array(fc.option(cpus, { nil: undefined }), { maxLength: 3 }),
+  });
+  return fc.record({
+    pcpus: fc.constant(pcpus),
+    guests: fc.array(oneGuest, { minLength: 1, maxLength: 4 }),
+    latencyNs: fc.constantFrom(1, 2_000, 50_000),
+    cycleHz: fc.constantFrom(1e6, 1e9, 2.4e9),
+    tsliceMs: fc.constantFrom(1, 5, 30),
+    ratelimitUs: fc.constantFrom(0, 1000),
+    migrationDelayUs: fc.constantFrom(0, 0, 500),
+    boost: fc.boolean(),
+    guestOpNs: fc.constantFrom(1, 100),
+  });
+});
+
+function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never): MachineConfig {
+  const { guests, ...rest } = spec;
+  return machineConfig({
+    ...rest,
+    durationNs: 150e6,
+    guests: guests.map(({ tasks, hard, soft, ...g }, n): GuestConfig =>
+      guest({
+        ...g,
+        name: `g${n}`,
+        cpus: hard.slice(0, g.vcpus),
+        cpusSoft: soft.slice(0, g.vcpus),
+        workload: workload(Object.fromEntries(tasks.map((t, k) => [`t${k}`, t]))),
+      }),
+    ),
+  });
+}
+
+describe('a machine, after every turn', () => {
+  it('keeps its runstates, queues, masks and counters right under any mixed load', () => {
+    fc.assert(
+      fc.property(machine, (spec) => {
+        const sim = simulate(configOf(spec));
+        const { check } = invariants(sim);
+        let turns = 0;
+        sim.run(undefined, () => {
+          // A million turns of one machine would show no more than the first.
+          if (++turns < 20_000) check();
+        });
+        check();
+      }),
+      { numRuns: 60, interruptAfterTimeLimit: 25_000 },
+    );
+  });
+
+  it('takes its turns in growing order of (time, pCPU)', () => {
+    fc.assert(
+      fc.property(machine, (spec) => {
+        let [lastNs, lastPcpu] = [-1, -1];
+        simulate(configOf(spec)).run(undefined, (p, ns) => {
+          if (ns < lastNs || (ns === lastNs && p <= lastPcpu)) {
+            expect.fail(`turn of pCPU ${p} at ${ns} ns after that of pCPU ${lastPcpu} at ${lastNs} ns`);
+          }
+          [lastNs, lastPcpu] = [ns, p];
+        });
+      }),
+      { numRuns: 40, interruptAfterTimeLimit: 25_000 },
+    );
+  });
+});

@@ -1,0 +1,87 @@
+/**
+ * A machine on the test's own thread: the bare loop root → turn, without workers or protocol. Its hash must be that of
+ * the real one, so tests of hypervisor and guests can look at any record between two turns.
+ */
+import { type BuiltMachine, buildMachine } from '../../src/machine/build.js';
+import { collect } from '../../src/machine/collect.js';
+import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
+import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
+import type { RunResult } from '../../src/machine/result.js';
+import { parseRtApp } from '../../src/workload/rt-app.js';
+import type { Workload } from '../../src/workload/workload.js';
+
+/** A workload from the `tasks` object of an rt-app file. */
+export const workload = (tasks: object, global: object = {}): Workload =>
+  parseRtApp(JSON.stringify({ tasks, global }), 'test.json');
+
+/** One task that computes for ever. */
+export const hog = (): Workload => workload({ hog: { run: 1_000_000 } });
+
+export const guest = (over: Partial<GuestConfig> & { workload: Workload }): GuestConfig => ({
+  name: 'guest',
+  vcpus: 1,
+  memoryMib: 64,
+  weight: 256,
+  cap: 0,
+  cpus: [],
+  cpusSoft: [],
+  abi: 64,
+  ...over,
+});
+
+export const machineConfig = (over: Partial<MachineConfig> & { guests: readonly GuestConfig[] }): MachineConfig => ({
+  pcpus: 1,
+  threads: 1,
+  memoryMib: 65536,
+  durationNs: 1e9,
+  seed: 1,
+  latencyNs: 2000,
+  cycleHz: 1e9,
+  pace: 0,
+  bootTimeS: 1_136_073_600,
+  scheduler: 'credit',
+  tsliceMs: 30,
+  ratelimitUs: 1000,
+  migrationDelayUs: 0,
+  boost: true,
+  guestOpNs: 100,
+  trace: false,
+  taskLogLines: 0,
+  debug: true,
+  stallLimitMs: 10_000,
+  ...over,
+});
+
+export interface Simulation {
+  readonly built: BuiltMachine;
+  /** Takes turns up to `ns` (default: the horizon), or until nothing is left to do. */
+  run(ns?: number, afterTurn?: (pcpu: number, ns: number) => void): void;
+  result(): RunResult;
+}
+
+export function simulate(config: MachineConfig): Simulation {
+  const built = buildMachine(config, 1);
+  const { keys, turns, hv } = built.core;
+  const { machine } = hv.context;
+  return {
+    built,
+    run(ns = config.durationNs, afterTurn) {
+      for (;;) {
+        const p = keys.root();
+        const t = keys.key(p);
+        if (t >= ns) {
+          if (t !== Infinity) {
+            machine.setNow(0, ns);
+            machine.setFloor(0, ns);
+          }
+          built.image.table(CONTROL).setOutcome(0, t === Infinity ? OUTCOME.idle : OUTCOME.horizon);
+          return;
+        }
+        machine.setFloor(0, t);
+        turns.take(p, t);
+        afterTurn?.(p, t);
+      }
+    },
+    result: () => collect(built, config, { startMs: 0, runMs: 0 }),
+  };
+}
