@@ -1,8 +1,12 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
 import type { Image } from '../shared/image.js';
+import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { ProcessorCore } from './processor.js';
 import type { RunLoop } from './run-loop.js';
+
+/** Numbers of the commands in the trace. */
+const COMMAND = { pause: 1, resume: 2, step: 3, runUntil: 4, stop: 5 } as const;
 
 export interface PcpuView {
   readonly pcpu: number;
@@ -31,15 +35,20 @@ export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop):
   const control = image.table(CONTROL);
   const STATE = (image.region('control').base + CONTROL.offsets.state) >> 2;
   const { hv, keys } = core;
-  const { machine, pcpu, vcpu, queues, isIdle } = hv.context;
+  const { machine, pcpu, vcpu, queues, trace, isIdle } = hv.context;
 
   const enter = (state: number): void => {
     Atomics.store(image.i32, STATE, state);
   };
 
-  /** Finished machines stay finished. */
-  function command(act: () => void): Promise<number> {
+  /**
+   * The controller is one more participant: its commands are ordered between two turns, stamped with the time there, and
+   * logged. They are no part of the hash, as they change when the machine runs, not what it does. Finished machines
+   * stay finished.
+   */
+  function command(name: keyof typeof COMMAND, act: () => void): Promise<number> {
     return loop.withToken(() => {
+      trace.note(TRACE.control, COMMAND[name], 0);
       if (Atomics.load(image.i32, STATE) !== RUN.finished) act();
       return machine.floor(0);
     });
@@ -47,20 +56,20 @@ export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop):
 
   return {
     ready: () => true,
-    pause: () => command(() => enter(RUN.paused)),
-    resume: () => command(() => enter(RUN.running)),
+    pause: () => command('pause', () => enter(RUN.paused)),
+    resume: () => command('resume', () => enter(RUN.running)),
     step: (turns) =>
-      command(() => {
+      command('step', () => {
         control.setStepsLeft(0, turns);
         enter(RUN.running);
       }),
     runUntil: (ns) =>
-      command(() => {
+      command('runUntil', () => {
         control.setPauseAt(0, ns);
         enter(RUN.running);
       }),
     stop: () =>
-      command(() => {
+      command('stop', () => {
         control.setOutcome(0, OUTCOME.stopped);
         enter(RUN.finished);
       }),

@@ -25,6 +25,7 @@ export const TRACE = {
   send: 12,
   domain: 13,
   park: 14,
+  control: 15,
 } as const;
 export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
 
@@ -40,6 +41,8 @@ export interface Tracer {
   /** Opens the turn of `pcpu` at `ns`; later records belong to it. */
   turn(pcpu: number, ns: number): void;
   record(kind: TraceKind, a: number, b: number): void;
+  /** Keeps a record that is no part of the machine's own history, such as a command from outside: not hashed. */
+  note(kind: TraceKind, a: number, b: number): void;
 }
 
 export interface TraceBases {
@@ -91,6 +94,9 @@ export function tracer(i32: Int32Array, bases: TraceBases, keep: boolean): Trace
       i32[TIME_HI] = hi;
       mix(lo, (hi << 12) ^ pcpu);
       if (keep) keepRecord(TRACE.turn, 0, 0);
+    },
+    note(kind, a, b) {
+      if (keep) keepRecord(kind, a, b);
     },
     record(kind, a, b) {
       mix(a ^ (kind << 26), b);

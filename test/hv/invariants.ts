@@ -77,7 +77,8 @@ export function invariants({ built }: Simulation): Invariants {
         same(runq.nrRunnable(p), runnable, () => `nrRunnable of pCPU ${p} at ${machine.now(0)} ns`);
         const overloaded = masks.has(word(MASK.overloaded), p);
         same(overloaded, runnable > 1, () => `overloaded of pCPU ${p} at ${machine.now(0)} ns`);
-        if (masks.has(word(MASK.idlers), p)) same(isIdle(current), true, () => `idling of pCPU ${p}, which is in idlers`);
+        if (masks.has(word(MASK.idlers), p))
+          same(isIdle(current), true, () => `idling of pCPU ${p}, which is in idlers`);
         checkOrder(p, queue);
       }
       for (let v = 0; v < shape.vcpus; v++) checkVcpu(v, runningOn, queuedOn);

@@ -1,8 +1,11 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
+import { __HYPERVISOR_set_timer_op } from '../../src/shared/public/xen.js';
 import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
+import { eventOps } from './event-ops.js';
 import { invariants } from './invariants.js';
+import { busyProbe } from './probe.js';
 
 const us = (max: number) => fc.integer({ min: 1, max });
 
@@ -47,14 +50,15 @@ function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never
   return machineConfig({
     ...rest,
     durationNs: 150e6,
-    guests: guests.map(({ tasks, hard, soft, ...g }, n): GuestConfig =>
-      guest({
-        ...g,
-        name: `g${n}`,
-        cpus: hard.slice(0, g.vcpus),
-        cpusSoft: soft.slice(0, g.vcpus),
-        workload: workload(Object.fromEntries(tasks.map((t, k) => [`t${k}`, t]))),
-      }),
+    guests: guests.map(
+      ({ tasks, hard, soft, ...g }, n): GuestConfig =>
+        guest({
+          ...g,
+          name: `g${n}`,
+          cpus: hard.slice(0, g.vcpus),
+          cpusSoft: soft.slice(0, g.vcpus),
+          workload: workload(Object.fromEntries(tasks.map((t, k) => [`t${k}`, t]))),
+        }),
     ),
   });
 }
@@ -89,5 +93,17 @@ describe('a machine, after every turn', () => {
       }),
       { numRuns: 40, interruptAfterTimeLimit: 25_000 },
     );
+  });
+
+  it('takes no second turn of a pCPU at one instant, though others send to it and work is due there', () => {
+    const p = busyProbe({ vcpus: 2 });
+    const v = p.vcpuOf(0);
+    const ops = eventOps(p);
+    const port = ops.bindIpi(v, 0);
+    const { keys } = p.sim.built.core;
+    // pCPU 0 ends its turn with a timer that is due at once; pCPU 1 has its turn at the same time, and sends.
+    p.call(v, __HYPERVISOR_set_timer_op, 1);
+    ops.send(v + 1, port);
+    expect(keys.key(0)).to.be.above(p.now);
   });
 });

@@ -43,7 +43,7 @@ export interface Probe {
 
 export function probe(config: MachineConfig, startNs = 1_000_000): Probe {
   const sim = simulate(config);
-  const { hv, keys, turns } = sim.built.core;
+  const { hv, keys } = sim.built.core;
   const { context } = hv;
   const { machine, vcpu, domain, regs, queues, pcpu, image } = context;
   const mem = modelMemory(image, hv);
@@ -73,7 +73,8 @@ export function probe(config: MachineConfig, startNs = 1_000_000): Probe {
         regs.setHi(v, k, Number(x >> 32n) | 0);
       }
       const result = hv.hypercall.call(v);
-      keys.set(p, Math.max(turns.keyOf(p), machine.now(0) + 1));
+      // The rest of the turn in which a guest would make the call.
+      keys.set(p, machine.now(0) + 1);
       return result;
     },
     scratch,
@@ -121,6 +122,19 @@ export function busyProbe({ widths = [64], vcpus = 1, machine = {}, guest: over 
     }),
   );
   return probe(machineConfig({ pcpus: widths.length * vcpus, guests, ...machine }));
+}
+
+/** Makes an error of a turn that is never over: one in which a guest is looked at again and again. */
+export function guardAgainstEndlessTurns({ hv, context }: Probe): void {
+  const events = hv.events as { -readonly [K in keyof typeof hv.events]: (typeof hv.events)[K] };
+  const { needsDelivery } = events;
+  let [turn, looks] = [0, 0];
+  events.needsDelivery = (v) => {
+    if (context.machine.turns(0) !== turn) [turn, looks] = [context.machine.turns(0), 0];
+    if (++looks > 100_000)
+      throw new Error(`the turn at ${context.now()} ns does not end: VCPU ${v} is told of events for ever`);
+    return needsDelivery(v);
+  };
 }
 
 /** The public offsets of a port's bits, from the headers alone. */

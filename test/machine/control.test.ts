@@ -5,7 +5,8 @@ import { Machine } from '../../src/machine/machine.js';
 import { guest, hog, machineConfig, simulate } from '../support/in-process.js';
 import { SCENARIOS } from '../support/scenarios.js';
 
-const [, LOCKS] = Object.values(SCENARIOS) as [MachineConfig, MachineConfig];
+/** Long enough not to be over before the commands have been given. */
+const LOCKS: MachineConfig = { ...(Object.values(SCENARIOS)[1] as MachineConfig), durationNs: 1e9 };
 
 function hashOf(config: MachineConfig): string {
   const simulation = simulate(config);
@@ -22,10 +23,9 @@ async function withMachine<T>(config: MachineConfig, use: (machine: Machine) => 
   }
 }
 
-/** Commands that an awkward user might give, all before the end of `LOCKS`. */
+/** Commands that an awkward user might give. */
 async function meddle(machine: Machine): Promise<void> {
-  expect(await machine.pause()).to.be.at.least(0);
-  expect(machine.progress().simulatedNs).to.be.lessThan(300e6);
+  expect(await machine.pause()).to.equal(0);
   const at = await machine.runUntil(20e6);
   expect(at).to.be.within(15e6, 20e6);
   for (let n = 1; n <= 5; n++) expect(await machine.step(n)).to.be.at.least(at);
@@ -46,8 +46,9 @@ describe('control channel', () => {
   for (const threads of [1, 2, 4]) {
     it(`leaves the hash alone, whatever is asked: ${threads} threads`, async () => {
       const result = await withMachine({ ...LOCKS, threads }, async (machine) => {
+        const meddling = meddle(machine);
         const running = machine.run();
-        await meddle(machine);
+        await meddling;
         return running;
       });
       expect(result.outcome).to.equal('horizon');
@@ -90,13 +91,19 @@ describe('control channel', () => {
     });
   });
 
-  it('answers promptly when the token rests with another worker', async function () {
+  it('answers promptly wherever the token rests', async function () {
     this.timeout(20_000);
     await withMachine({ ...LOCKS, threads: 4 }, async (machine) => {
-      const began = performance.now();
-      for (let n = 0; n < 20; n++) await machine.step(3);
-      // Generous for a busy host, but far below a watch period of half a second for each.
-      expect(performance.now() - began).to.be.lessThan(5000);
+      let spent = 0;
+      for (let n = 1; n <= 6; n++) {
+        // Far enough for several handovers, so that the token rests with a different worker each time.
+        await machine.runUntil(n * 150e6);
+        const began = performance.now();
+        await machine.step();
+        spent += performance.now() - began;
+      }
+      // Generous for a busy host, but below what waiting for somebody's next look around would cost.
+      expect(spent).to.be.lessThan(1500);
     });
   });
 
@@ -120,7 +127,11 @@ describe('control channel', () => {
 
   it('refuses numbers of turns and times that are none', async () => {
     await withMachine({ ...LOCKS, threads: 1 }, async (machine) => {
-      for (const attempt of [() => machine.step(-1), () => machine.step(Number.NaN), () => machine.runUntil(Number.NaN)]) {
+      for (const attempt of [
+        () => machine.step(-1),
+        () => machine.step(Number.NaN),
+        () => machine.runUntil(Number.NaN),
+      ]) {
         const error: unknown = await Promise.race([
           attempt().catch((reason: unknown) => reason),
           new Promise((resolve) => setTimeout(resolve, 1000, 'no answer')),
@@ -150,8 +161,8 @@ describe('control channel', () => {
 
     it(`stops a paused machine: ${threads} threads`, async () => {
       const result = await withMachine({ ...LOCKS, threads }, async (machine) => {
-        const running = machine.run();
         await machine.runUntil(10e6);
+        const running = machine.run();
         await machine.stop();
         return running;
       });
@@ -172,18 +183,18 @@ describe('control channel', () => {
   });
 
   it('paces the run to the host clock without changing the hash', async () => {
-    const config = { ...LOCKS, threads: 2, pace: 1 };
+    const config = { ...LOCKS, durationNs: 300e6, threads: 2, pace: 1 };
     const began = performance.now();
     const result = await withMachine(config, (machine) => machine.run());
     expect(performance.now() - began).to.be.at.least(280);
-    expect(result.hash).to.equal(hashOf(LOCKS));
+    expect(result.hash).to.equal(hashOf({ ...LOCKS, durationNs: 300e6 }));
   });
 });
 
 describe('the main thread', () => {
   it('takes no part in the run: frozen for 5 s, it finds the machine finished', async function () {
     this.timeout(30_000);
-    const config = { ...LOCKS, threads: 4, durationNs: 1e9 };
+    const config = { ...LOCKS, threads: 4 };
     const wanted = simulate(config);
     wanted.run();
     await withMachine(config, async (machine) => {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { reportError } from '../../src/cli/run-command.js';
@@ -58,7 +59,9 @@ describe('a worker that fails', () => {
   }
 
   it('is warned about after a second of holding the turn, and fatal at the stall limit', async () => {
-    const { fault, afterMs, warnings } = await failing({ kind: 'stall', pcpu: 1, atNs: 5e6 }, 2, { stallLimitMs: 1500 });
+    const { fault, afterMs, warnings } = await failing({ kind: 'stall', pcpu: 1, atNs: 5e6 }, 2, {
+      stallLimitMs: 1500,
+    });
     expect(fault.pcpu).to.equal(1);
     expect(fault.message).to.match(/safe point.*pCPU 1/);
     expect(fault.trace.length).to.be.greaterThan(0);
@@ -82,9 +85,9 @@ describe('a worker that fails', () => {
 
   it('is reported by the command line with its pCPU, the trace and exit code 3', async () => {
     const { fault } = await failing({ kind: 'throw', pcpu: 2, atNs: 5e6 }, 2);
-    let text = '';
-    const stderr = { write: (part: string) => (text += part).length > 0 } as unknown as NodeJS.WritableStream;
+    const stderr = new PassThrough({ encoding: 'utf8' });
     expect(reportError(fault, stderr)).to.equal(3);
+    const text = String(stderr.read());
     expect(text).to.match(/pCPU 2/);
     expect(text).to.match(/last trace:\n {2}0\.0/);
   });
@@ -104,7 +107,9 @@ describe('a worker that fails', () => {
          await machine.close();`,
       );
       const out = await new Promise<string>((resolve, reject) => {
-        execFile(process.execPath, [script], { timeout: 15_000 }, (error, stdout) => (error ? reject(error) : resolve(stdout)));
+        execFile(process.execPath, [script], { timeout: 15_000 }, (error, stdout) =>
+          error ? reject(error) : resolve(stdout),
+        );
       });
       expect(out).to.equal('MachineFault 1\n');
     } finally {
@@ -114,7 +119,9 @@ describe('a worker that fails', () => {
 });
 
 describe('a machine that cannot be built', () => {
-  const one = (over: Partial<GuestConfig>): Partial<MachineConfig> => ({ guests: [guest({ workload: hog(), ...over })] });
+  const one = (over: Partial<GuestConfig>): Partial<MachineConfig> => ({
+    guests: [guest({ workload: hog(), ...over })],
+  });
   const cases: Readonly<Record<string, [Partial<MachineConfig>, RegExp]>> = {
     'zero pCPUs': [{ pcpus: 0 }, /^pcpus: .*0/],
     'half a pCPU': [{ pcpus: 0.5 }, /^pcpus/],
@@ -136,15 +143,18 @@ describe('a machine that cannot be built', () => {
     'a latency of 0': [{ latencyNs: 0 }, /^latencyNs/],
     'a ratelimit above the timeslice': [{ ratelimitUs: 40_000 }, /^ratelimitUs: .*timeslice/],
     'a duration of NaN': [{ durationNs: Number.NaN }, /^durationNs/],
-    'two domains of one name': [{ guests: [guest({ workload: hog() }), guest({ workload: hog() })] }, /second domain named/],
+    'two domains of one name': [
+      { guests: [guest({ workload: hog() }), guest({ workload: hog() })] },
+      /second domain named/,
+    ],
     'an image beyond 4 GiB': [{ taskLogLines: 10_000_000, ...{ guests: manyTasks() } }, /image needs .* bytes/],
   };
 
   for (const [what, [over, message]] of Object.entries(cases)) {
     it(`is refused with a ConfigError: ${what}`, async () => {
-      const error: unknown = await Machine.create(machineConfig({ guests: [guest({ workload: hog() })], ...over })).catch(
-        (reason: unknown) => reason,
-      );
+      const error: unknown = await Machine.create(
+        machineConfig({ guests: [guest({ workload: hog() })], ...over }),
+      ).catch((reason: unknown) => reason);
       expect(error).to.be.instanceOf(ConfigError);
       expect((error as ConfigError).message).to.match(message);
     });

@@ -60,7 +60,7 @@ describe('known answers: caps', () => {
     });
     const { domains, perfc } = simulation.result();
     expect(domains[0]?.share).to.be.closeTo(0.5, 0.005);
-    expect(perfc['vcpu_park']).to.be.greaterThan(50);
+    expect(perfc.vcpu_park).to.be.greaterThan(50);
     // The first edge is the boot, from where the accounting raster is not yet known.
     const stretches = edges.slice(1).map((ns, k) => ns - (edges[k] ?? 0));
     expect(stretches.length).to.be.greaterThan(100);
@@ -139,13 +139,13 @@ describe('known answers: wake-up latency behind k hogs', () => {
       expect(wake?.p50Ns).to.be.at.most(10_000);
       expect(wake?.p99Ns).to.be.at.most(1.1 * MS);
       // Not once a wake-up: who is boosted stays so until a tick finds it running, which one in 33 runs meets.
-      expect(perfc['vcpu_boost']).to.be.greaterThan(30);
+      expect(perfc.vcpu_boost).to.be.greaterThan(30);
     });
 
     it(`is up to ${30 * k} ms behind ${k} without`, () => {
       const { domains, perfc } = wakes(k, false);
       const wake = domains[0]?.wake;
-      expect(perfc['vcpu_boost']).to.equal(0);
+      expect(perfc.vcpu_boost).to.equal(0);
       // Somewhere within the slices in front of it; quantiles are up to 6.25 % above the truth.
       expect(wake?.p50Ns).to.be.within(5 * MS, 1.0625 * TSLICE_MS * k * MS);
       expect(wake?.p99Ns).to.be.within(0.75 * TSLICE_MS * k * MS, 1.0625 * TSLICE_MS * k * MS);

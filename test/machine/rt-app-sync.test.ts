@@ -102,7 +102,13 @@ describe('rt-app: wait, signal, broad, sync', () => {
     const all = [...endsOf(result, 'ping-0'), ...endsOf(result, 'pong-0')].sort((a, b) => a - b);
     // Only ever one of them computes, 1 ms each in turn; the last one waits for ever.
     expect(all.length).to.be.within(6, 7);
-    expect(near(all, all.map((_, k) => 1000 * (k + 2)), 60)).to.equal(true);
+    expect(
+      near(
+        all,
+        all.map((_, k) => 1000 * (k + 2)),
+        60,
+      ),
+    ).to.equal(true);
   });
 });
 
@@ -118,7 +124,10 @@ describe('rt-app: barrier', () => {
 
   it('counts every instance that names it', () => {
     const result = runTasks(
-      { many: { instance: 3, loop: 1, run: 1000, barrier: 'b' }, late: { loop: 1, delay: 7000, run: 1000, barrier: 'b' } },
+      {
+        many: { instance: 3, loop: 1, run: 1000, barrier: 'b' },
+        late: { loop: 1, delay: 7000, run: 1000, barrier: 'b' },
+      },
       { vcpus: 4 },
     );
     for (let n = 0; n < 3; n++) expect(near(endsOf(result, `many-${n}`), [8000], 20)).to.equal(true);

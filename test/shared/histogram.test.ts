@@ -4,9 +4,9 @@ import { build } from 'hdr-histogram-js';
 import { bucketOf, HISTOGRAM_BUCKETS, quantilesOf, recordSample, upperBoundOf } from '../../src/shared/histogram.js';
 
 /** Values of every magnitude a histogram covers, ns. */
-const sample = fc.tuple(fc.integer({ min: 0, max: 45 }), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })).map(([octave, f]) =>
-  Math.floor(2 ** octave * (1 + f)),
-);
+const sample = fc
+  .tuple(fc.integer({ min: 0, max: 45 }), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }))
+  .map(([octave, f]) => Math.floor(2 ** octave * (1 + f)));
 
 const countsOf = (samples: readonly number[]): Int32Array => {
   const counts = new Int32Array(HISTOGRAM_BUCKETS + 10);

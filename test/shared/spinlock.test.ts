@@ -78,7 +78,10 @@ describe('the lock order', () => {
   it('panics on the private lock under a run-queue lock', () => {
     const locks = make();
     locks.acquire(RUNQ_A, 0);
-    expect(() => locks.acquire(PRIVATE, 0)).to.throw(LockPanic, 'lock order: pCPU 0 takes lock 0 (rank 1) under lock 1');
+    expect(() => locks.acquire(PRIVATE, 0)).to.throw(
+      LockPanic,
+      'lock order: pCPU 0 takes lock 0 (rank 1) under lock 1',
+    );
   });
 
   it('panics on run-queue locks in falling order, and leaves the second free', () => {

@@ -87,11 +87,7 @@ describe('the trace rings', () => {
 
   it("show a pCPU's newest records, oldest first, with time, pCPU, kind and operands", () => {
     const last = run(stream, true).last(1, 3);
-    expect(last).to.deep.equal([
-      '8.589935623 p1 wake 1031 7',
-      '8.589935625 p1 turn 0 0',
-      '8.589935625 p1 wake 1033 7',
-    ]);
+    expect(last).to.deep.equal(['8.589935623 p1 wake 1031 7', '8.589935625 p1 turn 0 0', '8.589935625 p1 wake 1033 7']);
   });
 
   it('hold no more than their size and overwrite the oldest', () => {

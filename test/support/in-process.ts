@@ -5,8 +5,8 @@
 import { type BuiltMachine, buildMachine } from '../../src/machine/build.js';
 import { collect } from '../../src/machine/collect.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
-import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
 import type { RunResult } from '../../src/machine/result.js';
+import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
 import type { Workload } from '../../src/workload/workload.js';
 

@@ -19,7 +19,12 @@ export const SCENARIOS: Readonly<Record<string, MachineConfig>> = {
     durationNs: 2e9,
     guests: [
       guest({ name: 'hogs', vcpus: 4, workload: workload({ hog: { instance: 4, run: 1_000_000 } }) }),
-      guest({ name: 'capped', vcpus: 2, cap: 70, workload: workload({ hog: { instance: 2, run: 10_000, sleep: 50 } }) }),
+      guest({
+        name: 'capped',
+        vcpus: 2,
+        cap: 70,
+        workload: workload({ hog: { instance: 2, run: 10_000, sleep: 50 } }),
+      }),
       guest({ name: 'heavy', weight: 1024, workload: hog() }),
     ],
   }),
@@ -42,9 +47,24 @@ export const SCENARIOS: Readonly<Record<string, MachineConfig>> = {
     migrationDelayUs: 300,
     guests: [
       guest({ name: 'pinned', vcpus: 2, cpus: [[0], [1]], workload: workload(locking) }),
-      guest({ name: 'half', vcpus: 4, cpus: [[0, 1, 2], [1, 2, 3], [2, 3], [3, 4, 5]], workload: workload(locking) }),
+      guest({
+        name: 'half',
+        vcpus: 4,
+        cpus: [
+          [0, 1, 2],
+          [1, 2, 3],
+          [2, 3],
+          [3, 4, 5],
+        ],
+        workload: workload(locking),
+      }),
       guest({ name: 'wish', vcpus: 3, cpusSoft: [[5], [4, 5], [0]], workload: workload(locking) }),
-      guest({ name: 'hog', vcpus: 4, weight: 128, workload: workload({ hog: { instance: 4, run: 7000, sleep: 300 } }) }),
+      guest({
+        name: 'hog',
+        vcpus: 4,
+        weight: 128,
+        workload: workload({ hog: { instance: 4, run: 7000, sleep: 300 } }),
+      }),
     ],
   }),
   'until nothing is left to do': machineConfig({

@@ -2,7 +2,7 @@
 import { XEN_EFAULT, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
 import { XENFEAT_gnttab_map_avail_bits } from '../../shared/public/features.js';
 import { PAGE_SIZE } from '../../shared/image.js';
-import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/version.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -18,6 +18,20 @@ const COMPILE_INFO = {
   compile_date: '',
 } as const;
 
+/** Bytes of each command's answer. */
+const sizesFor = (width: Width): Readonly<Record<number, number>> => ({
+
+  [X.XENVER_extraversion]: X.XEN_EXTRAVERSION_LEN,
+  [X.XENVER_compile_info]: sizeOf(X.xen_compile_info, width),
+  [X.XENVER_capabilities]: X.XEN_CAPABILITIES_INFO_LEN,
+  [X.XENVER_changeset]: X.XEN_CHANGESET_INFO_LEN,
+  [X.XENVER_platform_parameters]: sizeOf(X.xen_platform_parameters, width),
+  [X.XENVER_get_features]: sizeOf(X.xen_feature_info, width),
+  [X.XENVER_guest_handle]: sizeOf(X.xen_domain_handle_t, width),
+  [X.XENVER_commandline]: sizeOf(X.xen_commandline_t, width),
+    });
+const SIZES = { 32: sizesFor(32), 64: sizesFor(64) } as const;
+
 export function versionOp(parts: CallParts): Handler {
   const { context, memory } = parts;
   const { vcpu, domain, regs } = context;
@@ -30,19 +44,9 @@ export function versionOp(parts: CallParts): Handler {
   return (v) => {
     const width = domain.width(vcpu.domain(v)) === 64 ? 64 : 32;
     const cmd = regs.lo(v, 0);
-    const sizes: Readonly<Record<number, number>> = {
-      [X.XENVER_extraversion]: X.XEN_EXTRAVERSION_LEN,
-      [X.XENVER_compile_info]: sizeOf(X.xen_compile_info, width),
-      [X.XENVER_capabilities]: X.XEN_CAPABILITIES_INFO_LEN,
-      [X.XENVER_changeset]: X.XEN_CHANGESET_INFO_LEN,
-      [X.XENVER_platform_parameters]: sizeOf(X.xen_platform_parameters, width),
-      [X.XENVER_get_features]: sizeOf(X.xen_feature_info, width),
-      [X.XENVER_guest_handle]: sizeOf(X.xen_domain_handle_t, width),
-      [X.XENVER_commandline]: sizeOf(X.xen_commandline_t, width),
-    };
     if (cmd === X.XENVER_version) return (MAJOR << 16) | MINOR;
     if (cmd === X.XENVER_pagesize) return PAGE_SIZE;
-    const bytes = sizes[cmd];
+    const bytes = SIZES[width][cmd];
     if (bytes === undefined) return -XEN_ENOSYS;
     const arg = pointer(parts, v, 1, bytes);
     if (arg === FAULT) return -XEN_EFAULT;

@@ -1,0 +1,31 @@
+/**
+ * The library: what the `ringzero` command is made of.
+ *
+ * ```ts
+ * import { Machine, loadScenario } from 'ringzero';
+ * const machine = await Machine.create(loadScenario('fair-share.yaml').config);
+ * const { hash } = await machine.run();
+ * await machine.close();
+ * ```
+ */
+export { checkExpectations, type Expectation, type Verdict } from './config/expectations.js';
+export { loadScenario, type MachineOverrides, type Scenario } from './config/scenario.js';
+export type { FaultInjection, GuestConfig, MachineConfig } from './machine/config.js';
+export { Machine } from './machine/machine.js';
+export { MachineFault } from './machine/machine-fault.js';
+export type {
+  DomainResult,
+  LatencyResult,
+  PcpuResult,
+  RunResult,
+  RunstateResult,
+  TaskLogLine,
+  TaskResult,
+  VcpuResult,
+} from './machine/result.js';
+export type { PcpuView } from './pcpu/control.js';
+export { jsonReport } from './report/json-report.js';
+export { textReport } from './report/text-report.js';
+export { ConfigError, type Place } from './workload/config-error.js';
+export { parseRtApp } from './workload/rt-app.js';
+export type { TaskPolicy, Workload, WorkloadEvent, WorkloadPhase, WorkloadTask } from './workload/workload.js';

@@ -1,0 +1,183 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { PAGE_SIZE } from '../../src/shared/image.js';
+import * as errno from '../../src/shared/public/errno.js';
+import { offsetsOf } from '../../src/shared/public/layout.js';
+import * as X from '../../src/shared/public/xen.js';
+import { shared_info, vcpu_info } from '../../src/shared/public/xen-layout.js';
+import { invariants } from './invariants.js';
+import { busyProbe, guardAgainstEndlessTurns, type Probe } from './probe.js';
+
+const ERRORS = new Set(Object.values(errno).map((n) => -n));
+const VCPUS = 2;
+
+/** Changed by every call, failed ones too, or by the test itself: the stream's hash and records, counters, registers, keys. */
+const EXEMPT = ['trace-rings', 'trace-heads', 'trace-hash', 'perfc', 'hypercall-regs', 'keys', 'key-tree', 'frames'];
+
+interface Call {
+  /** Which of the running VCPUs makes it. */
+  readonly who: number;
+  readonly nr: number;
+  readonly args: readonly (readonly [kind: number, value: number])[];
+  /** Words of the argument area. */
+  readonly words: readonly (readonly [kind: number, value: number])[];
+  /** How long the machine runs on, ns. */
+  readonly pause: number;
+}
+
+const SUPPORTED = [
+  X.__HYPERVISOR_set_callbacks,
+  X.__HYPERVISOR_sched_op_compat,
+  X.__HYPERVISOR_multicall,
+  X.__HYPERVISOR_set_timer_op,
+  X.__HYPERVISOR_xen_version,
+  X.__HYPERVISOR_console_io,
+  X.__HYPERVISOR_vcpu_op,
+  X.__HYPERVISOR_sched_op,
+  X.__HYPERVISOR_callback_op,
+  X.__HYPERVISOR_event_channel_op,
+];
+
+const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
+const call: fc.Arbitrary<Call> = fc.record({
+  who: fc.nat(3),
+  nr: fc.oneof(
+    { arbitrary: fc.nat(63), weight: 1 },
+    { arbitrary: fc.constantFrom(...SUPPORTED), weight: 3 },
+    { arbitrary: fc.constantFrom(X.__HYPERVISOR_vcpu_op, X.__HYPERVISOR_event_channel_op), weight: 3 },
+  ),
+  args: fc.array(word, { minLength: 6, maxLength: 6 }),
+  words: fc.array(word, { minLength: 24, maxLength: 24 }),
+  pause: fc.constantFrom(0, 1, 500, 5_000, 3_000_000),
+});
+
+/** What a word of a kind is: often something that makes sense where it may stand. */
+function wordValue(p: Probe, v: number, [kind, x]: readonly [number, number]): bigint {
+  const size = p.context.domain.nrFrames(p.context.vcpu.domain(v)) * PAGE_SIZE;
+  switch (kind) {
+    case 0:
+    case 1:
+      return BigInt(x % 14);
+    case 2:
+      return BigInt(x % 4);
+    case 3:
+    case 4:
+      return BigInt(p.scratch(v, x % 3));
+    case 5:
+      return BigInt(x % 8 < 6 ? (x >>> 3) % size : size - (x % 40));
+    case 6:
+      return BigInt([X.DOMID_SELF, 1, 2, 0, 0x7ff0 | (1 << 16), (1 << 16) | 2][x % 6]!);
+    case 7:
+      return BigInt(p.now + (x % 20_000_000) - 5_000_000);
+    case 8:
+      return BigInt(x) << 32n;
+    default:
+      return BigInt(x);
+  }
+}
+
+/** All of the hypervisor's tables, region by region, and the frames of each domain. */
+function snapshot(p: Probe) {
+  const { image, domain } = p.context;
+  const bytes = (base: number, length: number): Buffer => Buffer.from(image.u8.slice(base, base + length).buffer);
+  const tables = image.map
+    .filter((r) => !EXEMPT.includes(r.name))
+    .map((r) => [r.name, bytes(r.base, r.size * r.count)] as const);
+  const frames = [1, 2].map((d) => bytes(domain.frames(d), domain.nrFrames(d) * PAGE_SIZE));
+  return { tables, frames };
+}
+type Snapshot = ReturnType<typeof snapshot>;
+
+/** Bits through which another domain may tell this one of an event: pending bits, selectors and upcall flags. */
+function withoutEventBits(p: Probe, d: number, frames: Buffer): Buffer {
+  const { domain, vcpu } = p.context;
+  const is64 = domain.width(d) === 64;
+  const copy = Buffer.from(frames);
+  const { evtchn_pending, evtchn_mask } = is64 ? offsetsOf(shared_info, 64) : offsetsOf(shared_info, 32);
+  const { evtchn_pending_sel, evtchn_upcall_pending } = is64 ? offsetsOf(vcpu_info, 64) : offsetsOf(vcpu_info, 32);
+  copy.fill(0, evtchn_pending, evtchn_mask);
+  for (let k = 0; k < domain.maxVcpus(d); k++) {
+    const info = vcpu.infoAddr(domain.firstVcpu(d) + k) - domain.frames(d);
+    copy.fill(0, info + evtchn_pending_sel, info + evtchn_pending_sel + (is64 ? 8 : 4));
+    copy[info + evtchn_upcall_pending] = 0;
+  }
+  return copy;
+}
+
+function expectNothingChanged(before: Snapshot, after: Snapshot, what: string): void {
+  for (const [n, [name, bytes]] of before.tables.entries()) {
+    if (!bytes.equals(after.tables[n]![1])) expect.fail(`${what} changed the table "${name}"`);
+  }
+  for (const [n, frames] of before.frames.entries()) {
+    if (!frames.equals(after.frames[n]!)) expect.fail(`${what} changed frames of domain ${n + 1}`);
+  }
+}
+
+/** @returns how many calls succeeded and failed */
+function play(calls: readonly Call[]): { ok: number; failed: number } {
+  const p = busyProbe({ widths: [32, 64], vcpus: VCPUS });
+  guardAgainstEndlessTurns(p);
+  const { vcpu, machine } = p.context;
+  const { check } = invariants(p.sim);
+  const counts = { ok: 0, failed: 0 };
+  for (const { who, nr, args, words, pause } of calls) {
+    const running = [0, 1, 2, 3].filter((v) => p.isRunning(v) && vcpu.pauseFlags(v) === 0);
+    if (running.length > 0) {
+      const v = running[who % running.length]!;
+      const d = vcpu.domain(v);
+      const values = words.map((w): bigint => wordValue(p, v, w));
+      // Arguments start in each of the three areas; half of their words are 32 bits wide, as most fields are.
+      for (const area of [0, 1, 2]) {
+        p.arg(
+          v,
+          values
+            .slice(8 * area, 8 * area + 8)
+            .map((x, k) => [4 * k, area === 1 ? x : x & 0xffffffffn, area === 1 ? 8 : 4]),
+          area,
+        );
+      }
+      p.hv.smp.enterTurn(p.context.queues.entry.processor(v));
+      const before = snapshot(p);
+      const registers = args.map((a) => wordValue(p, v, a));
+      const rc = p.call(v, nr, ...registers);
+      const after = snapshot(p);
+      const what = `hypercall ${nr}(${registers.map((r) => `0x${r.toString(16)}`).join(', ')}) of VCPU ${v} with result ${rc}`;
+      if (rc < 0) {
+        counts.failed++;
+        if (!ERRORS.has(rc)) expect.fail(`${what}: no errno of Xen's`);
+        expectNothingChanged(before, after, what);
+      } else {
+        counts.ok++;
+        const other = 3 - d;
+        const [was, is] = [before, after].map((s) => withoutEventBits(p, other, s.frames[other - 1]!));
+        if (!was!.equals(is!)) expect.fail(`${what} changed frames of domain ${other}`);
+      }
+      check();
+      // A kernel knows where it put its vcpu_info; this one is not told of what is done in its name.
+      for (let k = 0; k < 2 * VCPUS; k++) p.mem.kv.setInfoAddr(k, vcpu.infoAddr(k));
+    }
+    const turns = machine.turns(0);
+    p.sim.run(machine.now(0) + pause, () => {
+      check();
+      if (machine.turns(0) > turns + 5_000) expect.fail('the machine takes turns without getting on');
+    });
+  }
+  return counts;
+}
+
+describe('any hypercall with any arguments', () => {
+  it("answers a result or one of Xen's errors, changes nothing when it fails, and nothing of others ever", () => {
+    let [ok, failed] = [0, 0];
+    fc.assert(
+      fc.property(fc.array(call, { minLength: 1, maxLength: 60 }), (calls) => {
+        const counts = play(calls);
+        ok += counts.ok;
+        failed += counts.failed;
+      }),
+      { numRuns: 150, interruptAfterTimeLimit: 25_000 },
+    );
+    // Both ways are taken often, or the test would show little.
+    expect(ok).to.be.above(failed / 10);
+    expect(failed).to.be.above(ok / 10);
+  });
+});
