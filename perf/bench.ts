@@ -44,8 +44,16 @@ line('figure', 'measured', 'asked');
 line('one thread, 4/16', M(small.eventsPerSecond), '>= 5.00 M/s');
 line('one thread, 128/1,024', M(large.eventsPerSecond), '>= 2.50 M/s');
 line('cost per event, 128/1,024 to 4/16', `${(small.eventsPerSecond / large.eventsPerSecond).toFixed(2)} x`, '<= 3 x');
-line('worker per pCPU to one thread, 4', `${((100 * perPcpu4.eventsPerSecond) / small.eventsPerSecond).toFixed(0)} %`, '>= 50 %');
-line('worker per pCPU to one thread, 16', `${((100 * perPcpu16.eventsPerSecond) / medium.eventsPerSecond).toFixed(0)} %`, '>= 30 %');
+line(
+  'worker per pCPU to one thread, 4',
+  `${((100 * perPcpu4.eventsPerSecond) / small.eventsPerSecond).toFixed(0)} %`,
+  '>= 50 %',
+);
+line(
+  'worker per pCPU to one thread, 16',
+  `${((100 * perPcpu16.eventsPerSecond) / medium.eventsPerSecond).toFixed(0)} %`,
+  '>= 30 %',
+);
 line('start of 128 pCPUs on 2 workers', `${folded.startMs.toFixed(0)} ms`, '<= 500 ms');
 line('memory of 128 pCPUs on 2 workers', `${folded.rssMib.toFixed(0)} MiB`, '<= 256 MiB');
 
@@ -54,6 +62,4 @@ line('operation', 'ns (median)');
 const micro = child<{ name: string; ns: number }[]>('micro.js');
 for (const { name, ns } of micro) console.log(name.padEnd(60) + ns.toFixed(1).padStart(10));
 const of = (name: string): number => micro.find((m) => m.name.startsWith(name))?.ns ?? Number.NaN;
-console.log(
-  `\ntime read to its raw operations: ${(of('time read') / of('raw: two')).toFixed(2)} x (asked: <= 1.3 x)`,
-);
+console.log(`\ntime read to its raw operations: ${(of('time read') / of('raw: two')).toFixed(2)} x (asked: <= 1.3 x)`);

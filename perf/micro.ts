@@ -3,13 +3,13 @@
  * prints JSON. Every task does `BATCH` operations a call, so that the clock's own cost disappears.
  */
 import { Bench } from 'tinybench';
-import { __HYPERVISOR_event_channel_op, __HYPERVISOR_xen_version } from '../src/shared/public/xen.js';
-import { EVTCHNOP_bind_ipi, EVTCHNOP_send } from '../src/shared/public/event-channel.js';
+import { buildMachine } from '../src/machine/build.js';
 import { fromHalves, scaleDelta } from '../src/shared/clock.js';
 import { Image, layOut, rawRegion } from '../src/shared/image.js';
+import { EVTCHNOP_bind_ipi, EVTCHNOP_send } from '../src/shared/public/event-channel.js';
+import { __HYPERVISOR_event_channel_op, __HYPERVISOR_xen_version } from '../src/shared/public/xen.js';
 import { spinlockRegions, spinlocks } from '../src/shared/spinlock.js';
 import { versionCounter } from '../src/shared/version-counter.js';
-import { buildMachine } from '../src/machine/build.js';
 import { parseRtApp } from '../src/workload/rt-app.js';
 import { benchConfig, shortPhases } from './workloads.js';
 
@@ -87,8 +87,18 @@ const built = buildMachine(
   benchConfig({
     pcpus: 2,
     guests: [
-      { ...shortPhases(2, 1)[0]!, name: 'hog', cpus: [[0]], workload: parseRtApp('{"tasks":{"t":{"run":1000000000}}}', 'b') },
-      { ...shortPhases(2, 1)[0]!, name: 'sleeper', cpus: [[1]], workload: parseRtApp('{"tasks":{"t":{"sleep":2000000000}}}', 'b') },
+      {
+        ...shortPhases(2, 1)[0]!,
+        name: 'hog',
+        cpus: [[0]],
+        workload: parseRtApp('{"tasks":{"t":{"run":1000000000}}}', 'b'),
+      },
+      {
+        ...shortPhases(2, 1)[0]!,
+        name: 'sleeper',
+        cpus: [[1]],
+        workload: parseRtApp('{"tasks":{"t":{"sleep":2000000000}}}', 'b'),
+      },
     ],
   }),
   1,

@@ -14,7 +14,9 @@ export function shortPhases(pcpus: number, vcpus: number): GuestConfig[] {
     cpusSoft: [],
     abi: 64,
     workload: parseRtApp(
-      JSON.stringify({ tasks: { t: { run: 50 + (n % 7) * 5, sleep: Math.round(((150 + (n % 5) * 20) * vcpus) / (4 * pcpus)) } } }),
+      JSON.stringify({
+        tasks: { t: { run: 50 + (n % 7) * 5, sleep: Math.round(((150 + (n % 5) * 20) * vcpus) / (4 * pcpus)) } },
+      }),
       'bench',
     ),
   }));

@@ -1,6 +1,5 @@
 /** `ringzero run FILE`: load, build, run, report. Says with which exit code the process should end. */
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { ConfigError } from '../workload/config-error.js';
 import { checkExpectations, type Verdict } from '../config/expectations.js';
 import { loadScenario, type MachineOverrides, type Scenario } from '../config/scenario.js';
 import type { MachineConfig } from '../machine/config.js';
@@ -10,6 +9,7 @@ import { jsonReport } from '../report/json-report.js';
 import { writeTaskLogs } from '../report/rt-app-log.js';
 import { paintFor } from '../report/table.js';
 import { textReport, verdictLines } from '../report/text-report.js';
+import { ConfigError } from '../workload/config-error.js';
 import { EXIT_FAILED, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { Progress, type ProgressStream } from './progress.js';
 

@@ -5,8 +5,8 @@
  */
 import { z } from 'zod';
 import type { DomainResult, RunResult } from '../machine/result.js';
-import { type Comparison, describeComparison, holds, parseComparison, type ValueKind } from './comparison.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
+import { type Comparison, describeComparison, holds, parseComparison, type ValueKind } from './comparison.js';
 import { LATENCY_FIELDS, type LatencyField, latencyKind, QUANTITIES, type Quantity } from './quantities.js';
 import type { YamlFile, YamlPath } from './yaml-file.js';
 import { validate } from './yaml-schema.js';

@@ -3,9 +3,9 @@
  * token a line, so that whatever that parser says about a line can be said about the YAML node the line came from.
  */
 import { isMap, isScalar, isSeq } from 'yaml';
+import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
-import { ConfigError, type Place } from '../workload/config-error.js';
 import type { YamlFile, YamlPath } from './yaml-file.js';
 
 /** Names the intermediate text in places that must never reach the user. */

@@ -2,9 +2,9 @@
 import { basename, dirname, extname, isAbsolute, join } from 'node:path';
 import type { GuestConfig } from '../machine/config.js';
 import { DEFAULT_WEIGHT, MAX_DOMAINS, MAX_VIRT_CPUS } from '../shared/limits.js';
+import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
-import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseInlineWorkload } from './inline-workload.js';
 import { type GuestSection, xlKeys } from './scenario-schema.js';
 import { parseXlCfg, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';

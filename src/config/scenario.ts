@@ -2,8 +2,8 @@
 import { extname } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
 import type { GuestConfig, MachineConfig } from '../machine/config.js';
-import { parseRtApp } from '../workload/rt-app.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
+import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
 import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';

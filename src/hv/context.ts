@@ -4,11 +4,11 @@ import { MASK } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
 import type { Image } from '../shared/image.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
-import { traceBases, type Tracer, tracer } from '../shared/trace-ring.js';
 import type { Table } from '../shared/struct.js';
+import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
-import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 import { type Perfc, perfCounters } from './perfc.js';
+import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {

@@ -1,11 +1,11 @@
 /** Domains: creation, shutdown, crash. A domain that ended keeps its records, so that its numbers can be reported. */
 import { hardMask, softMask } from '../balancer/records.js';
 import { PAGE_SIZE } from '../shared/image.js';
-import { vcpu_info } from '../shared/public/xen-layout.js';
-import { sizeOf } from '../shared/public/layout.js';
 import { XEN_LEGACY_MAX_VCPUS } from '../shared/public/arch-x86.js';
-import { RUNSTATE_offline } from '../shared/public/vcpu.js';
+import { sizeOf } from '../shared/public/layout.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
+import { RUNSTATE_offline } from '../shared/public/vcpu.js';
+import { vcpu_info } from '../shared/public/xen-layout.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
 import { VPF_down, VPF_shutdown } from './records.js';
@@ -104,7 +104,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
         const soft = spec.softAffinity(k);
         setMask(hardMask(v), hard);
         setMask(softMask(v), soft);
-        entry.setHasSoftAffinity(v, soft !== undefined && soft.some((p) => !hard || hard.includes(p)) ? 1 : 0);
+        entry.setHasSoftAffinity(v, soft?.some((p) => !hard || hard.includes(p)) ? 1 : 0);
         entry.setProcessor(v, hard?.[0] ?? v % shape.pcpus);
         sched.ops.insert(v);
       }

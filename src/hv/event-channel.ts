@@ -4,9 +4,9 @@
  * selector bit per word and the upcall flag in the VCPU's vcpu_info.
  */
 
+import { XEN_ENOSPC } from '../shared/public/errno.js';
 import { EVTCHN_2L_NR_CHANNELS, EVTCHNSTAT_closed } from '../shared/public/event-channel.js';
 import { offsetsOf } from '../shared/public/layout.js';
-import { XEN_ENOSPC } from '../shared/public/errno.js';
 import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
@@ -127,8 +127,7 @@ export function eventChannels(
       return -XEN_ENOSPC;
     },
     setPending,
-    isPending: (d, port) =>
-      (i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & (1 << (port & 31))) !== 0,
+    isPending: (d, port) => (i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & (1 << (port & 31))) !== 0,
     clearPending(d, port) {
       i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! &= ~(1 << (port & 31));
     },

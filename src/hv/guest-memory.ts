@@ -3,8 +3,8 @@
  * guest address 0, so a guest address is an offset; anything outside is a fault (−EFAULT), never somebody else's byte.
  */
 import { fromHalves } from '../shared/clock.js';
-import type { HvContext } from './context.js';
 import { PAGE_SIZE } from '../shared/image.js';
+import type { HvContext } from './context.js';
 
 /** Answer of `translate` for an address outside the domain. Real addresses are never 0 (see layOut). */
 export const FAULT = 0;

@@ -1,10 +1,10 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
+import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { createContext, type HvContext, type HvParams } from './context.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { type GuestMemory, guestMemory } from './guest-memory.js';
-import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import type { HvShape } from './records.js';
 import { type Runstates, runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';

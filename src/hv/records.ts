@@ -4,9 +4,6 @@ import { type Region, rawRegion, tableRegion } from '../shared/image.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { struct } from '../shared/struct.js';
 
-
-
-
 /** Whole-machine state; one record. Written by the turn, read by anyone for progress. */
 export const MACHINE = struct(
   'machine',

@@ -3,9 +3,9 @@
  * version-counter protocol, so that a reader on another pCPU never takes half of an update for a whole one.
  */
 import { cyclesAt, highHalf, lowHalf, scaleOf } from '../shared/clock.js';
-import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
+import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
 import type { HvContext } from './context.js';
 
 /** Period of the time calibration, ns (Xen's EPOCH). */

@@ -37,15 +37,10 @@ export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChange
   const { image, vcpu, pcpu, machine, trace, now } = hv;
   const timer = image.table(TIMER);
   const queues = image.region('timer-queues');
-  const heaps: DeadlineHeaps = deadlineHeaps(
-    image.i32,
-    image.f64,
-    image.columns(TIMER, 'deadline', 'position'),
-    {
-      size: image.column(PCPU, 'timers'),
-      slots: { base: queues.base >> 2, stride: queues.size >> 2 },
-    },
-  );
+  const heaps: DeadlineHeaps = deadlineHeaps(image.i32, image.f64, image.columns(TIMER, 'deadline', 'position'), {
+    size: image.column(PCPU, 'timers'),
+    slots: { base: queues.base >> 2, stride: queues.size >> 2 },
+  });
 
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();

@@ -4,14 +4,14 @@
  */
 import { initialiseHv } from '../hv/context.js';
 import { VPF_down } from '../hv/records.js';
-import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
-import { modelMemory } from '../pcpu/model/memory.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
+import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
+import { modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
-import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
+import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import type { GuestConfig, MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';

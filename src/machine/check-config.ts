@@ -2,8 +2,9 @@
  * Which machines cannot be built. One list of rules for everybody who makes a MachineConfig: the scenario reader turns the
  * path of a problem into a place in the user's file, `Machine.create` prints it as it is.
  */
-import type { GuestConfig, MachineConfig } from './config.js';
+
 import * as limits from '../shared/limits.js';
+import type { GuestConfig, MachineConfig } from './config.js';
 
 export interface ConfigProblem {
   /** Where in the MachineConfig: `['guests', 2, 'cap']`. */

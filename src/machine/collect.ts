@@ -1,7 +1,7 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
 import { consoleText } from '../hv/calls/console-io.js';
-import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { CRASH_TEXT } from '../hv/domain.js';
+import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
@@ -17,6 +17,7 @@ import {
   type PcpuResult,
   RESULT_SCHEMA,
   type RunResult,
+  type RunstateResult,
   type TaskLogLine,
   type TaskResult,
   type VcpuResult,
@@ -24,6 +25,15 @@ import {
 
 const RUNSTATE_NAMES = ['running', 'runnable', 'blocked', 'offline'] as const;
 const SHUTDOWN_TEXT = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft reset'] as const;
+
+/**
+ * The fraction of the time a VCPU would run if it had a pCPU to itself: of the time it was free to choose, what it did not
+ * sleep. Time it waited or was parked says nothing about what it wanted.
+ */
+function demandOf({ running, runnable, blocked }: RunstateResult): number {
+  if (running + blocked > 0) return running / (running + blocked);
+  return runnable > 0 ? 1 : 0;
+}
 
 export interface HostTimes {
   readonly startMs: number;
@@ -117,7 +127,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     config.guests.map((guest, n) => ({
       weight: guest.weight,
       cap: guest.cap,
-      vcpuDemands: vcpusOf[n]!.map((v) => (elapsed > 0 ? (v.runstate.running + v.runstate.runnable) / elapsed : 0)),
+      vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
     })),
   );
 

@@ -141,6 +141,7 @@ export function loadWorkload(
       task.setDomain(t, d);
       task.setVcpu(t, firstVcpu + home);
       task.setTaskClass(t, CLASS_OF[spec.policy]);
+      task.setPriority(t, spec.priority);
       task.setLoop(t, spec.loop);
       task.setDelayNs(t, spec.delayNs);
       task.setCumulativeSlack(t, workload.cumulativeSlack ? 1 : 0);

@@ -7,7 +7,11 @@ export class MachineFault extends Error {
   /** Last records of that pCPU, oldest first. */
   readonly trace: readonly string[];
 
-  constructor(message: string, where: { pcpu: number | undefined; worker: number; trace: readonly string[] }, cause?: unknown) {
+  constructor(
+    message: string,
+    where: { pcpu: number | undefined; worker: number; trace: readonly string[] },
+    cause?: unknown,
+  ) {
     super(message, { cause });
     this.pcpu = where.pcpu;
     this.worker = where.worker;

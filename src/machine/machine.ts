@@ -6,10 +6,10 @@ import { EventEmitter } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel } from 'node:worker_threads';
-import { releaseProxy, type Remote, wrap } from 'comlink';
+import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
-import type { PcpuView, WorkerControl } from '../pcpu/control.js';
+import { type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN } from '../pcpu/control-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
@@ -70,7 +70,7 @@ export class Machine {
     const began = performance.now();
     const built = layImage(config);
     const pool = new Piscina({
-      filename: new URL('../pcpu/worker.js', import.meta.url).href,
+      filename: new URL('../pcpu/worker.bundle.js', import.meta.url).href,
       minThreads: config.threads,
       maxThreads: config.threads,
       // One endless task a thread, and never a queued one: a pCPU without a thread would hang the token.
@@ -107,19 +107,35 @@ export class Machine {
         },
       );
     }
-    const ready = Promise.all(this.#workers.map((_, w) => this.#askWorker(w, (c) => c.ready())));
+    const ready = Promise.all(
+      this.#workers.map((_, w) =>
+        this.#askWorker(
+          w,
+          (c) => c.ready(),
+          () => true,
+        ),
+      ),
+    );
     const limit = new AbortController();
     const late = delay(START_LIMIT_MS, 'late', { signal: limit.signal }).catch(() => 'aborted');
-    if ((await Promise.race([ready, late])) === 'late') throw new Error(`workers did not start in ${START_LIMIT_MS} ms`);
+    if ((await Promise.race([ready, late])) === 'late')
+      throw new Error(`workers did not start in ${START_LIMIT_MS} ms`);
     limit.abort();
   }
 
   /** A call to a worker that may die before it answers. */
-  async #ask<T>(call: Promise<T>, worker: WorkerHandle): Promise<T> {
-    const died = worker.done.then(() => {
-      throw this.#fault ?? new Error('the machine has finished');
-    });
-    return Promise.race([call, died]);
+  async #ask<T>(call: Promise<T>, worker: WorkerHandle, whenFinished: () => T): Promise<T> {
+    const ended = worker.done.then(
+      () => {
+        // Its answer may have been lost with its port: a machine at rest can be read from here.
+        if (this.#fault) throw this.#fault;
+        return whenFinished();
+      },
+      (error: unknown) => {
+        throw this.#fault ?? error;
+      },
+    );
+    return Promise.race([call, ended]);
   }
 
   #workerFailed(worker: number, error: unknown): void {
@@ -128,7 +144,12 @@ export class Machine {
     const { image, core } = this.#built;
     const holds = this.#bells.hasToken(worker);
     const pcpu = holds ? core.hv.context.machine.turnOf(0) : undefined;
-    this.#raise(`worker ${worker} failed${pcpu === undefined ? '' : ` in a turn of pCPU ${pcpu}`}: ${reason}`, worker, pcpu, error);
+    this.#raise(
+      `worker ${worker} failed${pcpu === undefined ? '' : ` in a turn of pCPU ${pcpu}`}: ${reason}`,
+      worker,
+      pcpu,
+      error,
+    );
     Atomics.store(image.i32, this.#state, RUN.finished);
     this.#ringAll();
   }
@@ -143,21 +164,31 @@ export class Machine {
     for (let w = 0; w < this.#workers.length; w++) this.#bells.ring(w);
   }
 
-  /** Sends a command to worker 0; the bell brings it to its next safe point. */
+  /** Sends a command; the bell brings the worker to its next safe point. */
   async #command(act: (control: Remote<WorkerControl>) => Promise<number>): Promise<number> {
-    if (this.#isFinished()) return this.#built.core.hv.context.machine.floor(0);
+    const { image, core } = this.#built;
+    const floor = (): number => core.hv.context.machine.floor(0);
+    if (this.#isFinished()) return floor();
+    // Before `run`: the token rests until the command is there, or the machine would be past what it asks for.
+    if (!this.#granted) Atomics.store(image.i32, this.#state, RUN.paused);
     this.#grant();
-    return this.#askWorker(0, act);
+    // While the machine is paused the token rests with one worker, whom only a command of its own wakes at once.
+    const isPaused = Atomics.load(image.i32, this.#state) === RUN.paused;
+    return this.#askWorker(isPaused ? image.table(CONTROL).holder(0) : 0, act, floor);
   }
 
-  async #askWorker<T>(w: number, act: (control: Remote<WorkerControl>) => Promise<T>): Promise<T> {
+  async #askWorker<T>(
+    w: number,
+    act: (control: Remote<WorkerControl>) => Promise<T>,
+    whenFinished: () => T,
+  ): Promise<T> {
     const worker = this.#workers[w]!;
     const call = act(worker.control);
     // Again until it is served: the first ring may come before the message has reached the worker's port.
     const again = setInterval(() => this.#bells.ring(w), 5);
     this.#bells.ring(w);
     try {
-      return await this.#ask(call, worker);
+      return await this.#ask(call, worker, whenFinished);
     } finally {
       clearInterval(again);
     }
@@ -219,21 +250,28 @@ export class Machine {
 
   /** Takes `turns` turns and pauses again. */
   async step(turns = 1): Promise<number> {
+    if (!Number.isSafeInteger(turns) || turns < 1) throw new RangeError(`${turns} is no number of turns`);
     await this.#command((c) => c.step(turns));
     return this.#paused();
   }
 
   /** Runs up to the first turn at or after `ns` and pauses there. */
   async runUntil(ns: number): Promise<number> {
+    if (Number.isNaN(ns)) throw new RangeError('NaN is no time');
     await this.#command((c) => c.runUntil(ns));
     return this.#paused();
   }
 
   /** What pCPU p is doing, between two turns. */
   async inspect(p: number): Promise<PcpuView> {
-    if (p < 0 || p >= this.config.pcpus) throw new RangeError(`there is no pCPU ${p}`);
-    this.#grant();
-    return this.#askWorker(this.#built.core.hv.context.pcpu.worker(p), (c) => c.inspect(p));
+    if (!Number.isSafeInteger(p) || p < 0 || p >= this.config.pcpus) throw new RangeError(`there is no pCPU ${p}`);
+    const { core } = this.#built;
+    if (this.#isFinished() || !this.#granted) return viewOf(core, p);
+    return this.#askWorker(
+      core.hv.context.pcpu.worker(p),
+      (c) => c.inspect(p),
+      () => viewOf(core, p),
+    );
   }
 
   /** Ends the run; `run` resolves with what there is. */
@@ -256,6 +294,7 @@ export class Machine {
       if (this.#fault) throw this.#fault;
       await delay(1);
     }
+    if (this.#fault) throw this.#fault;
     return core.hv.context.machine.floor(0);
   }
 }

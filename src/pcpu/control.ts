@@ -31,11 +31,24 @@ export interface WorkerControl {
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
+/** What pCPU p is doing; between two turns only. */
+export function viewOf({ hv, keys }: ProcessorCore, p: number): PcpuView {
+  const { machine, pcpu, vcpu, queues, isIdle } = hv.context;
+  const v = pcpu.current(p);
+  return {
+    pcpu: p,
+    nowNs: machine.floor(0),
+    ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
+    nextTurnNs: keys.key(p),
+    runnable: queues.runq.nrRunnable(p),
+    switches: pcpu.switches(p),
+  };
+}
+
 export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop): WorkerControl {
   const control = image.table(CONTROL);
   const STATE = (image.region('control').base + CONTROL.offsets.state) >> 2;
-  const { hv, keys } = core;
-  const { machine, pcpu, vcpu, queues, trace, isIdle } = hv.context;
+  const { machine, trace } = core.hv.context;
 
   const enter = (state: number): void => {
     Atomics.store(image.i32, STATE, state);
@@ -73,17 +86,6 @@ export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop):
         control.setOutcome(0, OUTCOME.stopped);
         enter(RUN.finished);
       }),
-    inspect: (p) =>
-      loop.withToken(() => {
-        const v = pcpu.current(p);
-        return {
-          pcpu: p,
-          nowNs: machine.floor(0),
-          ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
-          nextTurnNs: keys.key(p),
-          runnable: queues.runq.nrRunnable(p),
-          switches: pcpu.switches(p),
-        };
-      }),
+    inspect: (p) => loop.withToken(() => viewOf(core, p)),
   };
 }

@@ -6,7 +6,7 @@
  *
  * Safe points lie between batches: there a worker serves its control channel, parks the token, paces itself.
  */
-import { setImmediate as immediate, setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises';
 import type { Doorbells } from '../shared/doorbell.js';
 import type { Image } from '../shared/image.js';
 import { CONTROL, OUTCOME, RUN, WORKER } from './control-records.js';
@@ -158,6 +158,10 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
     if (batch(most, Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.root()) + 1)))) return;
     if (steps >= 0) control.setStepsLeft(0, steps - (machine.turns(0) - before));
     if (control.stepsLeft(0) === 0 || keys.key(keys.root()) >= control.pauseAt(0)) {
+      if (control.stepsLeft(0) !== 0) {
+        machine.setNow(0, control.pauseAt(0));
+        machine.setFloor(0, control.pauseAt(0));
+      }
       control.setStepsLeft(0, -1);
       control.setPauseAt(0, Infinity);
       Atomics.store(image.i32, STATE, RUN.paused);

@@ -3,8 +3,9 @@
  * any pCPU, because all state is in the image. At its end the pCPU's key says when its next turn is: at least 1 ns on,
  * so simulation time always advances.
  */
-import { SCHEDULE_SOFTIRQ } from '../hv/smp.js';
+
 import type { Hypervisor } from '../hv/hypervisor.js';
+import { SCHEDULE_SOFTIRQ } from '../hv/smp.js';
 import { EPOCH_NS } from '../hv/time.js';
 import type { KeyTree } from './key-tree.js';
 
@@ -53,7 +54,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     if (eventIpiAt < key) key = eventIpiAt;
     if (p !== accountingPcpu) return key;
     const accounting = ops.nextAccounting();
-    return accounting < key ? accounting : key;
+    if (accounting < key) key = accounting;
+    return key;
   }
 
   /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */

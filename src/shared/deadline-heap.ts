@@ -51,7 +51,8 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
 
   const deadline = (t: number): number => f64[DEADLINE + t * DEADLINE_STRIDE]!;
   const sizeWord = (q: number): number => SIZE + q * SIZE_STRIDE;
-  const slotWord = (q: number): number => (hasOffsets ? SLOTS + i32[OFFSET + q * OFFSET_STRIDE]! : SLOTS + q * SLOTS_STRIDE);
+  const slotWord = (q: number): number =>
+    hasOffsets ? SLOTS + i32[OFFSET + q * OFFSET_STRIDE]! : SLOTS + q * SLOTS_STRIDE;
   const position = (t: number): number => i32[POSITION + t * POSITION_STRIDE]!;
 
   function setPosition(t: number, x: number): void {

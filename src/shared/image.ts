@@ -115,7 +115,10 @@ export class Image {
   }
 
   /** Several fields of one record type, as columns by name. */
-  columns<F extends Fields, K extends keyof F & string>(layout: Struct<F>, ...fields: K[]): { readonly [N in K]: Column } {
+  columns<F extends Fields, K extends keyof F & string>(
+    layout: Struct<F>,
+    ...fields: K[]
+  ): { readonly [N in K]: Column } {
     return Object.fromEntries(fields.map((f) => [f, this.column(layout, f)])) as { [N in K]: Column };
   }
 }

@@ -68,7 +68,9 @@ export function spinlocks(
       const rank = i32[wordOf(lock) + 1]!;
       if (rank < topRank || (rank === topRank && lock < top)) {
         i32[wordOf(lock)] = 0;
-        throw new LockPanic(`lock order: pCPU ${pcpu} takes lock ${lock} (rank ${rank}) under lock ${top} (rank ${topRank})`);
+        throw new LockPanic(
+          `lock order: pCPU ${pcpu} takes lock ${lock} (rank ${rank}) under lock ${top} (rank ${topRank})`,
+        );
       }
     }
     i32[h + depth + 1] = lock;

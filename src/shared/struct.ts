@@ -53,7 +53,12 @@ export function struct<const F extends Fields>(name: string, fields: F, align: 8
       size += bytesOf(element) * count;
     }
   }
-  return { name, fields, offsets: offsets as Struct<F>['offsets'], size: 2 ** Math.ceil(Math.log2(Math.max(size, align))) };
+  return {
+    name,
+    fields,
+    offsets: offsets as Struct<F>['offsets'],
+    size: 2 ** Math.ceil(Math.log2(Math.max(size, align))),
+  };
 }
 
 /**

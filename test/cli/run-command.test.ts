@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect } from 'chai';
 import { type RunnableMachine, type RunOptions, runCommand, type Surroundings } from '../../src/cli/run-command.js';
-import { ConfigError } from '../../src/workload/config-error.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import type { RunResult } from '../../src/machine/result.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 import { fakeDomain, fakeResult } from '../report/fake-result.js';
 
 /** A machine that does nothing but end, with the result it was given. */

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { ConfigError } from '../../src/workload/config-error.js';
 import { parseCpuList } from '../../src/config/cpu-list.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 
 const AT = { file: 'g.cfg', line: 3, column: 8 };
 

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
-import { ConfigError } from '../../src/workload/config-error.js';
 import { loadScenario, type MachineOverrides, type Scenario } from '../../src/config/scenario.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 
 const HOG = 'workload: { tasks: { hog: { run: 1000000 } } }';
 const EXAMPLES = fileURLToPath(new URL('../../../examples', import.meta.url));

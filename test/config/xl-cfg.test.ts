@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { ConfigError } from '../../src/workload/config-error.js';
 import { parseXlCfg, type XlValue } from '../../src/config/xl-cfg.js';
 import { type XlGuest, xlGuest } from '../../src/config/xl-guest.js';
+import { ConfigError } from '../../src/workload/config-error.js';
 
 /** A value without its places. */
 type Plain = number | string | readonly Plain[];

@@ -1,10 +1,11 @@
 /** set_callbacks and callback_op (xen.h, callback.h): where a guest wants its upcalls. Addresses are its own. */
+
+import { xen_callback_t } from '../../shared/public/arch-x86-layout.js';
 import * as C from '../../shared/public/callback.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
-import { xen_callback_t } from '../../shared/public/arch-x86-layout.js';
 
 export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; readonly callbackOp: Handler } {
   const { context, memory } = parts;

@@ -1,7 +1,8 @@
 /** console_io: a guest's words, kept in a ring a domain. Reading is for the console's owner: nobody has input here. */
+
+import type { Image } from '../../shared/image.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
 import { CONSOLEIO_read, CONSOLEIO_write } from '../../shared/public/xen.js';
-import type { Image } from '../../shared/image.js';
 import type { Table } from '../../shared/struct.js';
 import { FAULT } from '../guest-memory.js';
 import { CONSOLE_BYTES, type DOMAIN } from '../records.js';
@@ -21,7 +22,8 @@ export function consoleIo(parts: CallParts): Handler {
     if (from === FAULT) return -XEN_EFAULT;
     const d = vcpu.domain(v);
     let at = domain.consoleBytes(d);
-    for (const byte of memory.bytes(from, count)) image.u8[base + d * CONSOLE_BYTES + (at++ & (CONSOLE_BYTES - 1))] = byte;
+    for (const byte of memory.bytes(from, count))
+      image.u8[base + d * CONSOLE_BYTES + (at++ & (CONSOLE_BYTES - 1))] = byte;
     domain.setConsoleBytes(d, at);
     return 0;
   };

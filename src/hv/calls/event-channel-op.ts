@@ -9,7 +9,7 @@ import {
   XEN_ESRCH,
 } from '../../shared/public/errno.js';
 import * as E from '../../shared/public/event-channel.js';
-import { offsetsOf, sizeOf, type AbiLayout } from '../../shared/public/layout.js';
+import { type AbiLayout, offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { DOMID_SELF, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -210,7 +210,9 @@ export function eventChannelOp(parts: CallParts): Handler {
     return 0;
   }
 
-  const operations: Readonly<Record<number, readonly [AbiLayout<unknown, unknown>, (v: number, arg: number) => number]>> = {
+  const operations: Readonly<
+    Record<number, readonly [AbiLayout<unknown, unknown>, (v: number, arg: number) => number]>
+  > = {
     [E.EVTCHNOP_alloc_unbound]: [E.evtchn_alloc_unbound, allocUnbound],
     [E.EVTCHNOP_bind_interdomain]: [E.evtchn_bind_interdomain, bindInterdomain],
     [E.EVTCHNOP_bind_virq]: [E.evtchn_bind_virq, bindVirq],

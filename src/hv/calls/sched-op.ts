@@ -21,7 +21,11 @@ import { type CallParts, type Handler, pointer } from './call.js';
 /** Most ports one poll may name. */
 const MAX_POLL_PORTS = 128;
 
-export function schedOp(parts: CallParts): { readonly schedOp: Handler; readonly schedOpCompat: Handler; readonly setTimerOp: Handler } {
+export function schedOp(parts: CallParts): {
+  readonly schedOp: Handler;
+  readonly schedOpCompat: Handler;
+  readonly setTimerOp: Handler;
+} {
   const { context, memory, sched, events, timers, domains, smp } = parts;
   const { vcpu, domain, regs, image, now } = context;
   const { u8 } = image;

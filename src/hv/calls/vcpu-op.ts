@@ -1,11 +1,20 @@
 /** vcpu_op (vcpu.h): a guest's own VCPUs: up, down, runstates, timers, registered areas. */
-import { XEN_EEXIST, XEN_EFAULT, XEN_EINVAL, XEN_ENOENT, XEN_ENOSYS, XEN_ENXIO, XEN_ETIME } from '../../shared/public/errno.js';
+
 import { PAGE_SIZE } from '../../shared/image.js';
-import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
-import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
+import {
+  XEN_EEXIST,
+  XEN_EFAULT,
+  XEN_EINVAL,
+  XEN_ENOENT,
+  XEN_ENOSYS,
+  XEN_ENXIO,
+  XEN_ETIME,
+} from '../../shared/public/errno.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as V from '../../shared/public/vcpu.js';
+import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
 import { VPF_down } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -30,7 +39,10 @@ export function vcpuOp(parts: CallParts): Handler {
     const arg = pointer(parts, v, 2, sizeOf(vcpu_guest_context, width));
     if (arg === FAULT) return -XEN_EFAULT;
     if (vcpu.isInitialised(target) !== 0) return -XEN_EEXIST;
-    const eip = width === 64 ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
+    const eip =
+      width === 64
+        ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
+        : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
     vcpu.setEntryPoint(target, memory.u32(arg + eip));
     vcpu.setIsInitialised(target, 1);
     return 0;

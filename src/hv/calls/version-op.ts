@@ -1,7 +1,8 @@
 /** xen_version (version.h): who we are. The guest ABI is that of Xen 4.17. */
+
+import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EFAULT, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
 import { XENFEAT_gnttab_map_avail_bits } from '../../shared/public/features.js';
-import { PAGE_SIZE } from '../../shared/image.js';
 import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/version.js';
 import { FAULT } from '../guest-memory.js';
@@ -20,7 +21,6 @@ const COMPILE_INFO = {
 
 /** Bytes of each command's answer. */
 const sizesFor = (width: Width): Readonly<Record<number, number>> => ({
-
   [X.XENVER_extraversion]: X.XEN_EXTRAVERSION_LEN,
   [X.XENVER_compile_info]: sizeOf(X.xen_compile_info, width),
   [X.XENVER_capabilities]: X.XEN_CAPABILITIES_INFO_LEN,
@@ -29,7 +29,7 @@ const sizesFor = (width: Width): Readonly<Record<number, number>> => ({
   [X.XENVER_get_features]: sizeOf(X.xen_feature_info, width),
   [X.XENVER_guest_handle]: sizeOf(X.xen_domain_handle_t, width),
   [X.XENVER_commandline]: sizeOf(X.xen_commandline_t, width),
-    });
+});
 const SIZES = { 32: sizesFor(32), 64: sizesFor(64) } as const;
 
 export function versionOp(parts: CallParts): Handler {
@@ -56,7 +56,12 @@ export function versionOp(parts: CallParts): Handler {
         return 0;
       case X.XENVER_compile_info: {
         const at = offsetsOf(X.xen_compile_info, width);
-        const ends = { compiler: at.compile_by, compile_by: at.compile_domain, compile_domain: at.compile_date, compile_date: bytes };
+        const ends = {
+          compiler: at.compile_by,
+          compile_by: at.compile_domain,
+          compile_domain: at.compile_date,
+          compile_date: bytes,
+        };
         for (const [field, end] of Object.entries(ends) as [keyof typeof ends, number][]) {
           text(arg + at[field], end - at[field], COMPILE_INFO[field]);
         }

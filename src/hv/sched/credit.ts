@@ -10,8 +10,9 @@
  * holding, a run-queue lock. Run queues, priorities and flags of a VCPU: the run-queue lock of its pCPU. `idlers` is
  * changed by atomic bit operations only. Peers' locks are tried, never waited for, when stealing.
  */
-import { hardMask, MASK } from '../../balancer/records.js';
+
 import { pickCpu } from '../../balancer/pick-cpu.js';
+import { hardMask, MASK } from '../../balancer/records.js';
 import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
 import { lists, NONE } from '../../shared/list.js';
@@ -142,7 +143,10 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   }
 
   function loadBalance(p: number, pri: number): number {
-    perfc.inc(p, pri === PRI_IDLE ? P.load_balance_idle : pri === PRI_OVER ? P.load_balance_over : P.load_balance_other);
+    perfc.inc(
+      p,
+      pri === PRI_IDLE ? P.load_balance_idle : pri === PRI_OVER ? P.load_balance_over : P.load_balance_other,
+    );
     const v = steal(p, pri);
     if (v !== NONE) {
       perfc.inc(p, P.migrate_queued);

@@ -104,7 +104,8 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
       kv.setLockPort(v, must(calls.bindIpi(v, id), 'bind_ipi'));
       // The lock port is polled, never taken as an upcall.
       const lock = kv.lockPort(v);
-      const maskAt = domain.width(d) === 64 ? offsetsOf(shared_info, 64).evtchn_mask : offsetsOf(shared_info, 32).evtchn_mask;
+      const maskAt =
+        domain.width(d) === 64 ? offsetsOf(shared_info, 64).evtchn_mask : offsetsOf(shared_info, 32).evtchn_mask;
       i32[((domain.sharedInfo(d) + maskAt) >> 2) + (lock >> 5)]! |= 1 << (lock & 31);
       memory.setU64(kv.argAddr(v), kd.runstateArea(d) + id * RUNSTATE_BYTES);
       must(vcpuOp(v, V.VCPUOP_register_runstate_memory_area, id, kv.argGuest(v)), 'register_runstate_memory_area');

@@ -28,7 +28,8 @@ export function guestClock({ image, params, version: versions, now }: HvContext)
       const mul = i32[w + MUL]! >>> 0;
       const shift = (i32[w + SHIFT]! << 24) >> 24;
       // A page left odd for ever belongs to a hypervisor that died in an update; a guest would spin. We may not.
-      if (versions.isConsistent(w, version) || attempt === 1000) return ns + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
+      if (versions.isConsistent(w, version) || attempt === 1000)
+        return ns + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
     }
   };
 }

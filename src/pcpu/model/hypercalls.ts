@@ -1,6 +1,12 @@
 /** Hypercalls as the guest kernel makes them: arguments written to its own page, registers set, the call made. */
 import { highHalf, lowHalf } from '../../shared/clock.js';
-import { evtchn_bind_ipi, evtchn_bind_virq, EVTCHNOP_bind_ipi, EVTCHNOP_bind_virq, EVTCHNOP_send } from '../../shared/public/event-channel.js';
+import {
+  EVTCHNOP_bind_ipi,
+  EVTCHNOP_bind_virq,
+  EVTCHNOP_send,
+  evtchn_bind_ipi,
+  evtchn_bind_virq,
+} from '../../shared/public/event-channel.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, sched_poll } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
@@ -44,7 +50,9 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
 
   return {
     call,
-    setTimer(v, ns) {
+    setTimer(v, deadlineNs) {
+      // 0 would mean "no timer"; it can only be asked for in the very first nanosecond.
+      const ns = Math.max(1, deadlineNs);
       regs.setNr(v, X.__HYPERVISOR_set_timer_op);
       regs.setLo(v, 0, lowHalf(ns));
       if (is64(v)) regs.setHi(v, 0, highHalf(ns));
@@ -61,7 +69,7 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
       i32[(arg + at.ports) >> 2] = list;
       if (is64(v)) i32[(arg + at.ports + 4) >> 2] = 0;
       i32[(arg + at.nr_ports) >> 2] = 1;
-      memory.setU64(arg + at.timeout, timeoutNs === Infinity ? 0 : timeoutNs);
+      memory.setU64(arg + at.timeout, timeoutNs === Infinity ? 0 : Math.max(1, timeoutNs));
       i32[(arg + LIST) >> 2] = port;
       call(v, X.__HYPERVISOR_sched_op, SCHEDOP_poll, kv.argGuest(v), 0, 0);
     },

@@ -5,11 +5,11 @@
  */
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
+import type { Image } from '../../shared/image.js';
 import { NONE } from '../../shared/list.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import { shared_info, vcpu_info } from '../../shared/public/xen-layout.js';
-import type { Image } from '../../shared/image.js';
 import type { Executor } from '../turn.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
 import { guestClock } from './guest-clock.js';
@@ -164,6 +164,13 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     // The IPI port only brings the VCPU here; what it is wanted for stands in its queue.
   }
 
+  /** Bits of word w of the bitmaps that are v's to take: ports bound to it. Its siblings' events are theirs to clear. */
+  function ownPorts(v: number, w: number): number {
+    const timer = kv.timerPort(v);
+    const ipi = kv.ipiPort(v);
+    return (timer >> 5 === w ? 1 << (timer & 31) : 0) | (ipi >> 5 === w ? 1 << (ipi & 31) : 0);
+  }
+
   /** Selector word, then pending words, each cleared before its events are handled (as every Xen guest does). */
   function handlePending(v: number): void {
     const d = vcpu.domain(v);
@@ -182,8 +189,9 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         const s = 31 - Math.clz32(selected & -selected);
         const first = is64 ? 2 * (32 * k + s) : s;
         for (let w = first; w < first + selWords; w++) {
+          const own = ownPorts(v, w);
           for (let n = 0; n < 32; n++) {
-            const ready = i32[page + PENDING + w]! & ~i32[mask + w]!;
+            const ready = i32[page + PENDING + w]! & ~i32[mask + w]! & own;
             if (ready === 0) break;
             const bit = ready & -ready;
             i32[page + PENDING + w]! &= ~bit;
@@ -303,4 +311,3 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     },
   };
 }
-

@@ -1,8 +1,8 @@
 /** The guest kernel's tables, bound once per worker, and its timer queues. */
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import { type DeadlineHeaps, deadlineHeaps } from '../../shared/deadline-heap.js';
-import { type List, lists } from '../../shared/list.js';
 import type { Image } from '../../shared/image.js';
+import { type List, lists } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
 import { EVENT, K_DOMAIN, K_QUEUE, K_VCPU, PHASE, RESOURCE, TASK } from './records.js';
 

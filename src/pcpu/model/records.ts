@@ -3,8 +3,8 @@
  * state a VCPU. All of it is written only in turns of a VCPU of the domain it belongs to.
  */
 import { wordsFor } from '../../shared/bitmap.js';
-import { MAX_VIRT_CPUS } from '../../shared/limits.js';
 import { type Region, rawRegion, tableRegion } from '../../shared/image.js';
+import { MAX_VIRT_CPUS } from '../../shared/limits.js';
 import { struct } from '../../shared/struct.js';
 
 /** Where a VCPU of the guest kernel stands. */
@@ -101,6 +101,8 @@ export const TASK = struct(
     domain: 'i32',
     vcpu: 'i32',
     taskClass: 'i32',
+    /** Of a real-time task; greater runs first. */
+    priority: 'i32',
     next: 'i32',
     prev: 'i32',
     linked: 'i32',

@@ -37,7 +37,14 @@ export function taskScheduler(mem: ModelMemory, calls: GuestHypercalls): TaskSch
 
   function enqueue(v: number, t: number): void {
     task.setVcpu(t, v);
-    runQueue.append(queueOf(v, t), t);
+    const q = queueOf(v, t);
+    let at: number = NONE;
+    // Real-time tasks by priority, first come first served within one (sched(7)).
+    if (task.taskClass(t) !== CLASS.other) {
+      at = runQueue.first(q);
+      while (at !== NONE && task.priority(at) >= task.priority(t)) at = runQueue.next(at);
+    }
+    runQueue.insertBefore(q, t, at);
     kv.addQueued(v, 1);
     kd.addQueued(task.domain(t), 1);
   }
@@ -72,7 +79,9 @@ export function taskScheduler(mem: ModelMemory, calls: GuestHypercalls): TaskSch
   function shouldPreempt(v: number): boolean {
     const current = kv.current(v) - 1;
     const realTime = runQueue.first(2 * v);
-    return realTime !== NONE && (current === NONE || task.taskClass(current) === CLASS.other);
+    if (realTime === NONE) return false;
+    if (current === NONE || task.taskClass(current) === CLASS.other) return true;
+    return task.priority(realTime) > task.priority(current);
   }
 
   return {
@@ -83,7 +92,8 @@ export function taskScheduler(mem: ModelMemory, calls: GuestHypercalls): TaskSch
       if (target === v) return;
       // An idle VCPU sleeps in the hypervisor: its lock port if it polls there, otherwise its IPI port. A busy one is
       // only disturbed for a task that may preempt.
-      if (kv.mode(target) === MODE.idle) calls.send(v, kv.polling(target) !== 0 ? kv.lockPort(target) : kv.ipiPort(target));
+      if (kv.mode(target) === MODE.idle)
+        calls.send(v, kv.polling(target) !== 0 ? kv.lockPort(target) : kv.ipiPort(target));
       else if (kv.mode(target) === MODE.run && shouldPreempt(target)) calls.send(v, kv.ipiPort(target));
     },
     requeue(v) {
