@@ -6,4 +6,6 @@ export default {
   input: 'dist/src/pcpu/worker.js',
   output: { file: 'dist/src/pcpu/worker.bundle.js', format: 'es', sourcemap: true },
   external: [/^node:/, /^comlink/],
+  // Join, do not judge: what the code says is what runs.
+  treeshake: false,
 };

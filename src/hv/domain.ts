@@ -54,9 +54,17 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
   const { masks, word, entry } = queues;
   const INFO_BYTES = sizeOf(vcpu_info, 64);
 
-  function setMask(mask: number, cpus: readonly number[] | undefined): void {
-    for (let p = 0; p < shape.pcpus; p++) {
-      if (cpus === undefined || cpus.includes(p)) masks.set(word(mask), p);
+  const all: readonly number[] = Array.from({ length: shape.pcpus }, (_, p) => p);
+
+  /** The named pCPUs that exist; all of them when none is named. */
+  function existing(cpus: readonly number[] | undefined): readonly number[] {
+    const named = all.filter((p) => cpus?.includes(p));
+    return named.length > 0 ? named : all;
+  }
+
+  function setMask(mask: number, cpus: readonly number[]): void {
+    for (const p of all) {
+      if (cpus.includes(p)) masks.set(word(mask), p);
       else masks.clear(word(mask), p);
     }
   }
@@ -97,15 +105,19 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
         vcpu.setWokenAt(v, -1);
         vcpu.setLastPcpu(v, -1);
         vcpu.setPeriodicPeriod(v, TICKER_NS);
-        // VCPUs past the 32 of the shared info page share the first slot until they register their own, as in Xen.
-        vcpu.setInfoAddr(v, spec.frames + (k < XEN_LEGACY_MAX_VCPUS ? k : 0) * INFO_BYTES);
+        // VCPUs past the 32 of the shared info page have a page of the hypervisor's until they register their own, as in Xen.
+        vcpu.setInfoAddr(
+          v,
+          k < XEN_LEGACY_MAX_VCPUS ? spec.frames + k * INFO_BYTES : image.region('dummy-vcpu-info').base,
+        );
         image.u8[vcpu.infoAddr(v) + 1] = 1;
-        const hard = spec.hardAffinity(k);
-        const soft = spec.softAffinity(k);
+        const hard = existing(spec.hardAffinity(k));
+        // What soft affinity wishes beyond the hard one cannot be had.
+        const soft = existing(spec.softAffinity(k)).filter((p) => hard.includes(p));
         setMask(hardMask(v), hard);
         setMask(softMask(v), soft);
-        entry.setHasSoftAffinity(v, soft?.some((p) => !hard || hard.includes(p)) ? 1 : 0);
-        entry.setProcessor(v, hard?.[0] ?? v % shape.pcpus);
+        entry.setHasSoftAffinity(v, soft.length > 0 && soft.length < hard.length ? 1 : 0);
+        entry.setProcessor(v, hard.includes(v % shape.pcpus) ? v % shape.pcpus : hard[0]!);
         sched.ops.insert(v);
       }
       time.updateWallClock(d);

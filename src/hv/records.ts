@@ -171,4 +171,5 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(EVTCHN, shape.domains * shape.evtchns),
   rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),
   rawRegion('console', CONSOLE_BYTES, shape.domains),
+  rawRegion('dummy-vcpu-info', 64, 1),
 ];

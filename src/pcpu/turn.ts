@@ -108,7 +108,9 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     keyOf,
     refresh(p) {
       // The pCPU whose turn it is recomputes its own key last.
-      if (p !== smp.self()) keys.set(p, keyOf(p));
+      // One that comes before it in the order has had its turn of this instant, or none: its next is 1 ns later.
+      const self = smp.self();
+      if (p !== self) keys.set(p, Math.max(keyOf(p), machine.now(0) + (p < self ? 1 : 0)));
     },
   };
 }

@@ -54,6 +54,7 @@ describe('the choice of a pCPU', () => {
 
   it('leaves a pCPU that it may not use', () => {
     expect(pick({ ...base, hard: [0, 4] })).to.equal(4);
+    expect(pick({ ...base, hard: [0, 4], idle: [0, 4] })).to.equal(4);
   });
 
   it('prefers an idle pCPU of its soft affinity to a nearer one', () => {

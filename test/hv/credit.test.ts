@@ -253,6 +253,23 @@ describe('tickling', () => {
   });
 });
 
+describe('a running VCPU that others wait behind', () => {
+  it('moves to an idle pCPU at a tick, and runs on there', () => {
+    const sim = simulate(
+      machineConfig({
+        pcpus: 2,
+        guests: [guest({ name: 'free', workload: hog() }), guest({ name: 'pinned', workload: hog(), cpus: [[0]] })],
+      }),
+    );
+    sim.run(200e6);
+    const { pcpu, perfc, vcpu } = sim.built.core.hv.context;
+    expect([pcpu.current(0), pcpu.current(1)]).to.deep.equal([1, 0]);
+    expect(perfc.total(PERFC.migrate_running)).to.be.above(0);
+    // Off for no longer than the move took.
+    expect(vcpu.runstateTime(0, 3)).to.be.below(10_000);
+  });
+});
+
 describe('affinity', () => {
   it('is not left for a soft affinity that reaches beyond it', () => {
     const sim = simulate(

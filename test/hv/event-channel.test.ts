@@ -207,6 +207,9 @@ for (const width of [32, 64] as const) {
         for (const cmd of [E.EVTCHNOP_send, E.EVTCHNOP_status, E.EVTCHNOP_bind_virq]) {
           expect(p.call(v1, __HYPERVISOR_event_channel_op, cmd, end - 2)).to.equal(-XEN_EFAULT);
           expect(p.call(v1, __HYPERVISOR_event_channel_op, cmd, 0xffff_fffe)).to.equal(-XEN_EFAULT);
+          // Beyond 4 GiB; a 32-bit guest has no such registers.
+          const high = 2 ** 32 + p.scratch(v1);
+          if (width === 64) expect(p.call(v1, __HYPERVISOR_event_channel_op, cmd, high)).to.equal(-XEN_EFAULT);
         }
       });
 

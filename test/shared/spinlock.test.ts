@@ -132,15 +132,15 @@ describe('a lock of one runner', () => {
 
 describe('a plain counter that threads increment', () => {
   it('is exact under a lock taken by 4 threads', async () => {
-    const { i32, done } = race('locked', 4, 20_000);
+    const { i32, done } = race('locked', 4, 100_000);
     await done;
-    expect(i32[COUNTER]).to.equal(80_000);
+    expect(i32[COUNTER]).to.equal(400_000);
   });
 
   it('is exact under a lock that 2 threads try for', async () => {
-    const { i32, done } = race('tryLocked', 2, 50_000);
+    const { i32, done } = race('tryLocked', 2, 400_000);
     await done;
-    expect(i32[COUNTER]).to.equal(100_000);
+    expect(i32[COUNTER]).to.equal(800_000);
   });
 
   it('loses counts without one, so that the tests above can fail', async () => {

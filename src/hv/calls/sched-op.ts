@@ -59,8 +59,8 @@ export function schedOp(parts: CallParts): {
     for (let k = 0; k < n; k++) if (!events.isValid(d, memory.u32(list + 4 * k))) return -XEN_EINVAL;
 
     vcpu.setPauseFlags(v, vcpu.pauseFlags(v) | VPF_blocked);
+    if (vcpu.pollPort(v) === 0) domain.addPollers(d, 1);
     vcpu.setPollPort(v, n === 1 ? memory.u32(list) : -1);
-    domain.addPollers(d, 1);
     // The wake-up race again: whoever made a port pending before we were on record did not wake us.
     let pending = events.needsDelivery(v);
     for (let k = 0; k < n && !pending; k++) pending = events.isPending(d, memory.u32(list + 4 * k));

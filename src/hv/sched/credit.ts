@@ -115,7 +115,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
           perfc.inc(self, P.tickled_idle_cpu);
           break;
         }
-        if (pri > entry.pri(current)) {
+        // A soft affinity without an idler is only a wish: the hard one may have one.
+        if (step === HARD && pri > entry.pri(current)) {
           // v takes this pCPU; there are idlers elsewhere that its victim may be able to use.
           if (masks.intersects(queues.affinity(v, HARD), IDLERS)) {
             perfc.inc(self, P.migrate_kicked_away);

@@ -245,8 +245,17 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     startSegment(v, p);
   }
 
+  /** A VCPU of a domain that ended on another pCPU a moment ago: it does nothing more, and does not wait for the IPI. */
+  function leavesShutDown(v: number, p: number): boolean {
+    if (domain.isShutDown(vcpu.domain(v)) === 0) return false;
+    pcpu.setGuestAt(p, Infinity);
+    hv.smp.raiseSchedule(p);
+    return true;
+  }
+
   return {
     run(v, p) {
+      if (leavesShutDown(v, p)) return;
       if (kv.mode(v) === MODE.boot) {
         if (!boot.start(v)) return;
         readClock(v);
@@ -270,6 +279,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     },
 
     upcall(v, p) {
+      if (leavesShutDown(v, p)) return;
       const callback = vcpu.eventCallback(v);
       if (callback !== UPCALL_ENTRY) {
         pcpu.setGuestAt(p, Infinity);
