@@ -32,7 +32,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   balancer: /^node:/,
   hv: /^node:/,
   pcpu: /^(node:|comlink$|comlink\/)/,
-  machine: /^(node:|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand$)/,
+  machine: /^(node:|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
 
 interface Import {

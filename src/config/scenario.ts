@@ -112,15 +112,16 @@ function buildConfig(
   guests: readonly GuestConfig[],
 ): MachineConfig {
   const pcpus = pcpusOf(section, overrides);
-  // A file made for more pCPUs than `--pcpus` leaves must still run.
-  const threads =
-    overrides.pcpus === undefined ? (section.threads ?? pcpus) : Math.min(section.threads ?? pcpus, pcpus);
+  // A file made for more pCPUs than `--pcpus` leaves must still run, and so must `--threads 4` on any scenario.
+  const clipped = overrides.pcpus !== undefined || overrides.threads !== undefined;
+  const wanted = overrides.threads ?? section.threads ?? pcpus;
+  const threads = clipped ? Math.min(wanted, pcpus) : wanted;
   return {
     ...DEFAULTS,
     durationNs: workloadDuration(guests),
     ...machineSettings(section),
-    threads,
     ...overrides,
+    threads,
     pcpus,
     guests,
   };
@@ -165,6 +166,11 @@ function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: 
   throw new ConfigError(problem.message, yaml?.place(['machine', 'pcpus']));
 }
 
+function threadWarnings(config: MachineConfig, overrides: MachineOverrides): string[] {
+  const asked = overrides.threads ?? 0;
+  return asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
+}
+
 function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const yaml = YamlFile.read(path);
   const scenario = validate(scenarioSchema, yaml, [], yaml.data);
@@ -176,7 +182,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const config = buildConfig(section, overrides, configs);
   checkConfig(config, overrides, yaml, guests);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
-  return { config, expectations: reader.read(scenario.expect ?? []), warnings };
+  const expectations = reader.read(scenario.expect ?? []);
+  return { config, expectations, warnings: [...warnings, ...threadWarnings(config, overrides)] };
 }
 
 /** An rt-app workload by itself is one domain with a VCPU for every pCPU. */
@@ -186,7 +193,7 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
   const guest = workloadGuest(workload, pcpusOf({}, overrides));
   const config = buildConfig({}, overrides, [guest.config]);
   checkConfig(config, overrides, undefined, [guest]);
-  return { config, expectations: [], warnings: [] };
+  return { config, expectations: [], warnings: threadWarnings(config, overrides) };
 }
 
 /**

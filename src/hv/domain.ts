@@ -39,6 +39,8 @@ export interface DomainSpec {
   /** pCPU numbers, or undefined for all, per VCPU. */
   readonly hardAffinity: (vcpu: number) => readonly number[] | undefined;
   readonly softAffinity: (vcpu: number) => readonly number[] | undefined;
+  /** Where the policy starts to look for a VCPU's first pCPU. */
+  readonly firstPcpu: (vcpu: number) => number;
 }
 
 export interface Domains {
@@ -117,7 +119,8 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
         setMask(hardMask(v), hard);
         setMask(softMask(v), soft);
         entry.setHasSoftAffinity(v, soft.length > 0 && soft.length < hard.length ? 1 : 0);
-        entry.setProcessor(v, hard.includes(v % shape.pcpus) ? v % shape.pcpus : hard[0]!);
+        const first = spec.firstPcpu(k);
+        entry.setProcessor(v, hard.includes(first) ? first : hard[0]!);
         sched.ops.insert(v);
       }
       time.updateWallClock(d);

@@ -2,6 +2,8 @@
  * Lays the image of a machine and boots its domains into it: the state at system time 0, before any worker runs. The
  * main thread does this with the hypervisor's own code, as the boot pCPU would.
  */
+import { uniformInt } from 'pure-rand/distribution/uniformInt';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { initialiseHv } from '../hv/context.js';
 import { VPF_down } from '../hv/records.js';
 import { CONTROL } from '../pcpu/control-records.js';
@@ -103,7 +105,15 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   image.table(CONTROL).setStepsLeft(0, -1);
   initialiseHv(hv.context);
   hv.sched.ops.init();
-  for (let p = 0; p < config.pcpus; p++) hv.context.pcpu.setWorker(p, p % config.threads);
+  const random = xoroshiro128plus(config.seed);
+  /** One of the pCPUs; with seed 0 the n-th. */
+  const drawPcpu = (n: number): number =>
+    config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
+  for (let p = 0; p < config.pcpus; p++) {
+    hv.context.pcpu.setWorker(p, p % config.threads);
+    // Where the round of idlers starts: what a host's boot leaves behind, drawn so that runs can differ.
+    hv.context.pcpu.setLastTickled(p, drawPcpu(p));
+  }
 
   const mem = modelMemory(image, hv);
   const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
@@ -112,6 +122,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   for (const [n, guest] of config.guests.entries()) {
     const d = n + FIRST_DOMAIN;
     const areas = guestAreas(guest.vcpus);
+    const firstOfGuest = firstVcpu;
     hv.domains.create(d, {
       width: guest.abi,
       firstVcpu,
@@ -122,6 +133,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
       nrFrames: areas.pages,
       hardAffinity: (v) => guest.cpus[v],
       softAffinity: (v) => guest.cpusSoft[v],
+      firstPcpu: (v) => drawPcpu(firstOfGuest + v),
     });
     mem.kd.setInfoArea(d, areas.info);
     mem.kd.setRunstateArea(d, areas.runstate);

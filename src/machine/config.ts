@@ -37,6 +37,7 @@ export interface MachineConfig {
   readonly memoryMib: number;
   /** Horizon, ns of simulation time; Infinity = until nothing is left to do. */
   readonly durationNs: number;
+  /** What is drawn at boot (first pCPU of each VCPU, start of each round of idlers); 0 = nothing: the n-th is the n-th. */
   readonly seed: number;
   /** L, the inter-CPU communication latency, ns. @default 2000 */
   readonly latencyNs: number;

@@ -242,7 +242,9 @@ describe('a scenario', () => {
 
     it('for options out of their limits, by the name of the option', () => {
       expect(complaint(machine('seed: 1'), { pcpus: 0 })).to.match(/^--pcpus: 0 pCPUs is out of range/);
-      expect(complaint(machine('pcpus: 2'), { threads: 3 })).to.match(/^--threads: 3 threads for 2 pCPUs/);
+      expect(load(machine('pcpus: 2'), { threads: 3 })).to.deep.include({
+        warnings: ['--threads 3: 2 pCPUs need no more than 2'],
+      });
       expect(complaint(machine('seed: 1'), { durationNs: 0 })).to.match(/^--duration: 0 ns is too small/);
       expect(complaint(machine('seed: 1'), { scheduler: 'fifo' })).to.match(/^--scheduler: unknown scheduler 'fifo'/);
     });

@@ -34,7 +34,7 @@ export const machineConfig = (over: Partial<MachineConfig> & { guests: readonly 
   threads: 1,
   memoryMib: 65536,
   durationNs: 1e9,
-  seed: 1,
+  seed: 0,
   latencyNs: 2000,
   cycleHz: 1e9,
   pace: 0,
