@@ -100,6 +100,7 @@ export function initialiseHv(hv: HvContext): void {
       pcpu.setSliceEnd,
       pcpu.setTickAt,
       pcpu.setCalibrateAt,
+      pcpu.setTimerAt,
       pcpu.setPeriodicAt,
       pcpu.setGuestAt,
       pcpu.setReschedIpiAt,

@@ -110,6 +110,8 @@ export const PCPU = struct(
     sliceEnd: 'f64',
     tickAt: 'f64',
     calibrateAt: 'f64',
+    /** Earliest deadline in its timer queue. */
+    timerAt: 'f64',
     /** Next deadline of the running VCPU's periodic timer. */
     periodicAt: 'f64',
     /** Next action of the running guest. */

@@ -18,8 +18,6 @@ export interface Timers {
   stopSingleshot(v: number): void;
   setPoll(v: number, deadlineNs: number): void;
   stopPoll(v: number): void;
-  /** Earliest deadline in pCPU p's queue, Infinity = none. */
-  earliest(p: number): number;
   /** Fires what is due at `now` on pCPU p, by (deadline, VCPU). */
   runDue(p: number): void;
   /** The periodic ticker of the VCPU running on p. */
@@ -42,16 +40,23 @@ export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChange
     slots: { base: queues.base >> 2, stride: queues.size >> 2 },
   });
 
+  /** The run loop looks at this each turn; kept in the pCPU's record, it costs a load instead of a walk to the heap. */
+  function noteEarliest(p: number): void {
+    pcpu.setTimerAt(p, heaps.earliest(p));
+  }
+
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();
     if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
     timer.setQueue(t, p);
     heaps.arm(p, t, deadlineNs);
+    noteEarliest(p);
   }
 
   function stop(t: number): void {
     const q = timer.queue(t);
     heaps.disarm(q, t);
+    noteEarliest(q);
     // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing.
     if (q !== smp.self()) keyChanged(q);
   }
@@ -61,14 +66,14 @@ export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChange
     stopSingleshot: (v) => stop(2 * v),
     setPoll: (v, deadlineNs) => set(2 * v + 1, deadlineNs),
     stopPoll: (v) => stop(2 * v + 1),
-    earliest: heaps.earliest,
 
     runDue(p) {
       const t = now();
-      while (heaps.earliest(p) <= t) {
+      while (pcpu.timerAt(p) <= t) {
         const due = heaps.top(p);
         const v = due >> 1;
         heaps.disarm(p, due);
+        noteEarliest(p);
         machine.addEvents(0, 1);
         trace.record(TRACE.timer, v, due & 1);
         if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);

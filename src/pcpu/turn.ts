@@ -37,7 +37,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
   function keyOf(p: number): number {
     if (pcpu.softirq(p) !== 0) return machine.now(0);
     // Each time is read once, into a local: read again on the rarer branch it would be a call with a boxed result.
-    let key = timers.earliest(p);
+    let key = pcpu.timerAt(p);
     const guestAt = pcpu.guestAt(p);
     if (guestAt < key) key = guestAt;
     const sliceEnd = pcpu.sliceEnd(p);
@@ -82,9 +82,9 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         pcpu.setReschedIpiAt(p, Infinity);
         pcpu.setSoftirq(p, SCHEDULE_SOFTIRQ);
       }
-      timers.runDue(p);
+      if (pcpu.timerAt(p) <= ns) timers.runDue(p);
       if (pcpu.periodicAt(p) <= ns) timers.periodicDue(p);
-      // A guest that was asked off its pCPU in this turn still finishes what it was doing at this instant.
+      // Not when an IPI asked for the scheduler: that comes before a return to the guest.
       runGuest(p, ns);
       if (pcpu.sliceEnd(p) <= ns) {
         pcpu.setSliceEnd(p, Infinity);
