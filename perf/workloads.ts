@@ -1,5 +1,5 @@
 /** The loads that benchmarks run: VCPUs of short run and block phases, all slightly different, at full use of the host. */
-import type { GuestConfig, MachineConfig } from '../src/machine/config.js';
+import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../src/machine/config.js';
 import { parseRtApp } from '../src/workload/rt-app.js';
 
 /** Four VCPUs a pCPU at 25 % each: queues are short but rarely empty, the worst case for a scheduler's bookkeeping. */
@@ -23,23 +23,9 @@ export function shortPhases(pcpus: number, vcpus: number): GuestConfig[] {
 }
 
 export const benchConfig = (over: Partial<MachineConfig> & Pick<MachineConfig, 'pcpus' | 'guests'>): MachineConfig => ({
+  ...MACHINE_DEFAULTS,
   threads: 1,
   memoryMib: 1048576,
   durationNs: 1e9,
-  seed: 1,
-  latencyNs: 2000,
-  cycleHz: 1e9,
-  pace: 0,
-  bootTimeS: 1_136_073_600,
-  scheduler: 'credit',
-  tsliceMs: 30,
-  ratelimitUs: 1000,
-  migrationDelayUs: 0,
-  boost: true,
-  guestOpNs: 100,
-  trace: false,
-  taskLogLines: 0,
-  debug: false,
-  stallLimitMs: 10_000,
   ...over,
 });

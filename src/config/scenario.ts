@@ -1,7 +1,7 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
 import { extname } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
-import type { GuestConfig, MachineConfig } from '../machine/config.js';
+import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../machine/config.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
@@ -39,26 +39,6 @@ export interface Scenario {
 /** For a file that says nothing. */
 const DEFAULT_PCPUS = 4;
 const DEFAULT_DURATION_NS = 10e9;
-
-const DEFAULTS = {
-  memoryMib: 4096,
-  seed: 1,
-  latencyNs: 2000,
-  cycleHz: 1e9,
-  pace: 0,
-  // 2006-01-01T00:00:00Z, the year of the interface manual that is simulated.
-  bootTimeS: 1_136_073_600,
-  scheduler: 'credit',
-  tsliceMs: 30,
-  ratelimitUs: 1000,
-  migrationDelayUs: 0,
-  boost: true,
-  guestOpNs: 100,
-  trace: false,
-  taskLogLines: 0,
-  debug: false,
-  stallLimitMs: 10_000,
-} as const satisfies Partial<MachineConfig>;
 
 /** Fields of MachineConfig by their names in the `machine` section. */
 const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> = {
@@ -117,7 +97,7 @@ function buildConfig(
   const wanted = overrides.threads ?? section.threads ?? pcpus;
   const threads = clipped ? Math.min(wanted, pcpus) : wanted;
   return {
-    ...DEFAULTS,
+    ...MACHINE_DEFAULTS,
     durationNs: workloadDuration(guests),
     ...machineSettings(section),
     ...overrides,

@@ -1,28 +1,20 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
+import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
-import { createContext, type HvContext, type HvParams } from './context.js';
-import { type Domains, domains } from './domain.js';
+import { createContext, type HvParams } from './context.js';
+import { domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
-import { type GuestMemory, guestMemory } from './guest-memory.js';
+import { guestMemory } from './guest-memory.js';
 import type { HvShape } from './records.js';
-import { type Runstates, runstates } from './runstate.js';
+import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
-import { type Smp, smp } from './smp.js';
-import { type TimeKeeping, timeKeeping } from './time.js';
+import { smp } from './smp.js';
+import { timeKeeping } from './time.js';
 import { type Timers, timers } from './timer.js';
 
-export interface Hypervisor {
-  readonly context: HvContext;
-  readonly smp: Smp;
-  readonly memory: GuestMemory;
-  readonly runstates: Runstates;
-  readonly time: TimeKeeping;
-  readonly timers: Timers;
-  readonly sched: Scheduler;
-  readonly events: EventChannels;
-  readonly domains: Domains;
+export interface Hypervisor extends CallParts {
   readonly hypercall: HypercallDispatch;
 }
 

@@ -2,7 +2,6 @@
 import { type Image, type Region, rawRegion } from '../shared/image.js';
 
 export const PERFC_NAMES = [
-  'sched_irq',
   'sched_run',
   'sched_ctx',
   'schedule',
@@ -10,7 +9,6 @@ export const PERFC_NAMES = [
   'tickled_no_cpu',
   'tickled_idle_cpu',
   'tickled_busy_cpu',
-  'vcpu_check',
   'acct_run',
   'acct_no_work',
   'acct_balance',
@@ -24,7 +22,6 @@ export const PERFC_NAMES = [
   'vcpu_wake_running',
   'vcpu_wake_onrunq',
   'vcpu_wake_runnable',
-  'vcpu_wake_not_runnable',
   'vcpu_sleep',
   'vcpu_yield',
   'vcpu_hot',

@@ -69,3 +69,24 @@ export interface MachineConfig {
   readonly inject?: FaultInjection;
   readonly guests: readonly GuestConfig[];
 }
+
+/** What a machine is unless told otherwise: all but its shape, its duration and its guests. */
+export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durationNs' | 'guests'> = {
+  memoryMib: 4096,
+  seed: 1,
+  latencyNs: 2000,
+  cycleHz: 1e9,
+  pace: 0,
+  // 2006-01-01T00:00:00Z, the year of the interface manual that is simulated.
+  bootTimeS: 1_136_073_600,
+  scheduler: 'credit',
+  tsliceMs: 30,
+  ratelimitUs: 1000,
+  migrationDelayUs: 0,
+  boost: true,
+  guestOpNs: 100,
+  trace: false,
+  taskLogLines: 0,
+  debug: false,
+  stallLimitMs: 10_000,
+};

@@ -58,13 +58,22 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     return key;
   }
 
+  /** Upcalls a guest may take in one instant; one that never clears its upcall flag must not stop time. */
+  const UPCALLS_PER_TURN = 64;
+
   /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */
   function runGuest(p: number, ns: number): void {
+    let upcalls = 0;
     while (pcpu.softirq(p) === 0) {
       const v = pcpu.current(p);
       if (isIdle(v)) return;
-      if (events.needsDelivery(v)) executor.upcall(v, p);
-      else if (pcpu.guestAt(p) <= ns) executor.run(v, p);
+      if (events.needsDelivery(v)) {
+        if (++upcalls > UPCALLS_PER_TURN) {
+          pcpu.setEventIpiAt(p, ns + 1);
+          return;
+        }
+        executor.upcall(v, p);
+      } else if (pcpu.guestAt(p) <= ns) executor.run(v, p);
       else return;
     }
   }

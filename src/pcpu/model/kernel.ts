@@ -74,6 +74,10 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
 
   /** Reads the clock; at every entry into the kernel. */
   function readClock(v: number): void {
+    const t = now();
+    // Again in the same instant it would say the same.
+    if (kv.clockReadAt(v) === t) return;
+    kv.setClockReadAt(v, t);
     kv.setClock(v, clock(kv.infoAddr(v)));
   }
 
@@ -156,50 +160,36 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     tasks.requeue(v);
   }
 
-  function handle(v: number, port: number): void {
-    if (port === kv.timerPort(v)) {
-      expire(v);
-      rotate(v);
-    }
-    // The IPI port only brings the VCPU here; what it is wanted for stands in its queue.
+  /**
+   * Takes one of v's own ports: whether its selector and pending bits are set and its mask is not; the pending bit is
+   * cleared. Pending bits of a domain share words: those of siblings are theirs to clear.
+   */
+  function takePort(d: number, selected: number, port: number): boolean {
+    const is64 = domain.width(d) === 64;
+    const page = domain.sharedInfo(d) >> 2;
+    const word = page + PENDING + (port >> 5);
+    const bit = 1 << (port & 31);
+    if (((selected >>> (port >> (is64 ? 6 : 5))) & 1) === 0) return false;
+    if ((i32[word]! & ~i32[page + (is64 ? MASK64 : MASK32) + (port >> 5)]! & bit) === 0) return false;
+    i32[word] = i32[word]! & ~bit;
+    return true;
   }
 
-  /** Bits of word w of the bitmaps that are v's to take: ports bound to it. Its siblings' events are theirs to clear. */
-  function ownPorts(v: number, w: number): number {
-    const timer = kv.timerPort(v);
-    const ipi = kv.ipiPort(v);
-    return (timer >> 5 === w ? 1 << (timer & 31) : 0) | (ipi >> 5 === w ? 1 << (ipi & 31) : 0);
-  }
-
-  /** Selector word, then pending words, each cleared before its events are handled (as every Xen guest does). */
+  /** Upcall flag, selector, pending bits: cleared in this order, before what they stand for is handled. */
   function handlePending(v: number): void {
     const d = vcpu.domain(v);
-    const is64 = domain.width(d) === 64;
     const info = kv.infoAddr(v);
-    const page = domain.sharedInfo(d) >> 2;
-    const mask = page + (is64 ? MASK64 : MASK32);
-    const sel = (info >> 2) + (is64 ? SEL64 : SEL32);
-    const selWords = is64 ? 2 : 1;
+    const sel = (info >> 2) + (domain.width(d) === 64 ? SEL64 : SEL32);
     u8[info + INFO.evtchn_upcall_pending] = 0;
-    for (let k = 0; k < selWords; k++) {
-      let selected = i32[sel + k]!;
-      if (selected === 0) continue;
-      i32[sel + k] = 0;
-      for (; selected !== 0; selected &= selected - 1) {
-        const s = 31 - Math.clz32(selected & -selected);
-        const first = is64 ? 2 * (32 * k + s) : s;
-        for (let w = first; w < first + selWords; w++) {
-          const own = ownPorts(v, w);
-          for (let n = 0; n < 32; n++) {
-            const ready = i32[page + PENDING + w]! & ~i32[mask + w]! & own;
-            if (ready === 0) break;
-            const bit = ready & -ready;
-            i32[page + PENDING + w]! &= ~bit;
-            handle(v, 32 * w + (31 - Math.clz32(bit)));
-          }
-        }
-      }
-    }
+    // The kernel's ports are below 1,024 and so in the selector's first word.
+    const selected = i32[sel]!;
+    i32[sel] = 0;
+    const timer = takePort(d, selected, kv.timerPort(v));
+    // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
+    takePort(d, selected, kv.ipiPort(v));
+    if (!timer) return;
+    expire(v);
+    rotate(v);
   }
 
   function work(v: number, p: number): void {

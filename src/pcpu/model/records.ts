@@ -23,6 +23,7 @@ export const K_VCPU = struct(
     remaining: 'f64',
     /** What its clock said when it was last entered, ns: no time passes within a turn. */
     clock: 'f64',
+    clockReadAt: 'f64',
     /** Kernel time not yet spent, ns. */
     debt: 'f64',
     /** When the current task began its slice, guest clock. */
