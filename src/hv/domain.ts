@@ -60,15 +60,13 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
 
   /** The named pCPUs that exist; all of them when none is named. */
   function existing(cpus: readonly number[] | undefined): readonly number[] {
-    const named = all.filter((p) => cpus?.includes(p));
+    const named = cpus?.filter((p) => p < shape.pcpus) ?? [];
     return named.length > 0 ? named : all;
   }
 
+  /** Adds pCPUs to a mask, which the zeroed image begins empty. */
   function setMask(mask: number, cpus: readonly number[]): void {
-    for (const p of all) {
-      if (cpus.includes(p)) masks.set(word(mask), p);
-      else masks.clear(word(mask), p);
-    }
+    for (const p of cpus) masks.set(word(mask), p);
   }
 
   function shutdown(d: number, code: number): void {
@@ -114,13 +112,14 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
         );
         image.u8[vcpu.infoAddr(v) + 1] = 1;
         const hard = existing(spec.hardAffinity(k));
-        // What soft affinity wishes beyond the hard one cannot be had.
-        const soft = existing(spec.softAffinity(k)).filter((p) => hard.includes(p));
         setMask(hardMask(v), hard);
+        const mayUse = (p: number): boolean => masks.has(word(hardMask(v)), p);
+        // What soft affinity wishes beyond the hard one cannot be had.
+        const soft = existing(spec.softAffinity(k)).filter(mayUse);
         setMask(softMask(v), soft);
         entry.setHasSoftAffinity(v, soft.length > 0 && soft.length < hard.length ? 1 : 0);
         const first = spec.firstPcpu(k);
-        entry.setProcessor(v, hard.includes(first) ? first : hard[0]!);
+        entry.setProcessor(v, mayUse(first) ? first : hard[0]!);
         sched.ops.insert(v);
       }
       time.updateWallClock(d);

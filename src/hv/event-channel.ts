@@ -32,6 +32,8 @@ export interface EventChannels {
   needsDelivery(v: number): boolean;
   /** Raises the upcall flag, for when a vcpu_info was replaced. */
   markPending(v: number): void;
+  /** Ends a poll, if v is in one, and wakes it. */
+  unblock(v: number): void;
   /** Forgets what v polls for. */
   stopPolling(v: number): void;
 }
@@ -147,6 +149,7 @@ export function eventChannels(
       return u8[info + UPCALL_PENDING] !== 0 && u8[info + UPCALL_MASK] === 0;
     },
     markPending,
+    unblock,
     stopPolling,
   };
 }

@@ -47,8 +47,9 @@ export function guestMemory({ image, domain }: HvContext): GuestMemory {
     setU16: (addr, x) => view.setUint16(addr, x, true),
     setU32: (addr, x) => view.setUint32(addr, x, true),
     setU64(addr, x) {
-      view.setUint32(addr, x % 4294967296, true);
-      view.setUint32(addr + 4, Math.floor(x / 4294967296), true);
+      // setUint32 takes its value modulo 2^32.
+      view.setUint32(addr, x, true);
+      view.setUint32(addr + 4, x / 4294967296, true);
     },
     translateAt(d, addr, bytes) {
       const hi = domain.width(d) === 64 ? view.getUint32(addr + 4, true) : 0;

@@ -32,7 +32,7 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const bus = smp(context, processor.keyChanged);
   const memory = guestMemory(context);
-  const states = runstates(context);
+  const states = runstates(context, memory);
   const time = timeKeeping(context);
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(
@@ -40,10 +40,7 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
     bus,
     {
       sendVirq: (v, virq) => events.sendVirq(v, virq),
-      pollTimedOut: (v) => {
-        events.stopPolling(v);
-        sched.unblock(v);
-      },
+      pollTimedOut: (v) => events.unblock(v),
     },
     processor.keyChanged,
   );

@@ -4,6 +4,7 @@ import { offsetsOf } from '../shared/public/layout.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_info } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
+import type { GuestMemory } from './guest-memory.js';
 
 export interface Runstates {
   /** Charges the time since the last change to the old state and enters `state`. */
@@ -14,19 +15,12 @@ export interface Runstates {
   publish(v: number): void;
 }
 
-export function runstates({ image, vcpu, domain, machine, trace, now }: HvContext): Runstates {
+export function runstates({ image, vcpu, domain, machine, trace, now }: HvContext, memory: GuestMemory): Runstates {
   const { i32 } = image;
-  // A guest may register an area at any address, so aligned word stores will not do.
-  const view = new DataView(image.buffer);
   const latencyBase = image.region('wake-latency').base >> 2;
   const AREA = { 32: offsetsOf(vcpu_runstate_info, 32), 64: offsetsOf(vcpu_runstate_info, 64) };
   const [entry32, time32] = [AREA[32].state_entry_time, AREA[32].time];
   const [entry64, time64] = [AREA[64].state_entry_time, AREA[64].time];
-
-  function putU64(addr: number, x: number): void {
-    view.setUint32(addr, x, true);
-    view.setUint32(addr + 4, x / 4294967296, true);
-  }
 
   function timeIn(v: number, state: number): number {
     const settled = vcpu.runstateTime(v, state);
@@ -56,13 +50,13 @@ export function runstates({ image, vcpu, domain, machine, trace, now }: HvContex
       const area = vcpu.runstateAddr(v);
       if (area === 0) return;
       const is64 = domain.width(vcpu.domain(v)) === 64;
-      view.setInt32(area, vcpu.runstate(v), true);
-      putU64(area + (is64 ? entry64 : entry32), vcpu.stateEntryTime(v));
+      memory.setU32(area, vcpu.runstate(v));
+      memory.setU64(area + (is64 ? entry64 : entry32), vcpu.stateEntryTime(v));
       const times = area + (is64 ? time64 : time32);
       // Only what changed since the last time: two or three of the four.
       for (let dirty = vcpu.runstateDirty(v); dirty !== 0; dirty &= dirty - 1) {
         const k = 31 - Math.clz32(dirty & -dirty);
-        putU64(times + 8 * k, vcpu.runstateTime(v, k));
+        memory.setU64(times + 8 * k, vcpu.runstateTime(v, k));
       }
       vcpu.setRunstateDirty(v, 0);
     },

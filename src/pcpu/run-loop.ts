@@ -131,26 +131,24 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
     pacedFrom = undefined;
   }
 
-  async function keepPace(): Promise<void> {
+  /** Sleeps while simulation time is ahead of the host's; returns whether it has been caught up with. */
+  async function keepPace(): Promise<boolean> {
     pacedFrom ??= { host: performance.now(), sim: machine.floor(0) };
+    const from = pacedFrom;
     const key = Math.min(keys.key(keys.root()), horizonNs);
-    const aheadMs = (key - pacedFrom.sim) / 1e6 / pace - (performance.now() - pacedFrom.host);
-    if (aheadMs > 1 && aheadMs < Infinity) await delay(Math.min(aheadMs, WATCH_MS));
-  }
-
-  function mayRun(): boolean {
-    if (pace === 0 || pacedFrom === undefined) return true;
-    return (keys.key(keys.root()) - pacedFrom.sim) / 1e6 / pace <= performance.now() - pacedFrom.host + 1;
+    const aheadMs = (): number => (key - from.sim) / 1e6 / pace - (performance.now() - from.host);
+    const ahead = aheadMs();
+    // Nothing left to do, ever: there is nothing to wait for either.
+    if (ahead === Infinity) return true;
+    if (ahead > 1) await delay(Math.min(ahead, WATCH_MS));
+    return aheadMs() <= 1;
   }
 
   async function turnOfThisWorker(): Promise<void> {
     serveCommands();
     if (state() === RUN.finished) return;
     if (state() === RUN.paused) return park();
-    if (pace > 0) {
-      await keepPace();
-      if (!mayRun()) return;
-    }
+    if (pace > 0 && !(await keepPace())) return;
     const steps = control.stepsLeft(0);
     const most = steps < 0 ? BATCH : Math.min(BATCH, steps);
     const paceEnd = pace > 0 ? machine.floor(0) + PACE_STEP_NS * pace : Infinity;

@@ -11,7 +11,7 @@ import {
   XEN_ENXIO,
   XEN_ETIME,
 } from '../../shared/public/errno.js';
-import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
 import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as V from '../../shared/public/vcpu.js';
 import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
@@ -22,6 +22,13 @@ import { type CallParts, type Handler, pointer } from './call.js';
 /** Shortest period of a periodic timer, ns (Xen refuses less). */
 const MIN_PERIOD_NS = 1e6;
 
+/** Where a VCPU's first instruction stands in its vcpu_guest_context, bytes. */
+export function entryPointOffset(width: Width): number {
+  return width === 64
+    ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
+    : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
+}
+
 export function vcpuOp(parts: CallParts): Handler {
   const { context, memory, sched, events, timers, runstates, time } = parts;
   const { vcpu, domain, pcpu, queues, regs, image, now } = context;
@@ -29,21 +36,12 @@ export function vcpuOp(parts: CallParts): Handler {
 
   const widthOf = (v: number): 32 | 64 => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
 
-  /** A memory area named by a guest pointer inside the argument, or FAULT. 0 as pointer unregisters. */
-  function area(v: number, arg: number, bytes: number): number {
-    return memory.translateAt(vcpu.domain(v), arg, bytes);
-  }
-
   function initialise(v: number, target: number): number {
     const width = widthOf(v);
     const arg = pointer(parts, v, 2, sizeOf(vcpu_guest_context, width));
     if (arg === FAULT) return -XEN_EFAULT;
     if (vcpu.isInitialised(target) !== 0) return -XEN_EEXIST;
-    const eip =
-      width === 64
-        ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
-        : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
-    vcpu.setEntryPoint(target, memory.u32(arg + eip));
+    vcpu.setEntryPoint(target, memory.u32(arg + entryPointOffset(width)));
     vcpu.setIsInitialised(target, 1);
     return 0;
   }
@@ -76,7 +74,7 @@ export function vcpuOp(parts: CallParts): Handler {
   function registerRunstate(v: number, target: number): number {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_runstate_memory_area, 64));
     if (arg === FAULT) return -XEN_EFAULT;
-    const at = area(v, arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
+    const at = memory.translateAt(vcpu.domain(v), arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
     if (at === FAULT) return -XEN_EFAULT;
     vcpu.setRunstateAddr(target, at);
     vcpu.setRunstateDirty(target, 0xf);
@@ -87,7 +85,7 @@ export function vcpuOp(parts: CallParts): Handler {
   function registerTime(v: number, target: number): number {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_time_memory_area, 64));
     if (arg === FAULT) return -XEN_EFAULT;
-    const at = area(v, arg, sizeOf(vcpu_time_info, 64));
+    const at = memory.translateAt(vcpu.domain(v), arg, sizeOf(vcpu_time_info, 64));
     if (at === FAULT) return -XEN_EFAULT;
     // The version is read and written as one word.
     if ((at & 3) !== 0) return -XEN_ENXIO;

@@ -2,9 +2,9 @@
  * How the guest kernel starts: VCPU 0 registers callbacks, binds its virtual interrupts, starts the clock of the use case
  * and brings up the other VCPUs; each VCPU then binds its own.
  */
+import { entryPointOffset } from '../../hv/calls/vcpu-op.js';
 import { CRASH } from '../../hv/domain.js';
 import { PAGE_SIZE } from '../../shared/image.js';
-import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as V from '../../shared/public/vcpu.js';
 import * as X from '../../shared/public/xen.js';
@@ -62,11 +62,7 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
       must(vcpuOp(v, V.VCPUOP_register_vcpu_info, id, kv.argGuest(v)), 'register_vcpu_info');
     }
     const boot = domain.frames(d) + kd.bootArea(d);
-    const ip =
-      domain.width(d) === 64
-        ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
-        : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
-    memory.setU32(boot + ip, START_ENTRY);
+    memory.setU32(boot + entryPointOffset(domain.width(d) === 64 ? 64 : 32), START_ENTRY);
     must(vcpuOp(v, V.VCPUOP_initialise, id, kd.bootArea(d)), 'initialise');
     must(vcpuOp(v, V.VCPUOP_up, id, 0), 'up');
   }

@@ -226,10 +226,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       }
       kv.addDebt(v, operationNs);
       // A shutdown among the operations: nothing after it happens.
-      if (domain.isShutDown(vcpu.domain(v)) !== 0) {
-        pcpu.setGuestAt(p, Infinity);
-        return;
-      }
+      if (leavesShutDown(v, p)) return;
       if (tasks.shouldPreempt(v) && kv.current(v) !== 0) tasks.requeue(v);
     }
     startSegment(v, p);
@@ -282,10 +279,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       // Delivery masks further upcalls; the return from the handler restores the mask.
       u8[info + INFO.evtchn_upcall_mask] = 1;
       handlePending(v);
-      if (domain.isShutDown(vcpu.domain(v)) !== 0) {
-        pcpu.setGuestAt(p, Infinity);
-        return;
-      }
+      if (leavesShutDown(v, p)) return;
       if (kv.mode(v) === MODE.run) {
         if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
         if (kv.current(v) === 0) pcpu.setGuestAt(p, now());
