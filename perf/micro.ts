@@ -106,7 +106,7 @@ const built = buildMachine(
 const { hv, keys, turns } = built.core;
 for (let t = keys.key(keys.root()); t < 5e6; t = keys.key(keys.root())) {
   hv.context.machine.setFloor(0, t);
-  turns.take(keys.root(), t);
+  turns.take(keys.root());
 }
 const { regs, domain, vcpu, pcpu, queues, machine } = hv.context;
 const caller = domain.firstVcpu(1);

@@ -45,7 +45,7 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
   const masks = bitmaps(image.i32, pcpus, exclusive);
   const maskBase = image.region('cpu-masks').base >> 2;
   const maskWords = masks.words;
-  const word = (mask: number): number => maskBase + mask * maskWords;
+  const word = (mask: number): number => (maskBase + Math.imul(mask, maskWords)) | 0;
   const OVERLOADED = word(MASK.overloaded);
 
   function insert(v: number): void {

@@ -55,6 +55,8 @@ export const numberOfLocks = (pcpus: number): number => pcpus + 1;
 
 export function createContext(image: Image, shape: HvShape, params: HvParams): HvContext {
   const machine = image.table(MACHINE);
+  const { f64 } = image;
+  const NOW = image.column(MACHINE, 'now').base;
   const { vcpus } = shape;
   return {
     image,
@@ -74,7 +76,7 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
     trace: tracer(image.i32, traceBases(image), params.trace),
     perfc: perfCounters(image, shape.pcpus),
     version: versionCounter(image.i32, params.ordered),
-    now: () => machine.now(0),
+    now: () => f64[NOW]!,
     isIdle: (v) => v >= vcpus,
     idleOf: (p) => vcpus + p,
   };

@@ -58,7 +58,7 @@ export function eventChannels(
   const UPCALL_PENDING = V64.evtchn_upcall_pending;
   const UPCALL_MASK = V64.evtchn_upcall_mask;
 
-  const record = (d: number, port: number): number => d * shape.evtchns + port;
+  const record = (d: number, port: number): number => (Math.imul(d, shape.evtchns) + port) | 0;
   const portLimit = (d: number): number =>
     Math.min(shape.evtchns, EVTCHN_2L_NR_CHANNELS[domain.width(d) === 64 ? 64 : 32]);
 

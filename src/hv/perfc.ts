@@ -58,7 +58,7 @@ export function perfCounters(image: Image, pcpus: number): Perfc {
   const words = SET_BYTES / 4;
   return {
     inc(p, counter) {
-      i32[base + p * words + counter]! += 1;
+      i32[(base + Math.imul(p, words) + counter) | 0]! += 1;
     },
     total(counter) {
       let sum = 0;

@@ -40,7 +40,7 @@ export function runstates({ image, vcpu, domain, machine, trace, now }: HvContex
       if (state === RUNSTATE_running) {
         const woken = vcpu.wokenAt(v);
         if (woken >= 0) {
-          recordSample(i32, latencyBase + vcpu.domain(v) * (HISTOGRAM_BYTES / 4), t - woken);
+          recordSample(i32, (latencyBase + Math.imul(vcpu.domain(v), HISTOGRAM_BYTES / 4)) | 0, t - woken);
           vcpu.setWokenAt(v, -1);
         }
       } else if (state === RUNSTATE_runnable && old === RUNSTATE_blocked) vcpu.setWokenAt(v, t);

@@ -36,14 +36,17 @@ export function keyTree(image: Image, pcpus: number): KeyTree {
     },
     key: (p) => f64[keys + p]!,
     set(p, ns) {
-      f64[keys + p] = ns;
+      // Locals: V8 takes an array that a loop reads from its closure for an unknown one, with checks at every access.
+      const doubles = f64;
+      const words = i32;
+      doubles[keys + p] = ns;
       for (let n = (leaves + p) >> 1; n > 0; n >>= 1) {
-        const left = i32[tree + 2 * n]!;
-        const right = i32[tree + 2 * n + 1]!;
-        const winner = f64[keys + right]! < f64[keys + left]! ? right : left;
+        const left = words[(tree + 2 * n) | 0]!;
+        const right = words[(tree + 2 * n + 1) | 0]!;
+        const winner = doubles[(keys + right) | 0]! < doubles[(keys + left) | 0]! ? right : left;
         // Neither the old nor the new winner is the leaf that changed: nothing above can change either.
-        if (winner !== p && i32[tree + n] === winner) return;
-        i32[tree + n] = winner;
+        if (winner !== p && words[(tree + n) | 0] === winner) return;
+        words[(tree + n) | 0] = winner;
       }
     },
     root: () => i32[tree + 1]!,

@@ -81,7 +81,7 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
       }
       // Before the turn: whoever may run ahead may do so up to here plus L.
       machine.setFloor(0, t);
-      turns.take(p, t);
+      turns.take(p);
     }
     return false;
   }

@@ -20,8 +20,8 @@ export interface Executor {
 }
 
 export interface Turns {
-  /** Takes the turn of pCPU p at simulation time `ns`. */
-  take(p: number, ns: number): void;
+  /** Takes the turn of pCPU p, whose time has come: now is its key. */
+  take(p: number): void;
   /** Time of pCPU p's next interaction, Infinity = none. */
   keyOf(p: number): number;
   /** Computes the key of another pCPU anew. */
@@ -30,7 +30,7 @@ export interface Turns {
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
   const { context, smp, timers, sched, events, time } = hv;
-  const { pcpu, machine, trace, isIdle } = context;
+  const { pcpu, machine, trace, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
 
@@ -62,7 +62,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
   const UPCALLS_PER_TURN = 64;
 
   /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */
-  function runGuest(p: number, ns: number): void {
+  function runGuest(p: number): void {
+    const ns = now();
     let upcalls = 0;
     while (pcpu.softirq(p) === 0) {
       const v = pcpu.current(p);
@@ -79,7 +80,9 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
   }
 
   return {
-    take(p, ns) {
+    // The time is read from the image here and in runGuest: handed through calls it would be boxed.
+    take(p) {
+      const ns = keys.key(p);
       machine.setNow(0, ns);
       machine.addTurns(0, 1);
       smp.enterTurn(p);
@@ -94,7 +97,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       if (pcpu.timerAt(p) <= ns) timers.runDue(p);
       if (pcpu.periodicAt(p) <= ns) timers.periodicDue(p);
       // Not when an IPI asked for the scheduler: that comes before a return to the guest.
-      runGuest(p, ns);
+      runGuest(p);
       if (pcpu.sliceEnd(p) <= ns) {
         pcpu.setSliceEnd(p, Infinity);
         pcpu.setSoftirq(p, SCHEDULE_SOFTIRQ);
@@ -110,7 +113,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       }
       while (pcpu.softirq(p) !== 0) {
         sched.schedule(p);
-        runGuest(p, ns);
+        runGuest(p);
       }
       keys.set(p, Math.max(keyOf(p), ns + 1));
     },

@@ -35,11 +35,12 @@ export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitma
   const has = (w: number, bit: number): boolean => ((i32[w + (bit >> 5)]! >>> (bit & 31)) & 1) === 1;
 
   function cycleAnd(bit: number, a: number, b: number): number {
+    const all = i32;
     const from = bit + 1;
     const first = from >> 5;
     for (let n = 0; n <= words; n++) {
       const k = (first + n) % words;
-      let word = i32[a + k]! & i32[b + k]!;
+      let word = all[a + k]! & all[b + k]!;
       // The first word is visited twice: its upper part at the start, its lower part at the end of the round.
       if (n === 0) {
         if (first >= words) {
@@ -75,18 +76,21 @@ export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitma
     setAtomic: exclusive ? set : setAtomic,
     clearAtomic: exclusive ? clear : clearAtomic,
     isEmpty: (w) => {
-      for (let k = 0; k < words; k++) if (i32[w + k] !== 0) return false;
+      const all = i32;
+      for (let k = 0; k < words; k++) if (all[w + k] !== 0) return false;
       return true;
     },
     intersects: (a, b) => {
-      for (let k = 0; k < words; k++) if ((i32[a + k]! & i32[b + k]!) !== 0) return true;
+      const all = i32;
+      for (let k = 0; k < words; k++) if ((all[a + k]! & all[b + k]!) !== 0) return true;
       return false;
     },
     and: (out, a, b) => {
+      const all = i32;
       let any = 0;
       for (let k = 0; k < words; k++) {
-        const word = i32[a + k]! & i32[b + k]!;
-        i32[out + k] = word;
+        const word = all[a + k]! & all[b + k]!;
+        all[out + k] = word;
         any |= word;
       }
       return any !== 0;

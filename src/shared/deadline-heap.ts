@@ -49,14 +49,15 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
   const { base: OFFSET, stride: OFFSET_STRIDE } = queues.offset ?? { base: 0, stride: 0 };
   const hasOffsets = queues.offset !== undefined;
 
-  const deadline = (t: number): number => f64[DEADLINE + t * DEADLINE_STRIDE]!;
-  const sizeWord = (q: number): number => SIZE + q * SIZE_STRIDE;
+  // Math.imul and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `t * STRIDE` in doubles.
+  const deadline = (t: number): number => f64[(DEADLINE + Math.imul(t, DEADLINE_STRIDE)) | 0]!;
+  const sizeWord = (q: number): number => (SIZE + Math.imul(q, SIZE_STRIDE)) | 0;
   const slotWord = (q: number): number =>
-    hasOffsets ? SLOTS + i32[OFFSET + q * OFFSET_STRIDE]! : SLOTS + q * SLOTS_STRIDE;
-  const position = (t: number): number => i32[POSITION + t * POSITION_STRIDE]!;
+    (SLOTS + (hasOffsets ? i32[(OFFSET + Math.imul(q, OFFSET_STRIDE)) | 0]! : Math.imul(q, SLOTS_STRIDE))) | 0;
+  const position = (t: number): number => i32[(POSITION + Math.imul(t, POSITION_STRIDE)) | 0]!;
 
   function setPosition(t: number, x: number): void {
-    i32[POSITION + t * POSITION_STRIDE] = x;
+    i32[(POSITION + Math.imul(t, POSITION_STRIDE)) | 0] = x;
   }
 
   function before(a: number, b: number): boolean {
@@ -65,33 +66,36 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
     return da < db || (da === db && a < b);
   }
 
+  // `words` in loops: V8 takes an array that a loop reads from its closure for an unknown one.
   function siftUp(base: number, hole: number, t: number): void {
+    const words = i32;
     let k = hole;
     while (k > 0) {
       const parent = (k - 1) >> 1;
-      const other = i32[base + parent]!;
+      const other = words[(base + parent) | 0]!;
       if (!before(t, other)) break;
-      i32[base + k] = other;
+      words[(base + k) | 0] = other;
       setPosition(other, k + 1);
       k = parent;
     }
-    i32[base + k] = t;
+    words[(base + k) | 0] = t;
     setPosition(t, k + 1);
   }
 
   function siftDown(base: number, size: number, hole: number, t: number): void {
+    const words = i32;
     let k = hole;
     for (;;) {
       let child = 2 * k + 1;
       if (child >= size) break;
-      if (child + 1 < size && before(i32[base + child + 1]!, i32[base + child]!)) child++;
-      const other = i32[base + child]!;
+      if (child + 1 < size && before(words[(base + child + 1) | 0]!, words[(base + child) | 0]!)) child++;
+      const other = words[(base + child) | 0]!;
       if (!before(other, t)) break;
-      i32[base + k] = other;
+      words[(base + k) | 0] = other;
       setPosition(other, k + 1);
       k = child;
     }
-    i32[base + k] = t;
+    words[(base + k) | 0] = t;
     setPosition(t, k + 1);
   }
 
@@ -109,7 +113,7 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
     arm(q, t, deadlineNs) {
       const base = slotWord(q);
       const at = position(t);
-      f64[DEADLINE + t * DEADLINE_STRIDE] = deadlineNs;
+      f64[(DEADLINE + Math.imul(t, DEADLINE_STRIDE)) | 0] = deadlineNs;
       if (at !== 0) {
         place(base, i32[sizeWord(q)]!, at - 1, t);
         return;
@@ -125,7 +129,7 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
       const base = slotWord(q);
       const size = i32[sizeWord(q)]! - 1;
       i32[sizeWord(q)] = size;
-      const last = i32[base + size]!;
+      const last = i32[(base + size) | 0]!;
       if (last !== t) place(base, size, at - 1, last);
     },
     size: (q) => i32[sizeWord(q)]!,

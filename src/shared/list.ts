@@ -43,34 +43,33 @@ function makeLists(i32: Int32Array, links: Links, heads: Heads): List {
   const LINKED = links.linked.base;
   const { base: FIRST, stride: HEAD } = heads.first;
   const LAST = heads.last.base;
+  // Math.imul and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `i * LINK` in doubles.
+  const link = (i: number): number => Math.imul(i, LINK);
+  const head = (h: number): number => Math.imul(h, HEAD);
 
   function insertBefore(h: number, i: number, before: number): void {
-    const prev = before < 0 ? i32[LAST + h * HEAD]! : i32[PREV + before * LINK]!;
-    i32[NEXT + i * LINK] = before + 1;
-    i32[PREV + i * LINK] = prev;
-    i32[LINKED + i * LINK] = 1;
-    if (prev === 0) i32[FIRST + h * HEAD] = i + 1;
-    else i32[NEXT + (prev - 1) * LINK] = i + 1;
-    if (before < 0) i32[LAST + h * HEAD] = i + 1;
-    else i32[PREV + before * LINK] = i + 1;
+    const prev = i32[(before < 0 ? LAST + head(h) : PREV + link(before)) | 0]!;
+    i32[(NEXT + link(i)) | 0] = before + 1;
+    i32[(PREV + link(i)) | 0] = prev;
+    i32[(LINKED + link(i)) | 0] = 1;
+    i32[(prev === 0 ? FIRST + head(h) : NEXT + link(prev - 1)) | 0] = i + 1;
+    i32[(before < 0 ? LAST + head(h) : PREV + link(before)) | 0] = i + 1;
   }
 
   return {
-    first: (h) => i32[FIRST + h * HEAD]! - 1,
-    last: (h) => i32[LAST + h * HEAD]! - 1,
-    next: (i) => i32[NEXT + i * LINK]! - 1,
-    prev: (i) => i32[PREV + i * LINK]! - 1,
-    isLinked: (i) => i32[LINKED + i * LINK] !== 0,
+    first: (h) => (i32[(FIRST + head(h)) | 0]! - 1) | 0,
+    last: (h) => (i32[(LAST + head(h)) | 0]! - 1) | 0,
+    next: (i) => (i32[(NEXT + link(i)) | 0]! - 1) | 0,
+    prev: (i) => (i32[(PREV + link(i)) | 0]! - 1) | 0,
+    isLinked: (i) => i32[(LINKED + link(i)) | 0] !== 0,
     append: (h, i) => insertBefore(h, i, -1),
     insertBefore,
     remove(h, i) {
-      const next = i32[NEXT + i * LINK]!;
-      const prev = i32[PREV + i * LINK]!;
-      if (prev === 0) i32[FIRST + h * HEAD] = next;
-      else i32[NEXT + (prev - 1) * LINK] = next;
-      if (next === 0) i32[LAST + h * HEAD] = prev;
-      else i32[PREV + (next - 1) * LINK] = prev;
-      i32[LINKED + i * LINK] = 0;
+      const next = i32[(NEXT + link(i)) | 0]!;
+      const prev = i32[(PREV + link(i)) | 0]!;
+      i32[(prev === 0 ? FIRST + head(h) : NEXT + link(prev - 1)) | 0] = next;
+      i32[(next === 0 ? LAST + head(h) : PREV + link(next - 1)) | 0] = prev;
+      i32[(LINKED + link(i)) | 0] = 0;
     },
   };
 }

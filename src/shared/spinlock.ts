@@ -52,7 +52,7 @@ export function spinlocks(
 ): Spinlocks {
   const locks = locksBase >> 2;
   const held = heldBase >> 2;
-  const wordOf = (lock: number): number => locks + lock * (LOCK_BYTES / 4);
+  const wordOf = (lock: number): number => (locks + Math.imul(lock, LOCK_BYTES / 4)) | 0;
 
   function panic(lock: number, pcpu: number, what: string): never {
     throw new LockPanic(`pCPU ${pcpu} ${what} lock ${lock} (owner: pCPU ${i32[wordOf(lock)]! - 1})`);

@@ -67,7 +67,7 @@ export function simulate(config: MachineConfig): Simulation {
           return;
         }
         machine.setFloor(0, t);
-        turns.take(p, t);
+        turns.take(p);
         afterTurn?.(p, t);
       }
     },

@@ -48,7 +48,7 @@ export function programs(
 
   function writeLog(t: number, nowNs: number): void {
     if (logLines === 0) return;
-    const w = region + (t * logLines + (task.logged(t) % logLines)) * LOG_FIELDS;
+    const w = (region + Math.imul(Math.imul(t, logLines) + (task.logged(t) % logLines), LOG_FIELDS)) | 0;
     const start = task.phaseStart(t);
     f64[w] = t - kd.firstTask(task.domain(t));
     f64[w + 1] = (task.work(t) - task.workLogged(t)) / 1000;
