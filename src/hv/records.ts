@@ -69,10 +69,11 @@ export const VCPU = struct(
     eventCallback: 'i32',
     failsafeCallback: 'i32',
     syscallCallback: 'i32',
-    virqPort: ['i32', NR_VIRQS],
     switches: 'i32',
     migrations: 'i32',
     lastPcpu: 'i32',
+    // Behind what every switch touches; VIRQ_TIMER is the first.
+    virqPort: ['i32', NR_VIRQS],
   },
   64,
 );

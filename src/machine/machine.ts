@@ -21,6 +21,7 @@ import { collect } from './collect.js';
 import type { MachineConfig } from './config.js';
 import { MachineFault } from './machine-fault.js';
 import type { RunResult } from './result.js';
+import { tuneCompiler } from './tune-compiler.js';
 import { Watchdog } from './watchdog.js';
 
 /** Trace records shown after a fault. */
@@ -69,6 +70,7 @@ export class Machine {
     if (problem) throw new ConfigError(`${problem.path.join('.')}: ${problem.message}`);
     const began = performance.now();
     const built = layImage(config);
+    tuneCompiler();
     const pool = new Piscina({
       filename: new URL('../pcpu/worker.bundle.js', import.meta.url).href,
       minThreads: config.threads,

@@ -16,7 +16,7 @@ export interface TimerColumns {
 export interface QueueColumns {
   readonly size: Column;
   /** Word of the first slot, either by queue number … */
-  readonly slots: Column;
+  readonly slots: { readonly base: number; readonly stride: number };
   /** … or, where queues differ in size, read from this column and added to `slots.base`. */
   readonly offset?: Column;
 }
@@ -42,22 +42,22 @@ export const deadlineHeaps = (
 ): DeadlineHeaps => specialise(makeHeaps)(i32, f64, timers, queues);
 
 function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, queues: QueueColumns): DeadlineHeaps {
-  const { base: DEADLINE, stride: DEADLINE_STRIDE } = timers.deadline;
-  const { base: POSITION, stride: POSITION_STRIDE } = timers.position;
-  const { base: SIZE, stride: SIZE_STRIDE } = queues.size;
+  const { base: DEADLINE, shift: DEADLINE_SHIFT } = timers.deadline;
+  const { base: POSITION, shift: POSITION_SHIFT } = timers.position;
+  const { base: SIZE, shift: SIZE_SHIFT } = queues.size;
   const { base: SLOTS, stride: SLOTS_STRIDE } = queues.slots;
-  const { base: OFFSET, stride: OFFSET_STRIDE } = queues.offset ?? { base: 0, stride: 0 };
+  const { base: OFFSET, shift: OFFSET_SHIFT } = queues.offset ?? { base: 0, shift: 0 };
   const hasOffsets = queues.offset !== undefined;
 
-  // Math.imul and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `t * STRIDE` in doubles.
-  const deadline = (t: number): number => f64[(DEADLINE + Math.imul(t, DEADLINE_STRIDE)) | 0]!;
-  const sizeWord = (q: number): number => (SIZE + Math.imul(q, SIZE_STRIDE)) | 0;
+  // Shifts, Math.imul and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `q * STRIDE` in doubles.
+  const deadline = (t: number): number => f64[(DEADLINE + (t << DEADLINE_SHIFT)) | 0]!;
+  const sizeWord = (q: number): number => (SIZE + (q << SIZE_SHIFT)) | 0;
   const slotWord = (q: number): number =>
-    (SLOTS + (hasOffsets ? i32[(OFFSET + Math.imul(q, OFFSET_STRIDE)) | 0]! : Math.imul(q, SLOTS_STRIDE))) | 0;
-  const position = (t: number): number => i32[(POSITION + Math.imul(t, POSITION_STRIDE)) | 0]!;
+    (SLOTS + (hasOffsets ? i32[(OFFSET + (q << OFFSET_SHIFT)) | 0]! : Math.imul(q, SLOTS_STRIDE))) | 0;
+  const position = (t: number): number => i32[(POSITION + (t << POSITION_SHIFT)) | 0]!;
 
   function setPosition(t: number, x: number): void {
-    i32[(POSITION + Math.imul(t, POSITION_STRIDE)) | 0] = x;
+    i32[(POSITION + (t << POSITION_SHIFT)) | 0] = x;
   }
 
   function before(a: number, b: number): boolean {
@@ -113,7 +113,7 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
     arm(q, t, deadlineNs) {
       const base = slotWord(q);
       const at = position(t);
-      f64[(DEADLINE + Math.imul(t, DEADLINE_STRIDE)) | 0] = deadlineNs;
+      f64[(DEADLINE + (t << DEADLINE_SHIFT)) | 0] = deadlineNs;
       if (at !== 0) {
         place(base, i32[sizeWord(q)]!, at - 1, t);
         return;

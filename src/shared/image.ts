@@ -111,7 +111,10 @@ export class Image {
   column<F extends Fields>(layout: Struct<F>, field: keyof F & string): Column {
     const kind = layout.fields[field]!;
     const bytes = (typeof kind === 'string' ? kind : kind[0]) === 'f64' ? 8 : 4;
-    return { base: (this.region(layout.name).base + layout.offsets[field]) / bytes, stride: layout.size / bytes };
+    return {
+      base: (this.region(layout.name).base + layout.offsets[field]) / bytes,
+      shift: Math.log2(layout.size / bytes),
+    };
   }
 
   /** Several fields of one record type, as columns by name. */

@@ -38,38 +38,36 @@ export interface List {
 export const lists = (i32: Int32Array, links: Links, heads: Heads): List => specialise(makeLists)(i32, links, heads);
 
 function makeLists(i32: Int32Array, links: Links, heads: Heads): List {
-  const { base: NEXT, stride: LINK } = links.next;
+  const { base: NEXT, shift: LINK } = links.next;
   const PREV = links.prev.base;
   const LINKED = links.linked.base;
-  const { base: FIRST, stride: HEAD } = heads.first;
+  const { base: FIRST, shift: HEAD } = heads.first;
   const LAST = heads.last.base;
-  // Math.imul and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `i * LINK` in doubles.
-  const link = (i: number): number => Math.imul(i, LINK);
-  const head = (h: number): number => Math.imul(h, HEAD);
+  // Shifts and | 0 keep the arithmetic in 32-bit integers; V8 does a plain `i * LINK` in doubles.
 
   function insertBefore(h: number, i: number, before: number): void {
-    const prev = i32[(before < 0 ? LAST + head(h) : PREV + link(before)) | 0]!;
-    i32[(NEXT + link(i)) | 0] = before + 1;
-    i32[(PREV + link(i)) | 0] = prev;
-    i32[(LINKED + link(i)) | 0] = 1;
-    i32[(prev === 0 ? FIRST + head(h) : NEXT + link(prev - 1)) | 0] = i + 1;
-    i32[(before < 0 ? LAST + head(h) : PREV + link(before)) | 0] = i + 1;
+    const prev = i32[(before < 0 ? LAST + (h << HEAD) : PREV + (before << LINK)) | 0]!;
+    i32[(NEXT + (i << LINK)) | 0] = before + 1;
+    i32[(PREV + (i << LINK)) | 0] = prev;
+    i32[(LINKED + (i << LINK)) | 0] = 1;
+    i32[(prev === 0 ? FIRST + (h << HEAD) : NEXT + ((prev - 1) << LINK)) | 0] = i + 1;
+    i32[(before < 0 ? LAST + (h << HEAD) : PREV + (before << LINK)) | 0] = i + 1;
   }
 
   return {
-    first: (h) => (i32[(FIRST + head(h)) | 0]! - 1) | 0,
-    last: (h) => (i32[(LAST + head(h)) | 0]! - 1) | 0,
-    next: (i) => (i32[(NEXT + link(i)) | 0]! - 1) | 0,
-    prev: (i) => (i32[(PREV + link(i)) | 0]! - 1) | 0,
-    isLinked: (i) => i32[(LINKED + link(i)) | 0] !== 0,
+    first: (h) => (i32[(FIRST + (h << HEAD)) | 0]! - 1) | 0,
+    last: (h) => (i32[(LAST + (h << HEAD)) | 0]! - 1) | 0,
+    next: (i) => (i32[(NEXT + (i << LINK)) | 0]! - 1) | 0,
+    prev: (i) => (i32[(PREV + (i << LINK)) | 0]! - 1) | 0,
+    isLinked: (i) => i32[(LINKED + (i << LINK)) | 0] !== 0,
     append: (h, i) => insertBefore(h, i, -1),
     insertBefore,
     remove(h, i) {
-      const next = i32[(NEXT + link(i)) | 0]!;
-      const prev = i32[(PREV + link(i)) | 0]!;
-      i32[(prev === 0 ? FIRST + head(h) : NEXT + link(prev - 1)) | 0] = next;
-      i32[(next === 0 ? LAST + head(h) : PREV + link(next - 1)) | 0] = prev;
-      i32[(LINKED + link(i)) | 0] = 0;
+      const next = i32[(NEXT + (i << LINK)) | 0]!;
+      const prev = i32[(PREV + (i << LINK)) | 0]!;
+      i32[(prev === 0 ? FIRST + (h << HEAD) : NEXT + ((prev - 1) << LINK)) | 0] = next;
+      i32[(next === 0 ? LAST + (h << HEAD) : PREV + ((next - 1) << LINK)) | 0] = prev;
+      i32[(LINKED + (i << LINK)) | 0] = 0;
     },
   };
 }

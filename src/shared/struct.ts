@@ -30,10 +30,10 @@ export type Table<F extends Fields> = { readonly [K in keyof F & string]: Getter
   readonly [K in keyof F & string as `set${Capitalize<K>}`]: Setter<F[K]>;
 } & { readonly [K in keyof F & string as `add${Capitalize<K>}`]: Setter<F[K]> };
 
-/** One field of all records of a table, for code that walks raw words: index of record 0's and distance to the next. */
+/** One field of all records of a table, for code that walks raw words: record i's is word `base + (i << shift)`. */
 export interface Column {
   readonly base: number;
-  readonly stride: number;
+  readonly shift: number;
 }
 
 const bytesOf = (kind: 'i32' | 'f64'): number => (kind === 'f64' ? 8 : 4);

@@ -74,9 +74,9 @@ export function tracer(i32: Int32Array, bases: TraceBases, keep: boolean): Trace
 
   function keepRecord(kind: number, a: number, b: number): void {
     const pcpu = i32[PCPU]!;
-    const head = heads + pcpu * 16;
+    const head = (heads + (pcpu << 4)) | 0;
     const n = i32[head]!;
-    const w = rings + (pcpu * TRACE_RECORDS + (n & (TRACE_RECORDS - 1))) * RECORD_WORDS;
+    const w = (rings + Math.imul(Math.imul(pcpu, TRACE_RECORDS) + (n & (TRACE_RECORDS - 1)), RECORD_WORDS)) | 0;
     i32[w] = i32[TIME_LO]!;
     i32[w + 1] = i32[TIME_HI]!;
     i32[w + 2] = kind;

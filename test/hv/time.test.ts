@@ -151,10 +151,10 @@ for (const width of [32, 64] as const) {
         const at: number[] = [];
         const turns = p.context.machine;
         let before = turns.events(0);
-        const { base, stride } = p.context.image.column(TIMER, 'position');
-        let armed = p.context.image.i32[base + 2 * v * stride] !== 0;
+        const { base, shift } = p.context.image.column(TIMER, 'position');
+        let armed = p.context.image.i32[base + ((2 * v) << shift)] !== 0;
         p.sim.run(untilNs, (_, ns) => {
-          const is = p.context.image.i32[base + 2 * v * stride] !== 0;
+          const is = p.context.image.i32[base + ((2 * v) << shift)] !== 0;
           if (armed && !is && turns.events(0) > before) at.push(ns);
           armed = is;
           before = turns.events(0);

@@ -66,8 +66,8 @@ describe('the image', () => {
     const { x, n } = image.columns(POINT, 'x', 'n');
     image.table(POINT).setX(2, 0.5);
     image.table(POINT).setN(2, 9);
-    expect(image.f64[x.base + 2 * x.stride]).to.equal(0.5);
-    expect(image.i32[n.base + 2 * n.stride]).to.equal(9);
+    expect(image.f64[x.base + (2 << x.shift)]).to.equal(0.5);
+    expect(image.i32[n.base + (2 << n.shift)]).to.equal(9);
   });
 
   it('names a region that is not there', () => {
