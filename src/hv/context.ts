@@ -10,6 +10,33 @@ import { type VersionCounter, versionCounter } from '../shared/version-counter.j
 import { type Perfc, perfCounters } from './perfc.js';
 import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 
+/** Faults of time-keeping on purpose, each known by name to the checks of docs/check-time.md. */
+export const TIME_FAULTS = [
+  'offset',
+  'drift',
+  'frequency-step',
+  'lost-update',
+  'early-stamp',
+  'unsigned-delta',
+  'khz-rounding',
+  'late-calibration',
+  'skipped-calibration',
+  'torn-writer',
+  'lost-single-shot',
+  'past-periodic',
+  'late-ipi',
+] as const;
+export type TimeFault = (typeof TIME_FAULTS)[number];
+
+export interface TimingParams {
+  /** Whether the counters are synchronised at boot. */
+  readonly synchronise: boolean;
+  /** How system times are kept together: told by pCPU 0 (modern Xen), each by itself (classic), not at all. */
+  readonly calibration: 'rendezvous' | 'local' | 'off';
+  /** From `atNs` on pCPU `pcpu` does it wrong. */
+  readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
+}
+
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {
   readonly scheduler: string;
@@ -18,9 +45,9 @@ export interface HvParams {
   readonly migrationDelayNs: number;
   readonly boost: boolean;
   readonly latencyNs: number;
+  /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
-  /** UTC at system time 0, s. */
-  readonly bootTimeS: number;
+  readonly timing: TimingParams;
   /** Ordered mode: one runner at a time, so that locks and shared words need no atomic operations. */
   readonly ordered: boolean;
   readonly trace: boolean;

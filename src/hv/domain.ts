@@ -47,6 +47,8 @@ export interface Domains {
   create(d: number, spec: DomainSpec): void;
   /** Whether VCPU number `id` of domain d has its vcpu_info by default; the others must register one first. */
   hasLegacyInfo(id: number): boolean;
+  /** Starts VCPU 0 of every domain at its entry point; it brings up the others itself. At time 0, when boot is done. */
+  startAll(): void;
   shutdown(d: number, code: number): void;
   crash(d: number, reason: CrashReason): void;
 }
@@ -123,6 +125,11 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
         sched.ops.insert(v);
       }
       time.updateWallClock(d);
+    },
+    startAll() {
+      for (let d = 0; d < shape.domains; d++) {
+        if (domain.maxVcpus(d) > 0) sched.clearFlag(domain.firstVcpu(d), VPF_down);
+      }
     },
     hasLegacyInfo: (id) => id < XEN_LEGACY_MAX_VCPUS,
     shutdown,

@@ -3,7 +3,7 @@ import type { Image } from '../shared/image.js';
 import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { createContext, type HvParams } from './context.js';
-import { domains } from './domain.js';
+import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { guestMemory } from './guest-memory.js';
 import type { HvShape } from './records.js';
@@ -33,11 +33,12 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
   const bus = smp(context, processor.keyChanged);
   const memory = guestMemory(context);
   const states = runstates(context, memory);
-  const time = timeKeeping(context);
+  const time = timeKeeping(context, processor.keyChanged, () => doms.startAll());
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(
     context,
     bus,
+    time,
     {
       sendVirq: (v, virq) => events.sendVirq(v, virq),
       pollTimedOut: (v) => events.unblock(v),
@@ -51,7 +52,7 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, time, switching, processor.keyChanged);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
-  const doms = domains(context, sched, time, clock);
+  const doms: Domains = domains(context, sched, time, clock);
   const parts = { context, smp: bus, memory, runstates: states, time, timers: clock, sched, events, domains: doms };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

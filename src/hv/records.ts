@@ -1,6 +1,7 @@
 /** The hypervisor's records. Who may write a field is said at its group; "turn" = the holder of the turn. */
 import { HISTOGRAM_BYTES } from '../shared/histogram.js';
 import { type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { oscillatorRegion } from '../shared/oscillator.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { struct } from '../shared/struct.js';
 
@@ -10,6 +11,8 @@ export const MACHINE = struct(
   {
     /** Simulation time of the turn in progress, ns. */
     now: 'f64',
+    /** Time of the last turn that was not time-keeping alone, ns: an idle machine's end. */
+    worked: 'f64',
     /** No turn before this will happen any more; monotone, ns. */
     floor: 'f64',
     /** Scheduler events so far: runstate changes and timer pops. */
@@ -110,6 +113,7 @@ export const PCPU = struct(
     /** End of the current timeslice, Infinity = none. */
     sliceEnd: 'f64',
     tickAt: 'f64',
+    /** Next step of time-keeping. */
     calibrateAt: 'f64',
     /** Earliest deadline in its timer queue. */
     timerAt: 'f64',
@@ -136,6 +140,50 @@ export const PCPU = struct(
   64,
 );
 
+/** A pCPU's clock (time.ts): written by its own turn; the answer by the master's. */
+export const CPU_TIME = struct(
+  'cpu-time',
+  {
+    /** The pair system time is extrapolated from, and the scale; `cyclesPerNs` is its inverse. */
+    tsc: 'f64',
+    system: 'f64',
+    cyclesPerNs: 'f64',
+    /** The last calibration: counter and platform clock (ns), when it was, and how far the clock was off, ns. */
+    pairTsc: 'f64',
+    pairMaster: 'f64',
+    calibratedAt: 'f64',
+    lastError: 'f64',
+    maxError: 'f64',
+    /** An exchange with the master: own counter when asked, the master's answer, arrival of the message under way. */
+    asked: 'f64',
+    answer: 'f64',
+    at: 'f64',
+    /** The counter at simulation time 0. */
+    bootTsc: 'f64',
+    mul: 'i32',
+    shift: 'i32',
+    job: 'i32',
+    step: 'i32',
+    rounds: 'i32',
+    warpReads: 'i32',
+    calibrations: 'i32',
+  },
+  64,
+);
+
+/** What the hypervisor knows of time as a whole; one record, written by the master's turn and by XENPF_settime. */
+export const WALL_CLOCK = struct('wall-clock', {
+  /** UTC at system time 0. */
+  seconds: 'f64',
+  /** The next rendezvous, simulation time. */
+  epochAt: 'f64',
+  /** The boot's warp check: highest counter read so far, largest step back, cycles. */
+  lastTsc: 'f64',
+  warp: 'f64',
+  nanoseconds: 'i32',
+  tscStable: 'i32',
+});
+
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {
   state: 'i32',
@@ -146,7 +194,13 @@ export const EVTCHN = struct('evtchn', {
 });
 
 /** Two timers a VCPU: 2v single shot, 2v + 1 poll. Armed in the queue of the pCPU that set them, as in Xen. */
-export const TIMER = struct('timer', { deadline: 'f64', position: 'i32', queue: 'i32' });
+export const TIMER = struct('timer', {
+  /** When it fires, simulation time, and the system time that was asked for. */
+  deadline: 'f64',
+  asked: 'f64',
+  position: 'i32',
+  queue: 'i32',
+});
 
 /** The registers a hypercall travels in: number, then up to six arguments as 64-bit halves. */
 export const REGS = struct('hypercall-regs', { nr: 'i32', lo: ['i32', 6], hi: ['i32', 6] });
@@ -166,6 +220,10 @@ export interface HvShape {
 export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(MACHINE, 1),
   tableRegion(PCPU, shape.pcpus),
+  oscillatorRegion(shape.pcpus),
+  tableRegion(CPU_TIME, shape.pcpus),
+  rawRegion('cpu-time-pages', 32, shape.pcpus),
+  tableRegion(WALL_CLOCK, 1),
   tableRegion(DOMAIN, shape.domains),
   tableRegion(VCPU, shape.vcpus + shape.pcpus),
   tableRegion(REGS, shape.vcpus),

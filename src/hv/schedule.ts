@@ -14,7 +14,7 @@ import { VPF_blocked, VPF_migrating, VPF_parked } from './records.js';
 import type { Runstates } from './runstate.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
 import type { Smp } from './smp.js';
-import { EPOCH_NS, type TimeKeeping } from './time.js';
+import type { TimeKeeping } from './time.js';
 
 /** What the processor does at a context switch: save and restore what is private to a guest. */
 export interface ContextSwitch {
@@ -140,11 +140,9 @@ export function scheduler(
       context.periodicTimer(next, p);
     }
     trace.record(TRACE.switch, prev, next);
-    // Ticks and calibration serve whoever runs; an idle pCPU has neither, so idle time costs nothing.
+    // The tick serves whoever runs; an idle pCPU has none, so idle time costs next to nothing.
     if (isIdle(prev) !== isIdle(next)) {
-      const starts = isIdle(prev);
-      pcpu.setTickAt(p, starts ? ops.nextTick(p) : Infinity);
-      pcpu.setCalibrateAt(p, starts ? (Math.floor(t / EPOCH_NS) + 1) * EPOCH_NS : Infinity);
+      pcpu.setTickAt(p, isIdle(prev) ? ops.nextTick(p) : Infinity);
     }
     entry.setIsRunning(prev, 0);
     entry.setIsRunning(next, 1);

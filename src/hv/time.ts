@@ -1,67 +1,366 @@
 /**
- * Time as guests see it (S10–S15): the time page of a VCPU, the wall clock of a domain. Both are written with the
- * version-counter protocol, so that a reader on another pCPU never takes half of an update for a whole one.
+ * Time-keeping (S10–S15). Every pCPU has a cycle counter of its own and extrapolates system time from it; the
+ * hypervisor keeps the counters and the times together by messages between pCPUs, each of which takes L:
+ *
+ * - at boot pCPU 0 and each other exchange counter readings and the other sets its counter (`synchronise`);
+ * - a warp check then decides whether pages carry TSC_STABLE: each pCPU reads in turn, L apart, and nobody may read less
+ *   than was read before (Xen's and Linux's check_tsc_warp);
+ * - once before the first domain and then every EPOCH each pCPU pairs its counter with the platform clock, which gives its
+ *   frequency and its error (`calibration`: rendezvous = told by pCPU 0; local = each by itself).
+ *
+ * A guest sees a copy of its pCPU's pair and scale in the time page, written with the version-counter protocol at each
+ * switch-in and calibration. Boot takes place before simulation time 0, at which the domains start.
  */
-import { cyclesAt, highHalf, lowHalf, scaleOf } from '../shared/clock.js';
+import { cyclesPerNsOf, highHalf, lowHalf, scaleDelta, scaleOf } from '../shared/clock.js';
+import { type Oscillators, oscillators } from '../shared/oscillator.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
 import type { HvContext } from './context.js';
+import { CPU_TIME, WALL_CLOCK } from './records.js';
 
-/** Period of the time calibration, ns (Xen's EPOCH). */
+/** Period of the calibration, ns (Xen's EPOCH). */
 export const EPOCH_NS = 1e9;
 
 export interface TimeKeeping {
-  /** Stamps the time page of VCPU v (and its secondary copy) with now. At switch-in and at each calibration. */
+  /** Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in and at each calibration. */
   update(v: number): void;
-  /** Stamps the wall clock of a domain: UTC at system time 0. */
+  /** Writes the wall clock of a domain: UTC at system time 0. */
   updateWallClock(d: number): void;
+  /** System time as pCPU p extrapolates it now, ns. */
+  systemTime(p: number): number;
+  /** Simulation time, not before now, at which system time on pCPU p gets to `systemNs`: what its timer is set to. */
+  timerFor(p: number, systemNs: number): number;
+  /** Arms the steps of boot, all before time 0. Once, before the first turn. */
+  powerOn(): void;
+  /** pCPU p's time-keeping is due: a step of boot, a message, an epoch. */
+  run(p: number): void;
+  /** Sets UTC at system time 0, as seconds and nanoseconds since 1970, and tells the domains. */
+  setWallClock(seconds: number, nanoseconds: number): void;
 }
+
+/** What pCPU p is to do next: fields `job` and `step` of CPU_TIME. */
+const JOB = { none: 0, synchronise: 1, warpCheck: 2, calibrate: 3, finishBoot: 4 } as const;
+const STEP = { begin: 1, asked: 2, answered: 3 } as const;
+/** The pCPU that owns the reference. */
+const MASTER = 0;
+/** Exchanges of counter readings at boot; each corrects what the one before left (Xen's rendezvous has five rounds). */
+const SYNC_ROUNDS = 5;
+const WARP_ROUNDS = 3;
+/** Between the two calibrations of boot, ns (Xen's calibrate_tsc takes 50 ms, too). */
+const BOOT_CALIBRATION_NS = 50e6;
+const BOOT_CALIBRATIONS = 2;
 
 const TIME_OFFSET = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
+const PAGE_WORDS = [
+  T.tsc_timestamp >> 2,
+  (T.tsc_timestamp >> 2) + 1,
+  T.system_time >> 2,
+  (T.system_time >> 2) + 1,
+  T.tsc_to_system_mul >> 2,
+  T.tsc_shift >> 2,
+] as const;
 
-export function timeKeeping({ image, vcpu, domain, params, version, now }: HvContext): TimeKeeping {
+/** @param keyChanged tells the run loop that pCPU q's next turn may come earlier */
+export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, startDomains: () => void): TimeKeeping {
+  const { image, vcpu, pcpu, domain, params, queues, version, shape, now } = hv;
   const { i32 } = image;
-  const hz = params.cycleHz;
-  const { mul, shift } = scaleOf(hz);
-  const MUL = mul | 0;
-  const SHIFT_AND_FLAGS = (shift & 0xff) | (XEN_PVCLOCK_TSC_STABLE_BIT << 8);
-  const { tsc_timestamp, system_time, tsc_to_system_mul, tsc_shift } = T;
-  const bootS = Math.floor(params.bootTimeS);
-  const bootNs = Math.floor((params.bootTimeS - bootS) * 1e9);
+  const { latencyNs: L, cycleHz: hz, timing } = params;
+  const counters: Oscillators = oscillators(image);
+  const PLATFORM = shape.pcpus;
+  const cpu = image.table(CPU_TIME);
+  const wall = image.table(WALL_CLOCK);
+  /** Words of pCPU p's own copy of what pages carry. */
+  const pages = image.region('cpu-time-pages');
+  const pageOf = (p: number): number => ((pages.base >> 2) + (p << 3)) | 0;
+  const [TSC_LO, TSC_HI, SYS_LO, SYS_HI, MUL, SHIFT] = PAGE_WORDS;
+  const { inject } = timing;
+  const faulty = (kind: string, p: number): boolean =>
+    inject?.kind === kind && inject.pcpu === p && now() >= inject.atNs;
 
-  function stamp(page: number): void {
+  /** Takes a new pair (counter, system time) and scale for pCPU p. */
+  function setPair(p: number, tsc: number, system: number, frequency: number): void {
+    const { mul, shift } = scaleOf(faulty('khz-rounding', p) ? Math.round(frequency / 1000) * 1000 : frequency);
+    cpu.setTsc(p, tsc);
+    cpu.setSystem(p, system);
+    cpu.setMul(p, mul | 0);
+    cpu.setShift(p, shift);
+    cpu.setCyclesPerNs(p, cyclesPerNsOf({ mul, shift }));
+    const w = pageOf(p);
+    i32[w + TSC_LO] = lowHalf(tsc);
+    i32[w + TSC_HI] = highHalf(tsc);
+    i32[w + SYS_LO] = lowHalf(system);
+    i32[w + SYS_HI] = highHalf(system);
+    i32[w + MUL] = mul | 0;
+    const flags = wall.tscStable(0) !== 0 ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
+    i32[w + SHIFT] = (shift & 0xff) | (flags << 8);
+  }
+
+  function systemAt(p: number, tsc: number): number {
+    const delta = tsc - cpu.tsc(p);
+    return cpu.system(p) + (delta > 0 ? scaleDelta(delta, cpu.mul(p) >>> 0, cpu.shift(p)) : 0);
+  }
+
+  const systemTime = (p: number): number => systemAt(p, counters.read(p, now()));
+
+  function writePage(page: number, p: number): void {
+    const from = pageOf(p);
     const w = page >> 2;
-    const t = now();
-    const tsc = cyclesAt(t, hz);
     version.beginUpdate(w);
-    i32[w + (tsc_timestamp >> 2)] = lowHalf(tsc);
-    i32[w + (tsc_timestamp >> 2) + 1] = highHalf(tsc);
-    i32[w + (system_time >> 2)] = lowHalf(t);
-    i32[w + (system_time >> 2) + 1] = highHalf(t);
-    i32[w + (tsc_to_system_mul >> 2)] = MUL;
-    i32[w + (tsc_shift >> 2)] = SHIFT_AND_FLAGS;
+    i32[w + TSC_LO] = i32[from + TSC_LO]!;
+    i32[w + TSC_HI] = i32[from + TSC_HI]!;
+    i32[w + SYS_LO] = i32[from + SYS_LO]!;
+    i32[w + SYS_HI] = i32[from + SYS_HI]!;
+    i32[w + MUL] = i32[from + MUL]!;
+    i32[w + SHIFT] = i32[from + SHIFT]!;
     version.endUpdate(w);
   }
 
+  /** A writer that dies half-way, having bumped the version once by two: the page looks whole and is not. */
+  function tearPage(page: number, p: number): void {
+    const from = pageOf(p);
+    const w = page >> 2;
+    i32[w] = (i32[w]! + 2) | 0;
+    i32[w + TSC_LO] = i32[from + TSC_LO]!;
+    i32[w + TSC_HI] = i32[from + TSC_HI]!;
+  }
+
+  function update(v: number): void {
+    const p = queues.entry.processor(v);
+    const page = vcpu.infoAddr(v) + TIME_OFFSET;
+    if (inject !== undefined) {
+      if (faulty('lost-update', p)) return;
+      if (faulty('torn-writer', p)) {
+        tearPage(page, p);
+        return;
+      }
+    }
+    writePage(page, p);
+    const copy = vcpu.timeAddr(v);
+    if (copy !== 0) writePage(copy, p);
+  }
+
+  /**
+   * pCPU p learned that its counter read `tsc` when the platform clock read `master`. The distance to the last pair gives
+   * its frequency. A clock that is behind jumps; one that is ahead is slowed until the next epoch, so time never steps back.
+   */
+  function calibrated(p: number, tsc: number, master: number): void {
+    const booting = now() < 0;
+    const first = cpu.calibrations(p) === 0;
+    const before = first ? master : systemTime(p);
+    const error = first ? 0 : master - systemAt(p, tsc);
+    const frequency = first ? hz : ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
+    if (booting || error >= 0) setPair(p, tsc, master, frequency);
+    else setPair(p, tsc, master - error, (frequency * (EPOCH_NS - error)) / EPOCH_NS);
+    // The new scale over the few µs since `tsc` may round a little lower than the old one.
+    const back = before - systemTime(p);
+    if (!booting && back > 0) setPair(p, tsc, cpu.system(p) + back, frequency);
+    cpu.setPairTsc(p, tsc);
+    cpu.setPairMaster(p, master);
+    cpu.addCalibrations(p, 1);
+    cpu.setCalibratedAt(p, now());
+    cpu.setLastError(p, booting ? 0 : error);
+    if (Math.abs(error) > cpu.maxError(p) && !booting) cpu.setMaxError(p, Math.abs(error));
+    if (booting && cpu.calibrations(p) === BOOT_CALIBRATIONS) bootSynchronise(p);
+    const v = pcpu.current(p);
+    if (!hv.isIdle(v)) update(v);
+  }
+
+  function wakeAt(p: number, at: number): void {
+    if (at < pcpu.calibrateAt(p)) pcpu.setCalibrateAt(p, at);
+    keyChanged(p);
+  }
+
+  function give(p: number, job: number, at: number): void {
+    cpu.setJob(p, job);
+    cpu.setStep(p, STEP.begin);
+    cpu.setAt(p, at);
+    wakeAt(p, at);
+  }
+
+  /** Asks the master for its reading; the answer is back 2 L from now. */
+  function ask(p: number): void {
+    cpu.setAsked(p, counters.read(p, now()));
+    cpu.setStep(p, STEP.asked);
+    cpu.setAt(p, now() + L);
+    wakeAt(MASTER, now() + L);
+  }
+
+  /** The master answers every request that has arrived. */
+  function answerAll(): void {
+    const t = now();
+    let next = Infinity;
+    for (let p = 1; p < shape.pcpus; p++) {
+      if (cpu.step(p) !== STEP.asked) continue;
+      if (cpu.at(p) > t) {
+        if (cpu.at(p) < next) next = cpu.at(p);
+        continue;
+      }
+      cpu.setAnswer(p, counters.read(cpu.job(p) === JOB.synchronise ? MASTER : PLATFORM, t));
+      cpu.setStep(p, STEP.answered);
+      cpu.setAt(p, t + L);
+      wakeAt(p, t + L);
+    }
+    if (next < Infinity) wakeAt(MASTER, next);
+  }
+
+  /** The master's answer fits the middle of the exchange, if both ways take equally long. */
+  function answered(p: number): void {
+    const middle = (cpu.asked(p) + counters.read(p, now())) / 2;
+    if (cpu.job(p) === JOB.calibrate) {
+      cpu.setStep(p, 0);
+      calibrated(p, Math.floor(middle), cpu.answer(p));
+      return;
+    }
+    const delta = Math.round(cpu.answer(p) - middle);
+    counters.advance(p, delta);
+    cpu.addTsc(p, delta);
+    cpu.addPairTsc(p, delta);
+    cpu.addRounds(p, 1);
+    if (cpu.rounds(p) < SYNC_ROUNDS) ask(p);
+    else give(p, JOB.warpCheck, warpCheckAt(p, 0));
+  }
+
+  function updateWallClock(d: number): void {
+    const is64 = domain.width(d) === 64;
+    const at = is64 ? offsetsOf(shared_info, 64) : offsetsOf(shared_info, 32);
+    const secHi = is64 ? offsetsOf(shared_info, 64).wc_sec_hi : offsetsOf(shared_info, 32)['arch.wc_sec_hi'];
+    const page = domain.sharedInfo(d);
+    const w = (page + at.wc_version) >> 2;
+    const seconds = wall.seconds(0);
+    version.beginUpdate(w);
+    i32[(page + at.wc_sec) >> 2] = lowHalf(seconds);
+    i32[(page + at.wc_nsec) >> 2] = wall.nanoseconds(0);
+    i32[(page + secHi) >> 2] = highHalf(seconds);
+    version.endUpdate(w);
+  }
+
+  // --- boot, before time 0: two calibrations, then, so that the counters have no time to drift apart, the rest
+  const WARP_PERIOD = shape.pcpus * L;
+  const bootWarp = -WARP_ROUNDS * WARP_PERIOD - L;
+  const bootSync = bootWarp - 2 * L * (SYNC_ROUNDS + 1);
+  const bootCalibration = bootSync - 4 * L - BOOT_CALIBRATION_NS;
+  const warpCheckAt = (p: number, round: number): number => bootWarp + round * WARP_PERIOD + p * L;
+
+  /** Under one lock: nobody may read less than anybody read before. */
+  function warpCheck(p: number): void {
+    const tsc = counters.read(p, now());
+    const warp = wall.lastTsc(0) - tsc;
+    if (warp > wall.warp(0)) wall.setWarp(0, warp);
+    else if (warp < 0) wall.setLastTsc(0, tsc);
+    cpu.addWarpReads(p, 1);
+    if (cpu.warpReads(p) < WARP_ROUNDS) give(p, JOB.warpCheck, warpCheckAt(p, cpu.warpReads(p)));
+    else {
+      wall.setTscStable(0, wall.warp(0) === 0 ? 1 : 0);
+      give(p, JOB.finishBoot, 0);
+    }
+  }
+
+  function bootSynchronise(p: number): void {
+    if (timing.synchronise && p !== MASTER) give(p, JOB.synchronise, bootSync);
+    else give(p, JOB.warpCheck, warpCheckAt(p, 0));
+  }
+
+  function wakeMasterEpoch(at: number): void {
+    wall.setEpochAt(0, at);
+    wakeAt(MASTER, at);
+  }
+
+  /** Whether anything but time-keeping will ever happen again; an epoch for nobody would keep an idle machine going. */
+  function isAnythingLeft(): boolean {
+    for (let p = 0; p < shape.pcpus; p++) {
+      if (!hv.isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return true;
+      if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return true;
+    }
+    return false;
+  }
+
+  /** After the boot's first calibration comes its second; `finishBoot` begins the epochs, which end when all is over. */
+  function nextEpoch(t: number): number {
+    if (t < 0) return t === bootCalibration ? bootCalibration + BOOT_CALIBRATION_NS : Infinity;
+    return isAnythingLeft() ? (Math.floor(t / EPOCH_NS) + 1) * EPOCH_NS : Infinity;
+  }
+
+  function masterEpoch(): void {
+    const t = now();
+    calibrated(MASTER, counters.read(MASTER, t), counters.read(PLATFORM, t));
+    if (timing.calibration === 'rendezvous') {
+      for (let p = 1; p < shape.pcpus; p++) {
+        if (faulty('skipped-calibration', p)) continue;
+        give(p, JOB.calibrate, t + L + (faulty('late-calibration', p) ? 3 * EPOCH_NS : 0));
+      }
+    }
+    wall.setEpochAt(0, nextEpoch(t));
+  }
+
+  function localEpoch(p: number): void {
+    const t = now();
+    if (!faulty('skipped-calibration', p)) calibrated(p, counters.read(p, t), counters.read(PLATFORM, t));
+    const late = faulty('late-calibration', p) ? 3 * EPOCH_NS : 0;
+    if (cpu.job(p) === JOB.calibrate) give(p, JOB.calibrate, nextEpoch(t) + late);
+  }
+
+  /** Time 0: pages count from here, and the domains may run. */
+  function finishBoot(p: number): void {
+    cpu.setStep(p, 0);
+    cpu.setJob(p, JOB.none);
+    const tsc = counters.read(p, 0);
+    cpu.setBootTsc(p, tsc);
+    setPair(p, tsc, Math.max(0, cpu.calibrations(p) === 0 ? 0 : systemAt(p, tsc)), frequencyOf(p));
+    if (timing.calibration === 'local') give(p, JOB.calibrate, EPOCH_NS);
+    if (p !== MASTER) return;
+    if (timing.calibration === 'rendezvous') wakeMasterEpoch(EPOCH_NS);
+    startDomains();
+  }
+
+  const frequencyOf = (p: number): number => (cpu.calibrations(p) === 0 ? hz : cpu.cyclesPerNs(p) * 1e9);
+
+  /** A step that pCPU p was given. */
+  function ownStep(p: number): void {
+    const job = cpu.job(p);
+    if (cpu.step(p) === STEP.answered) answered(p);
+    else if (job === JOB.synchronise) ask(p);
+    else if (job === JOB.warpCheck) warpCheck(p);
+    else if (job === JOB.finishBoot) finishBoot(p);
+    else if (job === JOB.calibrate && timing.calibration === 'local') localEpoch(p);
+    else if (job === JOB.calibrate) ask(p);
+  }
+
   return {
-    update(v) {
-      stamp(vcpu.infoAddr(v) + TIME_OFFSET);
-      const copy = vcpu.timeAddr(v);
-      if (copy !== 0) stamp(copy);
+    update,
+    updateWallClock,
+    systemTime,
+    timerFor(p, systemNs) {
+      const t = now();
+      const cycles = Math.ceil((systemNs - cpu.system(p)) * cpu.cyclesPerNs(p));
+      return Math.max(t, counters.timeOf(p, cpu.tsc(p) + cycles, t));
     },
-    updateWallClock(d) {
-      const is64 = domain.width(d) === 64;
-      const at = is64 ? offsetsOf(shared_info, 64) : offsetsOf(shared_info, 32);
-      const secHi = is64 ? offsetsOf(shared_info, 64).wc_sec_hi : offsetsOf(shared_info, 32)['arch.wc_sec_hi'];
-      const page = domain.sharedInfo(d);
-      const w = (page + at.wc_version) >> 2;
-      version.beginUpdate(w);
-      i32[(page + at.wc_sec) >> 2] = lowHalf(bootS);
-      i32[(page + at.wc_nsec) >> 2] = bootNs;
-      i32[(page + secHi) >> 2] = highHalf(bootS);
-      version.endUpdate(w);
+    powerOn() {
+      wall.setEpochAt(0, Infinity);
+      wall.setLastTsc(0, -Infinity);
+      if (timing.calibration === 'rendezvous') wakeMasterEpoch(bootCalibration);
+      for (let p = 0; p < shape.pcpus; p++) {
+        if (timing.calibration === 'off') bootSynchronise(p);
+        else if (timing.calibration === 'local') give(p, JOB.calibrate, bootCalibration);
+      }
+    },
+    run(p) {
+      const t = now();
+      pcpu.setCalibrateAt(p, Infinity);
+      const step = cpu.step(p);
+      if (step !== 0 && !(step === STEP.asked) && cpu.at(p) <= t) ownStep(p);
+      if (p === MASTER) {
+        if (wall.epochAt(0) <= t) masterEpoch();
+        answerAll();
+        if (wall.epochAt(0) < Infinity) wakeAt(p, wall.epochAt(0));
+      }
+      if (cpu.step(p) !== 0 && cpu.step(p) !== STEP.asked) wakeAt(p, cpu.at(p));
+    },
+    setWallClock(seconds, nanoseconds) {
+      wall.setSeconds(0, seconds);
+      wall.setNanoseconds(0, nanoseconds);
+      for (let d = 0; d < shape.domains; d++) if (domain.sharedInfo(d) !== 0) updateWallClock(d);
     },
   };
 }

@@ -9,13 +9,16 @@ import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
 import { PCPU, TIMER } from './records.js';
 import type { Smp } from './smp.js';
+import type { TimeKeeping } from './time.js';
 
 /** Period of the ticker a VCPU starts with, ns (S16). */
 export const TICKER_NS = 10e6;
 
 export interface Timers {
+  /** @param deadlineNs system time; what has passed fires at once */
   setSingleshot(v: number, deadlineNs: number): void;
   stopSingleshot(v: number): void;
+  /** @param deadlineNs system time */
   setPoll(v: number, deadlineNs: number): void;
   stopPoll(v: number): void;
   /** Fires what is due at `now` on pCPU p, by (deadline, VCPU). */
@@ -31,7 +34,13 @@ export interface TimerActions {
   pollTimedOut(v: number): void;
 }
 
-export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChanged: (p: number) => void): Timers {
+export function timers(
+  hv: HvContext,
+  smp: Smp,
+  time: TimeKeeping,
+  actions: TimerActions,
+  keyChanged: (p: number) => void,
+): Timers {
   const { image, vcpu, pcpu, machine, trace, now } = hv;
   const timer = image.table(TIMER);
   const queues = image.region('timer-queues');
@@ -49,7 +58,8 @@ export function timers(hv: HvContext, smp: Smp, actions: TimerActions, keyChange
     const p = smp.self();
     if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
     timer.setQueue(t, p);
-    heaps.arm(p, t, deadlineNs);
+    timer.setAsked(t, deadlineNs);
+    heaps.arm(p, t, time.timerFor(p, deadlineNs));
     noteEarliest(p);
   }
 

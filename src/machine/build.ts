@@ -5,17 +5,17 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { initialiseHv } from '../hv/context.js';
-import { VPF_down } from '../hv/records.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
+import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
-import type { GuestConfig, MachineConfig } from './config.js';
+import type { MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
@@ -31,6 +31,11 @@ export interface BuiltMachine {
   readonly params: RunParams;
   readonly core: ProcessorCore;
 }
+
+/** What is drawn of a cycle counter's start and rate, at most, and how long before time 0 the counters started, ns. */
+const DRAWN_OFFSET_NS = 1e9;
+const DRAWN_DRIFT_PPM = 50;
+export const POWER_ON_NS = 2e9;
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
 
@@ -80,7 +85,7 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       boost: config.boost,
       latencyNs: config.latencyNs,
       cycleHz: config.cycleHz,
-      bootTimeS: config.bootTimeS,
+      timing: { synchronise: config.synchronise, calibration: config.calibration, inject: config.inject },
       ordered: true,
       trace: config.trace || config.inject !== undefined,
       debug: config.debug,
@@ -143,18 +148,41 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
     frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
   }
-  startDomains(core, config.guests);
+  startClocks(image, config, hv);
+  for (const [n] of config.guests.entries()) {
+    const v = hv.context.domain.firstVcpu(n + FIRST_DOMAIN);
+    hv.context.vcpu.setEntryPoint(v, START_ENTRY);
+    hv.context.vcpu.setIsInitialised(v, 1);
+  }
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   return { image, shape, params, core };
 }
 
-/** Starts VCPU 0 of every domain at its entry point; it brings up the others itself. */
-function startDomains({ hv }: ProcessorCore, guests: readonly GuestConfig[]): void {
-  const { vcpu, domain } = hv.context;
-  for (const [n] of guests.entries()) {
-    const v = domain.firstVcpu(n + FIRST_DOMAIN);
-    vcpu.setEntryPoint(v, START_ENTRY);
-    vcpu.setIsInitialised(v, 1);
-    hv.sched.clearFlag(v, VPF_down);
+/** A real in [-1, 1]. */
+function drawSigned(random: ReturnType<typeof xoroshiro128plus>): number {
+  return uniformInt(random, -1_000_000, 1_000_000) / 1e6;
+}
+
+/** Gives every cycle counter and the platform clock its start and its rate, and the machine its wall clock. */
+function startClocks(image: Image, config: MachineConfig, hv: ProcessorCore['hv']): void {
+  const counters = oscillators(image);
+  // A generator of its own: the clocks of a machine do not depend on what else was drawn.
+  const random = xoroshiro128plus(config.seed ^ 0x5eed);
+  const draw = (): number => (config.seed === 0 ? 0 : drawSigned(random));
+  const { inject } = config;
+  for (let p = 0; p < config.pcpus; p++) {
+    const offset = config.tscOffsetsNs[p] ?? Math.round(draw() * DRAWN_OFFSET_NS);
+    const ppm = config.tscDriftsPpm[p] ?? draw() * DRAWN_DRIFT_PPM;
+    const rate = (config.cycleHz / 1e9) * (1 + ppm / 1e6);
+    counters.init(p, (POWER_ON_NS + offset) * rate, rate);
+    if (inject?.pcpu !== p) continue;
+    if (inject.kind === 'offset') counters.step(p, inject.atNs, 1e6 * rate, rate);
+    else if (inject.kind === 'drift') counters.step(p, inject.atNs, 0, rate * (1 + 100e-6));
+    else if (inject.kind === 'frequency-step') counters.step(p, inject.atNs, 0, rate * 0.9);
+    else if (inject.kind === 'unsigned-delta') counters.step(p, inject.atNs, -1.5e9 * rate, rate);
   }
+  counters.init(config.pcpus, 0, 1 + (config.platformDriftPpm ?? draw() * DRAWN_DRIFT_PPM) / 1e6);
+  const seconds = Math.floor(config.bootTimeS);
+  hv.time.setWallClock(seconds, Math.floor((config.bootTimeS - seconds) * 1e9));
+  hv.time.powerOn();
 }

@@ -1,4 +1,5 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
+import type { TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
 export interface GuestConfig {
@@ -20,11 +21,11 @@ export interface GuestConfig {
   readonly workload: Workload;
 }
 
-/** Deliberate worker faults, to test how the machine reports them. */
+/** Deliberate faults: of a worker, to test how the machine reports them; of time-keeping, for `check-time`. */
 export interface FaultInjection {
-  readonly kind: 'throw' | 'exit' | 'stall';
+  readonly kind: 'throw' | 'exit' | 'stall' | TimeFault;
   readonly pcpu: number;
-  /** Simulation time at or after which the pCPU's turn fails, ns. */
+  /** Simulation time from which it goes wrong on that pCPU, ns. */
   readonly atNs: number;
 }
 
@@ -43,6 +44,16 @@ export interface MachineConfig {
   readonly latencyNs: number;
   /** Frequency of the cycle counters, Hz. @default 1e9 */
   readonly cycleHz: number;
+  /** Start of each pCPU's cycle counter against the others', ns; a missing or `undefined` entry is drawn within 1 s. */
+  readonly tscOffsetsNs: readonly (number | undefined)[];
+  /** How much too fast each counter runs, ppm; a missing or `undefined` entry is drawn within 50. */
+  readonly tscDriftsPpm: readonly (number | undefined)[];
+  /** The same of the platform clock; undefined = drawn within 50. */
+  readonly platformDriftPpm?: number | undefined;
+  /** Whether the hypervisor synchronises the cycle counters at boot. @default true */
+  readonly synchronise: boolean;
+  /** How it keeps system times together: pCPU 0 calls all (modern Xen), each by itself (classic), not at all. @default 'rendezvous' */
+  readonly calibration: 'rendezvous' | 'local' | 'off';
   /** Simulated seconds per host second; 0 = as fast as the host can. @default 0 */
   readonly pace: number;
   /** UTC at system time 0, seconds since 1970. */
@@ -76,6 +87,10 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   seed: 1,
   latencyNs: 2000,
   cycleHz: 1e9,
+  tscOffsetsNs: [],
+  tscDriftsPpm: [],
+  synchronise: true,
+  calibration: 'rendezvous',
   pace: 0,
   // 2006-01-01T00:00:00Z, the year of the interface manual that is simulated.
   bootTimeS: 1_136_073_600,

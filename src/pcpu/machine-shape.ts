@@ -31,9 +31,7 @@ export interface RunParams {
   readonly pace: number;
   /** Rounds a worker without the token spins before it sleeps; 0 where threads outnumber cores. */
   readonly spins: number;
-  readonly inject?:
-    | { readonly kind: 'throw' | 'exit' | 'stall'; readonly pcpu: number; readonly atNs: number }
-    | undefined;
+  readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
 }
 
 export function machineMap(shape: MachineShape, scheduler: string): AddressMap {

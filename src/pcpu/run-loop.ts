@@ -37,7 +37,9 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
   const WANTED = (base + CONTROL.offsets.wanted) >> 2;
   const workers = image.region('worker').count;
   const commands: (() => void)[] = [];
-  const { horizonNs, pace, inject } = params;
+  const { horizonNs, pace } = params;
+  // Faults of time-keeping are the hypervisor's business.
+  const inject = ['throw', 'exit', 'stall'].includes(params.inject?.kind ?? '') ? params.inject : undefined;
   let wakeParked: (() => void) | undefined;
   let pacedFrom: { host: number; sim: number } | undefined;
 
@@ -50,10 +52,10 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
   }
 
   /** A fault on purpose, to show how the machine reports one. */
-  function fail(kind: 'throw' | 'exit' | 'stall', p: number): void {
+  function fail(kind: string, p: number): void {
     if (kind === 'throw') throw new Error(`injected fault on pCPU ${p}`);
     if (kind === 'exit') process.exit(13);
-    for (;;);
+    if (kind === 'stall') for (;;);
   }
 
   /** Takes up to `most` turns before `until`; returns whether the machine is done. */
@@ -63,6 +65,8 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
       const t = keys.key(p);
       if (t >= until) {
         if (t === Infinity) {
+          machine.setNow(0, machine.worked(0));
+          machine.setFloor(0, machine.worked(0));
           finish(OUTCOME.idle);
           return true;
         }

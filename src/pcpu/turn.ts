@@ -6,7 +6,6 @@
 
 import type { Hypervisor } from '../hv/hypervisor.js';
 import { SCHEDULE_SOFTIRQ } from '../hv/smp.js';
-import { EPOCH_NS } from '../hv/time.js';
 import type { KeyTree } from './key-tree.js';
 
 /** What runs a guest's VCPUs: the model of this room, and later the x86 core. */
@@ -88,6 +87,16 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       smp.enterTurn(p);
       trace.turn(p, ns);
 
+      if (pcpu.calibrateAt(p) <= ns) {
+        time.run(p);
+        const key = keyOf(p);
+        if (key > ns) {
+          // Nothing else was due: not what an idle machine is kept going by.
+          keys.set(p, key);
+          return;
+        }
+      }
+      machine.setWorked(0, ns);
       // Arrivals. An event check has no work of its own: it brings the pCPU to the delivery of events below.
       if (pcpu.eventIpiAt(p) <= ns) pcpu.setEventIpiAt(p, Infinity);
       if (pcpu.reschedIpiAt(p) <= ns) {
@@ -107,10 +116,6 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         ops.tick(p);
       }
       if (p === accountingPcpu && ops.nextAccounting() <= ns) ops.accounting();
-      if (pcpu.calibrateAt(p) <= ns) {
-        pcpu.setCalibrateAt(p, (Math.floor(ns / EPOCH_NS) + 1) * EPOCH_NS);
-        time.update(pcpu.current(p));
-      }
       while (pcpu.softirq(p) !== 0) {
         sched.schedule(p);
         runGuest(p);

@@ -30,6 +30,9 @@ export function scaleOf(hz: number): TscScale {
   return { mul: Math.floor((1e9 * TWO32) / f), shift };
 }
 
+/** Cycles in a nanosecond as the scale has it: the exact inverse of what readers multiply by. */
+export const cyclesPerNsOf = (scale: TscScale): number => (TWO32 / scale.mul) * 2 ** -scale.shift;
+
 /** The frequency a reader recovers from a page, Hz. */
 export const hzOf = (scale: TscScale): number => ((1e9 * TWO32) / scale.mul) * 2 ** -scale.shift;
 

@@ -59,10 +59,9 @@ export function simulate(config: MachineConfig): Simulation {
         const p = keys.root();
         const t = keys.key(p);
         if (t >= ns) {
-          if (t !== Infinity) {
-            machine.setNow(0, ns);
-            machine.setFloor(0, ns);
-          }
+          const end = t === Infinity ? machine.worked(0) : ns;
+          machine.setNow(0, end);
+          machine.setFloor(0, end);
           built.image.table(CONTROL).setOutcome(0, t === Infinity ? OUTCOME.idle : OUTCOME.horizon);
           return;
         }

@@ -26,8 +26,8 @@ export function schedOp(parts: CallParts): {
   readonly schedOpCompat: Handler;
   readonly setTimerOp: Handler;
 } {
-  const { context, memory, sched, events, timers, domains, smp } = parts;
-  const { vcpu, domain, regs, image, now } = context;
+  const { context, memory, sched, events, timers, domains, smp, time } = parts;
+  const { vcpu, domain, regs, image } = context;
   const { u8 } = image;
   const UPCALL_MASK = offsetsOf(vcpu_info, 64).evtchn_upcall_mask;
   const REASON = offsetsOf(sched_shutdown, 64).reason;
@@ -64,7 +64,7 @@ export function schedOp(parts: CallParts): {
     // The wake-up race again: whoever made a port pending before we were on record did not wake us.
     let pending = events.needsDelivery(v);
     for (let k = 0; k < n && !pending; k++) pending = events.isPending(d, memory.u32(list + 4 * k));
-    if (pending || (timeout !== 0 && timeout <= now())) {
+    if (pending || (timeout !== 0 && timeout <= time.systemTime(smp.self()))) {
       events.stopPolling(v);
       vcpu.setPauseFlags(v, vcpu.pauseFlags(v) & ~VPF_blocked);
       return 0;
@@ -82,11 +82,11 @@ export function schedOp(parts: CallParts): {
 
   /** A time-out as set_timer_op takes it: signed, and wrapped jiffies of old kernels show up as the far future. */
   function deadline(lo: number, hi: number): number {
-    const t = now();
+    const t = time.systemTime(smp.self());
     const far = t + 100e6;
     if (hi < 0) return far;
     const ns = fromHalves(lo, hi);
-    return ns - t > 2 ** 50 ? far : Math.max(ns, t);
+    return ns - t > 2 ** 50 ? far : ns;
   }
 
   return {

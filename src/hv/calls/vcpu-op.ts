@@ -154,8 +154,8 @@ export function vcpuOp(parts: CallParts): Handler {
     const at = offsetsOf(V.vcpu_set_singleshot_timer, width);
     const deadline = memory.u64(arg + at.timeout_abs_ns);
     const flags = memory.u32(arg + at.flags);
-    if ((flags & V.VCPU_SSHOTTMR_future) !== 0 && deadline < now()) return -XEN_ETIME;
-    timers.setSingleshot(v, Math.max(deadline, now()));
+    if ((flags & V.VCPU_SSHOTTMR_future) !== 0 && deadline < time.systemTime(parts.smp.self())) return -XEN_ETIME;
+    timers.setSingleshot(v, deadline);
     return 0;
   }
 

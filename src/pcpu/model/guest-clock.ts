@@ -3,7 +3,8 @@
  * corrupted page gives a wrong time here and makes the guest misbehave, as it would a real one.
  */
 import type { HvContext } from '../../hv/context.js';
-import { cyclesAt, fromHalves, scaleDelta } from '../../shared/clock.js';
+import { fromHalves, scaleDelta } from '../../shared/clock.js';
+import { oscillators } from '../../shared/oscillator.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 
@@ -11,9 +12,9 @@ const TIME = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
 /** @returns system time, ns, as the guest with its vcpu_info at image address `info` reads it now */
-export function guestClock({ image, params, version: versions, now }: HvContext): (info: number) => number {
+export function guestClock({ image, machine, version: versions, now }: HvContext): (info: number) => number {
   const { i32 } = image;
-  const hz = params.cycleHz;
+  const counters = oscillators(image);
   const TSC = T.tsc_timestamp >> 2;
   const SYSTEM = T.system_time >> 2;
   const MUL = T.tsc_to_system_mul >> 2;
@@ -23,7 +24,7 @@ export function guestClock({ image, params, version: versions, now }: HvContext)
     const w = (info + TIME) >> 2;
     for (let attempt = 0; ; attempt++) {
       const version = versions.readVersion(w);
-      const delta = cyclesAt(now(), hz) - fromHalves(i32[w + TSC]!, i32[w + TSC + 1]!);
+      const delta = counters.read(machine.turnOf(0), now()) - fromHalves(i32[w + TSC]!, i32[w + TSC + 1]!);
       const ns = fromHalves(i32[w + SYSTEM]!, i32[w + SYSTEM + 1]!);
       const mul = i32[w + MUL]! >>> 0;
       const shift = (i32[w + SHIFT]! << 24) >> 24;

@@ -9,7 +9,8 @@ import type { Image } from '../../shared/image.js';
 import { NONE } from '../../shared/list.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
-import { shared_info, vcpu_info } from '../../shared/public/xen-layout.js';
+import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../../shared/public/xen.js';
+import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import type { Executor } from '../turn.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
 import { guestClock } from './guest-clock.js';
@@ -42,12 +43,13 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const locks = sync(mem, tasks);
   const boot = guestBoot(mem, calls, clock);
   const { operationNs } = params;
-  /** A clock read may be a cycle behind: what is due within that counts as due, or the timer would fire twice. */
-  const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz);
+  /** A clock read may be a cycle, and the rounding of its scale, behind: what is due within that counts as due, or the timer would fire twice. */
+  const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz) + 1;
 
   const INFO = offsetsOf(vcpu_info, 64);
   const SEL32 = offsetsOf(vcpu_info, 32).evtchn_pending_sel >> 2;
   const SEL64 = INFO.evtchn_pending_sel >> 2;
+  const FLAGS = INFO.time + offsetsOf(vcpu_time_info, 64).flags;
   const PENDING = offsetsOf(shared_info, 64).evtchn_pending >> 2;
   const MASK32 = offsetsOf(shared_info, 32).evtchn_mask >> 2;
   const MASK64 = offsetsOf(shared_info, 64).evtchn_mask >> 2;
@@ -72,13 +74,22 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     params.logLines,
   );
 
+  /** Counters that are not said to be in step may show one VCPU less than another saw: time must not go back. */
+  function clamped(d: number, ns: number): number {
+    const last = kd.lastClock(d);
+    if (ns < last) return last;
+    kd.setLastClock(d, ns);
+    return ns;
+  }
+
   /** Reads the clock; at every entry into the kernel. */
   function readClock(v: number): void {
     const t = now();
     // Again in the same instant it would say the same.
     if (kv.clockReadAt(v) === t) return;
     kv.setClockReadAt(v, t);
-    kv.setClock(v, clock(kv.infoAddr(v)));
+    const ns = clock(kv.infoAddr(v));
+    kv.setClock(v, (u8[kv.infoAddr(v) + FLAGS]! & XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns));
   }
 
   /** Keeps the hypervisor's timer at the earliest deadline of this VCPU's sleepers. */

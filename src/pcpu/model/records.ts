@@ -60,6 +60,8 @@ export const K_DOMAIN = struct(
     /** Start of the use case and its end (Infinity = none), guest clock, ns. */
     start: 'f64',
     durationNs: 'f64',
+    /** The latest time any VCPU read, where counters are not in step, ns. */
+    lastClock: 'f64',
     firstTask: 'i32',
     tasks: 'i32',
     liveTasks: 'i32',
