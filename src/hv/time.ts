@@ -35,6 +35,8 @@ export interface TimeKeeping {
   powerOn(): void;
   /** pCPU p's time-keeping is due: a step of boot, a message, an epoch. */
   run(p: number): void;
+  /** Whether anything but time-keeping will ever happen again. */
+  isAnythingLeft(): boolean;
   /** Sets UTC at system time 0, as seconds and nanoseconds since 1970, and tells the domains. */
   setWallClock(seconds: number, nanoseconds: number): void;
 }
@@ -267,7 +269,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     wakeAt(MASTER, at);
   }
 
-  /** Whether anything but time-keeping will ever happen again; an epoch for nobody would keep an idle machine going. */
+  /** An epoch for nobody would keep an idle machine going. */
   function isAnythingLeft(): boolean {
     for (let p = 0; p < shape.pcpus; p++) {
       if (!hv.isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return true;
@@ -331,6 +333,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     update,
     updateWallClock,
     systemTime,
+    isAnythingLeft,
     timerFor(p, systemNs) {
       const t = now();
       const cycles = Math.ceil((systemNs - cpu.system(p)) * cpu.cyclesPerNs(p));

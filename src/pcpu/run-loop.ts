@@ -64,19 +64,13 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
       const p = keys.root();
       const t = keys.key(p);
       if (t >= until) {
-        if (t === Infinity) {
-          machine.setNow(0, machine.worked(0));
-          machine.setFloor(0, machine.worked(0));
-          finish(OUTCOME.idle);
-          return true;
-        }
-        if (t >= horizonNs) {
-          machine.setNow(0, horizonNs);
-          machine.setFloor(0, horizonNs);
-          finish(OUTCOME.horizon);
-          return true;
-        }
-        return false;
+        if (t < horizonNs && t !== Infinity) return false;
+        const idle = t === Infinity || !hv.time.isAnythingLeft();
+        const end = idle ? machine.worked(0) : horizonNs;
+        machine.setNow(0, end);
+        machine.setFloor(0, end);
+        finish(idle ? OUTCOME.idle : OUTCOME.horizon);
+        return true;
       }
       if (inject !== undefined && p === inject.pcpu && t >= inject.atNs) {
         machine.setNow(0, t);

@@ -117,7 +117,7 @@ export function lastTrace(i32: Int32Array, bases: TraceBases, pcpu: number, most
   const lines: string[] = [];
   for (let k = Math.max(0, n - Math.min(most, TRACE_RECORDS)); k < n; k++) {
     const w = (bases.rings >> 2) + (pcpu * TRACE_RECORDS + (k & (TRACE_RECORDS - 1))) * RECORD_WORDS;
-    const ns = (i32[w + 1]! >>> 0) * 4294967296 + (i32[w]! >>> 0);
+    const ns = i32[w + 1]! * 4294967296 + (i32[w]! >>> 0);
     lines.push(`${(ns / 1e9).toFixed(9)} p${pcpu} ${NAMES[i32[w + 2]!] ?? '?'} ${i32[w + 3]} ${i32[w + 4]}`);
   }
   return lines;

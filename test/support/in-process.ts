@@ -59,10 +59,11 @@ export function simulate(config: MachineConfig): Simulation {
         const p = keys.root();
         const t = keys.key(p);
         if (t >= ns) {
-          const end = t === Infinity ? machine.worked(0) : ns;
+          const idle = t === Infinity || (ns >= config.durationNs && !hv.time.isAnythingLeft());
+          const end = idle ? machine.worked(0) : ns;
           machine.setNow(0, end);
           machine.setFloor(0, end);
-          built.image.table(CONTROL).setOutcome(0, t === Infinity ? OUTCOME.idle : OUTCOME.horizon);
+          built.image.table(CONTROL).setOutcome(0, idle ? OUTCOME.idle : OUTCOME.horizon);
           return;
         }
         machine.setFloor(0, t);
