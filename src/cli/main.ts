@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /** The `ringzero` command: options in, exit code out. */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { MachineOverrides } from '../config/scenario.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
+import type { FaultInjection } from '../machine/config.js';
+import { checkTimeCommand, INJECTIONS, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
 
@@ -25,6 +27,15 @@ function reading(parse: (text: string) => number | undefined, help: string): (te
 }
 
 const duration = reading(parseDuration, DURATION_HELP);
+const injection = (text: string): FaultInjection => {
+  const read = parseInjection(text, parseDuration);
+  if (read === undefined) {
+    throw new InvalidArgumentError(
+      `Expected NAME, NAME@PCPU or NAME@PCPU:TIME with NAME one of ${INJECTIONS.join(', ')}.`,
+    );
+  }
+  return read;
+};
 const number = reading(parseNumber, 'a number');
 const frequency = reading(parseFrequency, 'a frequency, such as 1GHz or 2400000000');
 
@@ -45,6 +56,9 @@ interface Flags {
   debug?: true;
   stallLimit?: number;
   quiet?: true;
+  sync?: boolean;
+  calibration?: string;
+  inject?: FaultInjection;
 }
 
 /** An option that was not given must be absent rather than undefined. */
@@ -54,8 +68,12 @@ function given<T extends object>(options: { readonly [K in keyof T]: T[K] | unde
 
 function toRunOptions(flags: Flags): RunOptions {
   const { json, logdir } = flags;
-  const overrides = given<Omit<Required<MachineOverrides>, 'inject'>>({
+  const overrides = given<Omit<Required<MachineOverrides>, 'checkTime'>>({
     threads: flags.threads,
+    // `--no-sync` alone means something: commander sets `sync` when it is not given.
+    synchronise: flags.sync === false ? false : undefined,
+    calibration: flags.calibration as MachineOverrides['calibration'],
+    inject: flags.inject,
     pcpus: flags.pcpus,
     durationNs: flags.duration,
     latencyNs: flags.latency,
@@ -105,10 +123,49 @@ function commandLine(finish: (code: number) => void): Command {
     .exitOverride()
     .showHelpAfterError('(see ringzero --help)')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringzero: ')) });
-  program
-    .command('run')
-    .description('run a scenario (YAML), or a single rt-app workload (.json) as one domain with as many VCPUs as pCPUs')
-    .argument('<file>', 'scenario or workload')
+  machineOptions(
+    program
+      .command('run')
+      .description(
+        'run a scenario (YAML), or a single rt-app workload (.json) as one domain with as many VCPUs as pCPUs',
+      )
+      .argument('<file>', 'scenario or workload'),
+  )
+    .option('--json [file]', 'write the whole result as JSON, to stdout instead of the report when no file is named')
+    .option('--logdir <directory>', "write rt-app's log of every task there")
+    .option('--log-lines <n>', `newest log lines to keep per task (default ${DEFAULT_LOG_LINES} with --logdir)`, number)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 ok, 1 an expectation failed, 2 usage or configuration, 3 a fault of the simulator.',
+    )
+    .action(async (file: string, flags: Flags) => finish(await runCommand(file, toRunOptions(flags), around)));
+  machineOptions(
+    program
+      .command('check-time')
+      .description(
+        'compare what guests see of time with the truth: every page, clock read, timer and runstate of a run',
+      )
+      .argument('[file]', 'scenario or workload (default: examples/check-time.yaml)'),
+  )
+    .option('--json [file]', 'write what was found as JSON, to stdout instead of the report when no file is named')
+    .option('--no-sync', 'do not synchronise the cycle counters at boot')
+    .addOption(
+      new Option('--calibration <how>', 'how system times are kept together').choices(['rendezvous', 'local', 'off']),
+    )
+    .option('--inject <fault[@pcpu[:time]]>', `make a mistake on purpose: ${INJECTIONS.join(', ')}`, injection)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 time is consistent, 1 it is not, 2 usage or configuration, 3 a fault of the simulator.',
+    )
+    .action(async (file: string | undefined, flags: Flags) =>
+      finish(await checkTimeCommand(file, toRunOptions(flags), around)),
+    );
+  return program;
+}
+
+/** What both commands take. */
+function machineOptions(command: Command): Command {
+  return command
     .option('--threads <n>', 'worker threads to fold the pCPUs on', number)
     .option('--pcpus <n>', 'physical CPUs', number)
     .option('--duration <time>', 'simulated time to run for', duration)
@@ -117,19 +174,10 @@ function commandLine(finish: (code: number) => void): Command {
     .option('--seed <n>', 'seed of everything random', number)
     .option('--pace <speed>', 'simulated seconds per host second, for watching; 0 = as fast as possible', number)
     .option('--scheduler <name>', 'CPU scheduler')
-    .option('--json [file]', 'write the whole result as JSON, to stdout instead of the report when no file is named')
-    .option('--logdir <directory>', "write rt-app's log of every task there")
-    .option('--log-lines <n>', `newest log lines to keep per task (default ${DEFAULT_LOG_LINES} with --logdir)`, number)
     .option('--trace', 'keep trace records')
     .option('--debug', 'check lock order and ownership')
     .option('--stall-limit <time>', 'host time without a safe point after which a worker counts as stalled', duration)
-    .option('-q, --quiet', 'no progress, no report: only the exit code, and failed expectations on stderr')
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 ok, 1 an expectation failed, 2 usage or configuration, 3 a fault of the simulator.',
-    )
-    .action(async (file: string, flags: Flags) => finish(await runCommand(file, toRunOptions(flags), around)));
-  return program;
+    .option('-q, --quiet', 'no progress, no report: only the exit code, and what failed on stderr');
 }
 
 async function main(): Promise<number> {

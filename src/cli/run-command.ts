@@ -49,7 +49,7 @@ function checkWritable(what: string, attempt: () => void): void {
   }
 }
 
-function checkTargets({ json, logdir }: RunOptions): void {
+export function checkTargets({ json, logdir }: RunOptions): void {
   if (logdir !== undefined) checkWritable('--logdir', () => mkdirSync(logdir, { recursive: true }));
   if (typeof json !== 'string' || json === '-') return;
   // `--json scenario.yaml`, with the file meant to be run, must not be overwritten by its own result.
@@ -58,10 +58,12 @@ function checkTargets({ json, logdir }: RunOptions): void {
   checkWritable('--json', () => closeSync(openSync(json, 'a')));
 }
 
-async function simulate(
+/** @param warned called with every warning, besides the line on stderr */
+export async function simulate(
   config: MachineConfig,
   options: RunOptions,
   around: Surroundings,
+  warned?: (text: string) => void,
 ): Promise<{ result: RunResult | undefined; interrupted: boolean }> {
   let machine: RunnableMachine | undefined;
   let interrupted = false;
@@ -74,7 +76,10 @@ async function simulate(
   try {
     machine = await around.createMachine(config);
     if (interrupted) return { result: undefined, interrupted };
-    machine.on('warning', (text) => progress.note(`ringzero: warning: ${text}`));
+    machine.on('warning', (text) => {
+      progress.note(`ringzero: warning: ${text}`);
+      warned?.(text);
+    });
     if (!options.quiet) progress.start(machine, config.durationNs);
     return { result: await machine.run(), interrupted };
   } finally {

@@ -26,6 +26,10 @@ const horizon = quantity(
   `${DURATION_HELP}, or until-idle`,
 );
 
+/** A list with an entry a pCPU; null and a missing entry: drawn. */
+const perPcpu = <T>(entry: z.ZodType<T>) =>
+  z.array(entry.nullable().transform((value) => value ?? undefined)).optional();
+
 export const machineSchema = z.strictObject({
   pcpus: z.number().optional(),
   threads: z.number().optional(),
@@ -42,6 +46,11 @@ export const machineSchema = z.strictObject({
   boost: z.boolean().optional(),
   'guest-op': duration(),
   'boot-time': quantity(parseInstant, 'an instant in UTC, such as 2006-01-01T00:00:00Z'),
+  synchronise: z.boolean().optional(),
+  calibration: z.enum(['rendezvous', 'local', 'off'], { error: () => 'expected rendezvous, local or off' }).optional(),
+  'tsc-offset': perPcpu(quantity(parseDuration, `${DURATION_HELP}, or null for a drawn one`)),
+  'tsc-drift': perPcpu(z.number({ error: () => 'expected a number of ppm, or null for a drawn one' })),
+  'platform-drift': z.number().optional(),
   trace: z.boolean().optional(),
   debug: z.boolean().optional(),
 });

@@ -27,6 +27,9 @@ export type MachineOverrides = Partial<
     | 'taskLogLines'
     | 'stallLimitMs'
     | 'inject'
+    | 'synchronise'
+    | 'calibration'
+    | 'checkTime'
   >
 >;
 
@@ -59,6 +62,11 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   'boot-time': 'bootTimeS',
   trace: 'trace',
   debug: 'debug',
+  synchronise: 'synchronise',
+  calibration: 'calibration',
+  'tsc-offset': 'tscOffsetsNs',
+  'tsc-drift': 'tscDriftsPpm',
+  'platform-drift': 'platformDriftPpm',
 };
 
 /** The options' spelling, for complaints about values that stand in no file. */

@@ -48,6 +48,10 @@ export interface HvParams {
   /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
   readonly timing: TimingParams;
+  /** Compare what guests see of time with simulation time. */
+  readonly checkTime: boolean;
+  /** UTC at simulation time 0, s: for the comparison only. */
+  readonly bootTimeS: number;
   /** Ordered mode: one runner at a time, so that locks and shared words need no atomic operations. */
   readonly ordered: boolean;
   readonly trace: boolean;
@@ -73,6 +77,8 @@ export interface HvContext {
   now(): number;
   isIdle(v: number): boolean;
   idleOf(p: number): number;
+  /** Whether pCPU p is to commit this fault of time-keeping by now. */
+  faulty(kind: TimeFault, p: number): boolean;
 }
 
 /** Lock numbers: the scheduler's private lock, then one run-queue lock a pCPU. */
@@ -85,6 +91,7 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
   const { f64 } = image;
   const NOW = image.column(MACHINE, 'now').base;
   const { vcpus } = shape;
+  const { inject } = params.timing;
   return {
     image,
     shape,
@@ -106,6 +113,10 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
     now: () => f64[NOW]!,
     isIdle: (v) => v >= vcpus,
     idleOf: (p) => vcpus + p,
+    faulty:
+      inject === undefined
+        ? () => false
+        : (kind, p) => inject.kind === kind && inject.pcpu === p && f64[NOW]! >= inject.atNs,
   };
 }
 

@@ -11,7 +11,8 @@ import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
 import { smp } from './smp.js';
-import { timeKeeping } from './time.js';
+import { type TimeKeeping, timeKeeping } from './time.js';
+import { timeCheck } from './time-check.js';
 import { type Timers, timers } from './timer.js';
 
 export interface Hypervisor extends CallParts {
@@ -30,15 +31,20 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
   const context = createContext(image, shape, params);
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
-  const bus = smp(context, processor.keyChanged);
+  const check = params.checkTime ? timeCheck(context, () => time) : undefined;
+  const bus = smp(context, check, processor.keyChanged);
   const memory = guestMemory(context);
-  const states = runstates(context, memory);
-  const time = timeKeeping(context, processor.keyChanged, () => doms.startAll());
+  const states = runstates(context, memory, check);
+  const time: TimeKeeping = timeKeeping(context, processor.keyChanged, () => {
+    check?.booted();
+    doms.startAll();
+  });
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(
     context,
     bus,
     time,
+    check,
     {
       sendVirq: (v, virq) => events.sendVirq(v, virq),
       pollTimedOut: (v) => events.unblock(v),
@@ -50,9 +56,20 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
     switchIn: processor.switchIn,
     periodicTimer: clock.startPeriodic,
   };
-  const sched: Scheduler = scheduler(context, policy, bus, states, time, switching, processor.keyChanged);
+  const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching, processor.keyChanged);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
   const doms: Domains = domains(context, sched, time, clock);
-  const parts = { context, smp: bus, memory, runstates: states, time, timers: clock, sched, events, domains: doms };
+  const parts = {
+    context,
+    check,
+    smp: bus,
+    memory,
+    runstates: states,
+    time,
+    timers: clock,
+    sched,
+    events,
+    domains: doms,
+  };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

@@ -158,8 +158,8 @@ export const CPU_TIME = struct(
     asked: 'f64',
     answer: 'f64',
     at: 'f64',
-    /** The counter at simulation time 0. */
-    bootTsc: 'f64',
+    /** How much the counter was set at boot, cycles. */
+    corrected: 'f64',
     mul: 'i32',
     shift: 'i32',
     job: 'i32',
@@ -182,6 +182,8 @@ export const WALL_CLOCK = struct('wall-clock', {
   warp: 'f64',
   nanoseconds: 'i32',
   tscStable: 'i32',
+  /** 1 from the first XENPF_settime on. */
+  disciplined: 'i32',
 });
 
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */

@@ -5,6 +5,10 @@ import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_in
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
 import type { GuestMemory } from './guest-memory.js';
+import type { TimeCheck } from './time-check.js';
+
+/** How early a stamp is that is early on purpose, ns. */
+const EARLY_NS = 5000;
 
 export interface Runstates {
   /** Charges the time since the last change to the old state and enters `state`. */
@@ -15,7 +19,11 @@ export interface Runstates {
   publish(v: number): void;
 }
 
-export function runstates({ image, vcpu, domain, machine, trace, now }: HvContext, memory: GuestMemory): Runstates {
+export function runstates(
+  { image, vcpu, domain, machine, trace, now, faulty }: HvContext,
+  memory: GuestMemory,
+  check: TimeCheck | undefined,
+): Runstates {
   const { i32 } = image;
   const latencyBase = image.region('wake-latency').base >> 2;
   const AREA = { 32: offsetsOf(vcpu_runstate_info, 32), 64: offsetsOf(vcpu_runstate_info, 64) };
@@ -29,9 +37,11 @@ export function runstates({ image, vcpu, domain, machine, trace, now }: HvContex
 
   return {
     change(v, state) {
-      const t = now();
+      // On purpose: the time before the lock was waited for.
+      const t = faulty('early-stamp', machine.turnOf(0)) ? now() - EARLY_NS : now();
       const old = vcpu.runstate(v);
       vcpu.addRunstateTime(v, old, t - vcpu.stateEntryTime(v));
+      check?.runstateEnded(v, t - vcpu.stateEntryTime(v));
       vcpu.setStateEntryTime(v, t);
       vcpu.setRunstateDirty(v, vcpu.runstateDirty(v) | (1 << old));
       vcpu.setRunstate(v, state);

@@ -15,6 +15,7 @@ import type { Runstates } from './runstate.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
+import type { TimeCheck } from './time-check.js';
 
 /** What the processor does at a context switch: save and restore what is private to a guest. */
 export interface ContextSwitch {
@@ -45,6 +46,7 @@ export function scheduler(
   smp: Smp,
   runstates: Runstates,
   time: TimeKeeping,
+  check: TimeCheck | undefined,
   context: ContextSwitch,
   keyChanged: (p: number) => void,
 ): Scheduler {
@@ -124,11 +126,13 @@ export function scheduler(
         prev,
         (flags & VPF_blocked) !== 0 ? RUNSTATE_blocked : flags === 0 ? RUNSTATE_runnable : RUNSTATE_offline,
       );
+      check?.switchedOut(prev);
       context.switchOut(prev, p);
       runstates.publish(prev);
     }
     if (!isIdle(next)) {
       runstates.change(next, RUNSTATE_running);
+      check?.switchedIn(next, p);
       vcpu.addSwitches(next, 1);
       if (vcpu.lastPcpu(next) !== p) {
         if (vcpu.lastPcpu(next) >= 0) vcpu.addMigrations(next, 1);

@@ -5,8 +5,11 @@
  */
 import type { HvContext } from './context.js';
 import { PERFC } from './perfc.js';
+import type { TimeCheck } from './time-check.js';
 
 export const SCHEDULE_SOFTIRQ = 1;
+/** Delay of an IPI that is late on purpose, ns. */
+const LATE_IPI_NS = 5e6;
 
 export interface Smp {
   /** Asks pCPU q to enter the scheduler: at once for the pCPU whose turn it is, at now + L for others. */
@@ -21,22 +24,29 @@ export interface Smp {
 }
 
 /** @param keyChanged tells the run loop that the time of pCPU q's next turn may have changed */
-export function smp({ machine, pcpu, params, perfc, now }: HvContext, keyChanged: (q: number) => void): Smp {
+export function smp(
+  { machine, pcpu, params, perfc, now, faulty }: HvContext,
+  check: TimeCheck | undefined,
+  keyChanged: (q: number) => void,
+): Smp {
   const L = params.latencyNs;
+  const arrival = (q: number): number => now() + L + (faulty('late-ipi', q) ? LATE_IPI_NS : 0);
   const { ipis } = PERFC;
   return {
     raiseSchedule(q) {
       if (machine.turnOf(0) === q) pcpu.setSoftirq(q, SCHEDULE_SOFTIRQ);
       else if (pcpu.reschedIpiAt(q) === Infinity) {
         perfc.inc(machine.turnOf(0), ipis);
-        pcpu.setReschedIpiAt(q, now() + L);
+        pcpu.setReschedIpiAt(q, arrival(q));
+        check?.ipiSent(q, false);
         keyChanged(q);
       }
     },
     kickGuest(q) {
       if (machine.turnOf(0) === q || pcpu.eventIpiAt(q) !== Infinity) return;
       perfc.inc(machine.turnOf(0), ipis);
-      pcpu.setEventIpiAt(q, now() + L);
+      pcpu.setEventIpiAt(q, arrival(q));
+      check?.ipiSent(q, true);
       keyChanged(q);
     },
     self: () => machine.turnOf(0),

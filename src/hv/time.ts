@@ -66,7 +66,7 @@ const PAGE_WORDS = [
 
 /** @param keyChanged tells the run loop that pCPU q's next turn may come earlier */
 export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, startDomains: () => void): TimeKeeping {
-  const { image, vcpu, pcpu, domain, params, queues, version, shape, now } = hv;
+  const { image, vcpu, pcpu, domain, params, queues, version, shape, now, faulty } = hv;
   const { i32 } = image;
   const { latencyNs: L, cycleHz: hz, timing } = params;
   const counters: Oscillators = oscillators(image);
@@ -77,13 +77,13 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
   const pages = image.region('cpu-time-pages');
   const pageOf = (p: number): number => ((pages.base >> 2) + (p << 3)) | 0;
   const [TSC_LO, TSC_HI, SYS_LO, SYS_HI, MUL, SHIFT] = PAGE_WORDS;
-  const { inject } = timing;
-  const faulty = (kind: string, p: number): boolean =>
-    inject?.kind === kind && inject.pcpu === p && now() >= inject.atNs;
+
+  // A rounding is everybody's, not one pCPU's.
+  const roundsToKhz = timing.inject?.kind === 'khz-rounding';
 
   /** Takes a new pair (counter, system time) and scale for pCPU p. */
   function setPair(p: number, tsc: number, system: number, frequency: number): void {
-    const { mul, shift } = scaleOf(faulty('khz-rounding', p) ? Math.round(frequency / 1000) * 1000 : frequency);
+    const { mul, shift } = scaleOf(roundsToKhz ? Math.round(frequency / 1000) * 1000 : frequency);
     cpu.setTsc(p, tsc);
     cpu.setSystem(p, system);
     cpu.setMul(p, mul | 0);
@@ -131,12 +131,10 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
   function update(v: number): void {
     const p = queues.entry.processor(v);
     const page = vcpu.infoAddr(v) + TIME_OFFSET;
-    if (inject !== undefined) {
-      if (faulty('lost-update', p)) return;
-      if (faulty('torn-writer', p)) {
-        tearPage(page, p);
-        return;
-      }
+    if (faulty('lost-update', p)) return;
+    if (faulty('torn-writer', p)) {
+      tearPage(page, p);
+      return;
     }
     writePage(page, p);
     const copy = vcpu.timeAddr(v);
@@ -152,7 +150,10 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     const first = cpu.calibrations(p) === 0;
     const before = first ? master : systemTime(p);
     const error = first ? 0 : master - systemAt(p, tsc);
-    const frequency = first ? hz : ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
+    const measured = ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
+    // A counter that was set meanwhile, even backwards, tells nothing about its frequency.
+    const isPlausible = measured > hz / 2 && measured < hz * 2;
+    const frequency = first ? hz : isPlausible ? measured : cpu.cyclesPerNs(p) * 1e9;
     if (booting || error >= 0) setPair(p, tsc, master, frequency);
     else setPair(p, tsc, master - error, (frequency * (EPOCH_NS - error)) / EPOCH_NS);
     // The new scale over the few µs since `tsc` may round a little lower than the old one.
@@ -217,6 +218,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     }
     const delta = Math.round(cpu.answer(p) - middle);
     counters.advance(p, delta);
+    cpu.addCorrected(p, delta);
     cpu.addTsc(p, delta);
     cpu.addPairTsc(p, delta);
     cpu.addRounds(p, 1);
@@ -308,7 +310,6 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     cpu.setStep(p, 0);
     cpu.setJob(p, JOB.none);
     const tsc = counters.read(p, 0);
-    cpu.setBootTsc(p, tsc);
     setPair(p, tsc, Math.max(0, cpu.calibrations(p) === 0 ? 0 : systemAt(p, tsc)), frequencyOf(p));
     if (timing.calibration === 'local') give(p, JOB.calibrate, EPOCH_NS);
     if (p !== MASTER) return;

@@ -10,9 +10,13 @@ import type { HvContext } from './context.js';
 import { PCPU, TIMER } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
+import type { TimeCheck } from './time-check.js';
 
 /** Period of the ticker a VCPU starts with, ns (S16). */
 export const TICKER_NS = 10e6;
+
+/** A single-shot timer that is lost on purpose is one due within this, ns. */
+const SHORT_NS = 100e3;
 
 export interface Timers {
   /** @param deadlineNs system time; what has passed fires at once */
@@ -38,10 +42,11 @@ export function timers(
   hv: HvContext,
   smp: Smp,
   time: TimeKeeping,
+  check: TimeCheck | undefined,
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, trace, now } = hv;
+  const { image, vcpu, pcpu, machine, trace, now, faulty } = hv;
   const timer = image.table(TIMER);
   const queues = image.region('timer-queues');
   const heaps: DeadlineHeaps = deadlineHeaps(image.i32, image.f64, image.columns(TIMER, 'deadline', 'position'), {
@@ -58,7 +63,7 @@ export function timers(
     const p = smp.self();
     if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
     timer.setQueue(t, p);
-    timer.setAsked(t, deadlineNs);
+    timer.setAsked(t, check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p)));
     heaps.arm(p, t, time.timerFor(p, deadlineNs));
     noteEarliest(p);
   }
@@ -72,8 +77,16 @@ export function timers(
   }
 
   return {
-    setSingleshot: (v, deadlineNs) => set(2 * v, deadlineNs),
-    stopSingleshot: (v) => stop(2 * v),
+    setSingleshot(v, deadlineNs) {
+      check?.timerSet(v, deadlineNs);
+      // On purpose: -ETIME instead of an event at once.
+      if (faulty('lost-single-shot', smp.self()) && deadlineNs <= time.systemTime(smp.self()) + SHORT_NS) return;
+      set(2 * v, deadlineNs);
+    },
+    stopSingleshot(v) {
+      check?.timerSet(v, Infinity);
+      stop(2 * v);
+    },
     setPoll: (v, deadlineNs) => set(2 * v + 1, deadlineNs),
     stopPoll: (v) => stop(2 * v + 1),
 
@@ -86,6 +99,7 @@ export function timers(
         noteEarliest(p);
         machine.addEvents(0, 1);
         trace.record(TRACE.timer, v, due & 1);
+        check?.timerFired(v, p, (due & 1) === 0, timer.asked(due));
         if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
         else actions.pollTimedOut(v);
       }
@@ -96,7 +110,10 @@ export function timers(
       machine.addEvents(0, 1);
       trace.record(TRACE.timer, v, 2);
       vcpu.setPeriodicLastEvent(v, now());
-      pcpu.setPeriodicAt(p, now() + vcpu.periodicPeriod(v));
+      check?.ticked(v, p);
+      // On purpose: the next one counted from the last deadline, not from now.
+      const from = faulty('past-periodic', p) ? pcpu.periodicAt(p) : now();
+      pcpu.setPeriodicAt(p, from + vcpu.periodicPeriod(v));
       actions.sendVirq(v, VIRQ_TIMER);
     },
 
@@ -105,7 +122,7 @@ export function timers(
       if (period === 0) return;
       const t = now();
       let next = vcpu.periodicLastEvent(v) + period;
-      if (next <= t) {
+      if (next <= t && !faulty('past-periodic', p)) {
         // One event for all that was missed (Xen's rule); a deadline in the past would fire again and again.
         actions.sendVirq(v, VIRQ_TIMER);
         next = t + period;

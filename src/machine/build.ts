@@ -5,6 +5,7 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { initialiseHv } from '../hv/context.js';
+import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
@@ -85,6 +86,8 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       boost: config.boost,
       latencyNs: config.latencyNs,
       cycleHz: config.cycleHz,
+      checkTime: config.checkTime,
+      bootTimeS: config.bootTimeS,
       timing: { synchronise: config.synchronise, calibration: config.calibration, inject: config.inject },
       ordered: true,
       trace: config.trace || config.inject !== undefined,
@@ -110,6 +113,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   image.table(CONTROL).setStepsLeft(0, -1);
   initialiseHv(hv.context);
   hv.sched.ops.init();
+  initialiseTimeCheck(image, shape.hv);
   const random = xoroshiro128plus(config.seed);
   /** One of the pCPUs; with seed 0 the n-th. */
   const drawPcpu = (n: number): number =>

@@ -113,6 +113,28 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
   ) {
     return { path: ['durationNs'], message: `a duration is a whole number of ns up to ${limits.MAX_DURATION_NS}` };
   }
+  for (const [field, limit, unit] of [
+    ['tscOffsetsNs', limits.MAX_TSC_OFFSET_NS, 'ns'],
+    ['tscDriftsPpm', limits.MAX_DRIFT_PPM, 'ppm'],
+  ] as const) {
+    if (config[field].length > config.pcpus) {
+      return { path: [field], message: `${config[field].length} entries for ${config.pcpus} pCPUs` };
+    }
+    const beyond = config[field].find((x) => x !== undefined && !(Math.abs(x) <= limit));
+    if (beyond !== undefined) {
+      return { path: [field], message: `${beyond} ${unit} is out of range: ${-limit} to ${limit}` };
+    }
+  }
+  const drift = config.platformDriftPpm ?? 0;
+  if (!(Math.abs(drift) <= limits.MAX_DRIFT_PPM)) {
+    return {
+      path: ['platformDriftPpm'],
+      message: `${drift} ppm is out of range: ${-limits.MAX_DRIFT_PPM} to ${limits.MAX_DRIFT_PPM}`,
+    };
+  }
+  if (config.inject !== undefined && !(config.inject.pcpu >= 0 && config.inject.pcpu < config.pcpus)) {
+    return { path: ['inject'], message: `no pCPU ${config.inject.pcpu}: the machine has ${config.pcpus}` };
+  }
   if (config.threads > config.pcpus) {
     return {
       path: ['threads'],

@@ -9,6 +9,7 @@ import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histo
 import { traceHash } from '../shared/trace-ring.js';
 import type { BuiltMachine } from './build.js';
 import { FIRST_DOMAIN } from './build.js';
+import { collectTime } from './collect-time.js';
 import type { GuestConfig, MachineConfig } from './config.js';
 import { fairShares, jainIndex } from './fair-share.js';
 import {
@@ -182,6 +183,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
     domains,
     pcpus,
+    ...(config.checkTime ? { time: collectTime(built, config) } : {}),
     perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
     host: {
       threads: shape.workers,

@@ -23,7 +23,7 @@ export interface GuestConfig {
 
 /** Deliberate faults: of a worker, to test how the machine reports them; of time-keeping, for `check-time`. */
 export interface FaultInjection {
-  readonly kind: 'throw' | 'exit' | 'stall' | TimeFault;
+  readonly kind: 'throw' | 'exit' | 'stall' | 'stalled-worker' | TimeFault;
   readonly pcpu: number;
   /** Simulation time from which it goes wrong on that pCPU, ns. */
   readonly atNs: number;
@@ -73,6 +73,8 @@ export interface MachineConfig {
   readonly trace: boolean;
   /** Keep rt-app's per-task log lines, this many newest per task. 0 = none. */
   readonly taskLogLines: number;
+  /** Compare what guests see of time with simulation time, at every read. @default false */
+  readonly checkTime: boolean;
   /** Lock-order and ownership checks. @default false */
   readonly debug: boolean;
   /** Host ms without a safe point after which a worker is fatally stalled. @default 10000 */
@@ -102,6 +104,7 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   guestOpNs: 100,
   trace: false,
   taskLogLines: 0,
+  checkTime: false,
   debug: false,
   stallLimitMs: 10_000,
 };

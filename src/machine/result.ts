@@ -92,6 +92,42 @@ export interface PcpuResult {
   readonly steals: number;
 }
 
+/** What the observer of time found (docs/check-time.md); sizes in ns, `frequency` in ppm, pages in 1. */
+export interface TimeFindingResult {
+  readonly check: string;
+  readonly observations: number;
+  readonly violations: number;
+  readonly worst: number;
+  readonly worstAtNs: number;
+  readonly first?: { readonly size: number; readonly atNs: number; readonly pcpu: number; readonly vcpu: number };
+}
+
+export interface PcpuClockResult {
+  readonly pcpu: number;
+  /** The oscillator as it was made, before the hypervisor set it: start against the nominal one, ns; rate, ppm. */
+  readonly offsetNs: number;
+  readonly driftPpm: number;
+  readonly calibrations: number;
+  /** How far its clock was off at its calibrations, ns. */
+  readonly lastErrorNs: number;
+  readonly maxErrorNs: number;
+  /** What it shows at the end, less what the platform clock shows, ns. */
+  readonly errorNs: number;
+}
+
+export interface TimeResult {
+  readonly ok: boolean;
+  readonly latencyNs: number;
+  readonly reads: number;
+  readonly tscStable: boolean;
+  /** The boot's warp check: largest step back, cycles. */
+  readonly warpCycles: number;
+  readonly findings: readonly TimeFindingResult[];
+  /** Clock reads of all guests by |error|: upper bound of each bucket in use, ns, and how many. */
+  readonly errorHistogram: readonly { readonly upToNs: number; readonly reads: number }[];
+  readonly clocks: readonly PcpuClockResult[];
+}
+
 export interface RunResult {
   readonly schema: typeof RESULT_SCHEMA;
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
@@ -105,6 +141,8 @@ export interface RunResult {
   readonly jain: number;
   readonly domains: readonly DomainResult[];
   readonly pcpus: readonly PcpuResult[];
+  /** With `checkTime`: what was found. */
+  readonly time?: TimeResult;
   /** Performance counters under Xen's names. */
   readonly perfc: Readonly<Record<string, number>>;
   /** The only part that is not a function of the configuration. */

@@ -4,6 +4,7 @@ import { type HvParams, numberOfLocks } from '../hv/context.js';
 import { perfcRegion } from '../hv/perfc.js';
 import { type HvShape, hvRegions } from '../hv/records.js';
 import { findScheduler } from '../hv/sched/registry.js';
+import { timeCheckRegions } from '../hv/time-check.js';
 import { doorbellRegion } from '../shared/doorbell.js';
 import { type AddressMap, layOut, PAGE_SIZE, rawRegion } from '../shared/image.js';
 import { spinlockRegions } from '../shared/spinlock.js';
@@ -45,6 +46,7 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     perfcRegion(pcpus),
     ...balancerRegions(pcpus, shape.hv.vcpus),
     ...hvRegions(shape.hv),
+    ...timeCheckRegions(shape.hv),
     ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),
     ...modelRegions(shape.model),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),

@@ -19,6 +19,8 @@ const BATCH = 2048;
 const PACE_STEP_NS = 5e6;
 /** Longest sleep without a look around, host ms. */
 const WATCH_MS = 500;
+/** How long a worker that is stalled on purpose holds the turn, host ms. */
+const STALL_MS = 2500;
 
 export interface RunLoop {
   /** Runs until the machine is finished; the worker's one endless task. */
@@ -39,7 +41,9 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
   const commands: (() => void)[] = [];
   const { horizonNs, pace } = params;
   // Faults of time-keeping are the hypervisor's business.
-  const inject = ['throw', 'exit', 'stall'].includes(params.inject?.kind ?? '') ? params.inject : undefined;
+  let inject = ['throw', 'exit', 'stall', 'stalled-worker'].includes(params.inject?.kind ?? '')
+    ? params.inject
+    : undefined;
   let wakeParked: (() => void) | undefined;
   let pacedFrom: { host: number; sim: number } | undefined;
 
@@ -56,6 +60,9 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
     if (kind === 'throw') throw new Error(`injected fault on pCPU ${p}`);
     if (kind === 'exit') process.exit(13);
     if (kind === 'stall') for (;;);
+    // Long enough for the watchdog to notice, and then on.
+    for (const until = performance.now() + STALL_MS; performance.now() < until; );
+    inject = undefined;
   }
 
   /** Takes up to `most` turns before `until`; returns whether the machine is done. */

@@ -28,7 +28,7 @@ export interface Turns {
 }
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
-  const { context, smp, timers, sched, events, time } = hv;
+  const { context, smp, timers, sched, events, time, check } = hv;
   const { pcpu, machine, trace, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
@@ -98,8 +98,12 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       }
       machine.setWorked(0, ns);
       // Arrivals. An event check has no work of its own: it brings the pCPU to the delivery of events below.
-      if (pcpu.eventIpiAt(p) <= ns) pcpu.setEventIpiAt(p, Infinity);
+      if (pcpu.eventIpiAt(p) <= ns) {
+        pcpu.setEventIpiAt(p, Infinity);
+        check?.ipiArrived(p, true);
+      }
       if (pcpu.reschedIpiAt(p) <= ns) {
+        check?.ipiArrived(p, false);
         pcpu.setReschedIpiAt(p, Infinity);
         pcpu.setSoftirq(p, SCHEDULE_SOFTIRQ);
       }

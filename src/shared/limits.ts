@@ -28,6 +28,10 @@ export const MAX_MIGRATION_DELAY_US = 100_000;
 export const MIN_CYCLE_HZ = 1_000_000;
 export const MAX_CYCLE_HZ = 6_000_000_000;
 
+/** How far a cycle counter may start from the others, ns (they start 2 s before time 0), and a clock be off its rate. */
+export const MAX_TSC_OFFSET_NS = 1_900_000_000;
+export const MAX_DRIFT_PPM = 500;
+
 /** Inter-CPU latency, ns. At least 1: an effect on another pCPU must lie in the future of the turn that caused it. */
 export const MIN_LATENCY_NS = 1;
 export const MAX_LATENCY_NS = 1_000_000_000;

@@ -7,6 +7,7 @@ import type { Runstates } from '../runstate.js';
 import type { Scheduler } from '../schedule.js';
 import type { Smp } from '../smp.js';
 import type { TimeKeeping } from '../time.js';
+import type { TimeCheck } from '../time-check.js';
 import type { Timers } from '../timer.js';
 
 /** Serves a hypercall of VCPU v (which runs on the pCPU whose turn it is); returns 0 or more, or a negated errno. */
@@ -14,6 +15,8 @@ export type Handler = (v: number) => number;
 
 export interface CallParts {
   readonly context: HvContext;
+  /** The observer of time, if there is one. */
+  readonly check: TimeCheck | undefined;
   readonly smp: Smp;
   readonly memory: GuestMemory;
   readonly runstates: Runstates;

@@ -12,9 +12,11 @@ const TIME = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
 /** @returns system time, ns, as the guest with its vcpu_info at image address `info` reads it now */
-export function guestClock({ image, machine, version: versions, now }: HvContext): (info: number) => number {
+export function guestClock({ image, machine, params, version: versions, now }: HvContext): (info: number) => number {
   const { i32 } = image;
   const counters = oscillators(image);
+  // On purpose: a negative delta read as an unsigned one.
+  const isUnsigned = params.timing.inject?.kind === 'unsigned-delta';
   const TSC = T.tsc_timestamp >> 2;
   const SYSTEM = T.system_time >> 2;
   const MUL = T.tsc_to_system_mul >> 2;
@@ -30,7 +32,14 @@ export function guestClock({ image, machine, version: versions, now }: HvContext
       const shift = (i32[w + SHIFT]! << 24) >> 24;
       // A page left odd for ever belongs to a hypervisor that died in an update; a guest would spin. We may not.
       if (versions.isConsistent(w, version) || attempt === 1000)
-        return ns + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
+        return (
+          ns +
+          (delta > 0
+            ? scaleDelta(delta, mul, shift)
+            : isUnsigned && delta < 0
+              ? scaleDelta(delta + 2 ** 64, mul, shift)
+              : 0)
+        );
     }
   };
 }

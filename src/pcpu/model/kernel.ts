@@ -89,6 +89,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (kv.clockReadAt(v) === t) return;
     kv.setClockReadAt(v, t);
     const ns = clock(kv.infoAddr(v));
+    hv.check?.read(v, hv.smp.self(), ns);
     kv.setClock(v, (u8[kv.infoAddr(v) + FLAGS]! & XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns));
   }
 

@@ -1,0 +1,316 @@
+/**
+ * The observer of time: compares what guests read, and when they are told something, with simulation time, which no part
+ * of the hypervisor may look at for its clocks. It changes nothing; without it the machine runs the same turns.
+ *
+ * Each kind of violation keeps how often, how large and where first. `read` runs at every clock read of a guest and is kept
+ * short; what need not be looked at every time is looked at every `SAMPLE`th.
+ */
+import { HISTOGRAM_BYTES, recordSample } from '../shared/histogram.js';
+import { type Image, type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { OSCILLATOR, type Oscillators, oscillators } from '../shared/oscillator.js';
+import { offsetsOf } from '../shared/public/layout.js';
+import { RUNSTATE_running } from '../shared/public/vcpu.js';
+import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
+import { struct } from '../shared/struct.js';
+import type { HvContext } from './context.js';
+import { CPU_TIME, WALL_CLOCK } from './records.js';
+import { EPOCH_NS, type TimeKeeping } from './time.js';
+
+/** Everything that can be wrong with time, in the order in which it is reported. */
+export const TIME_CHECKS = [
+  'boot-skew',
+  'torn-read',
+  'stale-page',
+  'backward-step',
+  'clock-error',
+  'counter-skew',
+  'frequency',
+  'calibration-late',
+  'wall-clock',
+  'runstate-sum',
+  'virtual-time',
+  'timer-early',
+  'timer-late',
+  'timer-lost',
+  'ticker-doubled',
+  'ticker-late',
+  'ipi-late',
+] as const;
+export type TimeCheckName = (typeof TIME_CHECKS)[number];
+
+const KIND = Object.fromEntries(TIME_CHECKS.map((name, n) => [name, n])) as Readonly<Record<TimeCheckName, number>>;
+
+/** One a kind of check: how much was looked at, the worst within bounds, and what broke them. Written by the turn. */
+export const TIME_CHECK = struct('time-check', {
+  /** What was looked at, and what of it was wrong. */
+  observations: 'f64',
+  violations: 'f64',
+  /** Largest deviation seen, right or wrong; the unit is the kind's. */
+  worst: 'f64',
+  worstAt: 'f64',
+  /** The first violation: size, simulation time, pCPU, VCPU. */
+  firstSize: 'f64',
+  firstAt: 'f64',
+  firstPcpu: 'i32',
+  firstVcpu: 'i32',
+});
+
+/** What the observer remembers of a VCPU, from one event to the next. */
+const SEEN_VCPU = struct('time-seen', {
+  /** Last clock read, ns. */
+  clock: 'f64',
+  /** System time its single-shot timer was set to and has not fired; Infinity = none. */
+  expected: 'f64',
+  tickerAt: 'f64',
+  /** Virtual time when it was last switched out. */
+  virtual: 'f64',
+});
+
+const SEEN_PCPU = struct('ipi-sent', { resched: 'f64', event: 'f64' });
+
+/** Highest clock read, by age: at least L ago, in the slot of L before this one, in this one. */
+const FRONT = struct('time-front', { settled: 'f64', previous: 'f64', current: 'f64', slot: 'f64', reads: 'f64' });
+
+export const timeCheckRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [
+  tableRegion(TIME_CHECK, TIME_CHECKS.length),
+  tableRegion(SEEN_VCPU, shape.vcpus),
+  tableRegion(SEEN_PCPU, shape.pcpus),
+  tableRegion(FRONT, 1),
+  rawRegion('time-error', HISTOGRAM_BYTES, shape.domains),
+];
+
+export interface TimeCheck {
+  /** A guest on VCPU v, running on pCPU p, read its clock as `ns`. */
+  read(v: number, p: number, ns: number): void;
+  /** The VCPU set its single-shot timer (Infinity = stopped it) to this system time. */
+  timerSet(v: number, systemNs: number): void;
+  /** A timer of v fired that was set to `systemNs`. */
+  timerFired(v: number, p: number, isSingleShot: boolean, systemNs: number): void;
+  /** The periodic timer of v fired. */
+  ticked(v: number, p: number): void;
+  switchedOut(v: number): void;
+  switchedIn(v: number, p: number): void;
+  /** A runstate of v ends after `ns`. */
+  runstateEnded(v: number, ns: number): void;
+  ipiSent(q: number, isEvent: boolean): void;
+  ipiArrived(q: number, isEvent: boolean): void;
+  /** Boot is over: the counters should be in step. At simulation time 0. */
+  booted(): void;
+}
+
+/** Reads between two looks at what changes slowly. */
+const SAMPLE = 8;
+/** What the scale of a page may be off, ppm: after a boot of 50 ms, and after a whole epoch. */
+const BOOT_PPM = 0.1;
+const EPOCH_PPM = 0.06;
+/** What a guest may be wrong about UTC, ns, and from when on that is asked: the NTP client needs its time. */
+const WALL_BOUND_NS = 1e6;
+
+const TIME = offsetsOf(vcpu_info, 64).time >> 2;
+/** Words of wc_sec, and wc_nsec behind it, in the shared info page. */
+const WC_32 = offsetsOf(shared_info, 32).wc_sec >> 2;
+const WC_64 = offsetsOf(shared_info, 64).wc_sec >> 2;
+
+export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
+  const { image, vcpu, domain, params, shape, now, machine } = hv;
+  const { i32 } = image;
+  const check = image.table(TIME_CHECK);
+  const seen = image.table(SEEN_VCPU);
+  const ipi = image.table(SEEN_PCPU);
+  const front = image.table(FRONT);
+  const cpu = image.table(CPU_TIME);
+  const wall = image.table(WALL_CLOCK);
+  const oscillator = image.table(OSCILLATOR);
+  const counters: Oscillators = oscillators(image);
+  const errors = image.region('time-error').base >> 2;
+  const pages = image.region('cpu-time-pages').base >> 2;
+  const PLATFORM = shape.pcpus;
+  const L = params.latencyNs;
+  const calibrated = params.timing.calibration !== 'off';
+  const LATE_NS = EPOCH_NS + Math.max(10e6, 16 * L);
+
+  function judge(kind: number, p: number, v: number, size: number, bound: number): void {
+    check.addObservations(kind, 1);
+    if (size > check.worst(kind)) {
+      check.setWorst(kind, size);
+      check.setWorstAt(kind, now());
+    }
+    if (size <= bound) return;
+    if (check.violations(kind) === 0) {
+      check.setFirstSize(kind, size);
+      check.setFirstAt(kind, now());
+      check.setFirstPcpu(kind, p);
+      check.setFirstVcpu(kind, v);
+    }
+    check.addViolations(kind, 1);
+  }
+
+  /**
+   * The page must be what its pCPU says, whole. The counter is written first: with the right one and wrong others it was
+   * torn, with another it is of another time or another pCPU.
+   */
+  function comparePage(v: number, p: number): void {
+    const w = (vcpu.infoAddr(v) >> 2) + TIME;
+    const own = pages + (p << 3);
+    const tsc = i32[w + 2] === i32[own + 2] && i32[w + 3] === i32[own + 3];
+    const system = i32[w + 4] === i32[own + 4] && i32[w + 5] === i32[own + 5];
+    const scale = i32[w + 6] === i32[own + 6] && i32[w + 7] === i32[own + 7];
+    if (tsc && system && scale && (i32[w]! & 1) === 0) return;
+    const isTorn = (i32[w]! & 1) !== 0 || tsc;
+    judge(isTorn ? KIND['torn-read'] : KIND['stale-page'], p, v, 1, 0);
+  }
+
+  /** Whoever reads at least L after another must not read less. */
+  function compareFront(v: number, p: number, ns: number): void {
+    const slot = Math.floor(now() / L);
+    const last = front.slot(0);
+    if (slot !== last) {
+      if (front.previous(0) > front.settled(0)) front.setSettled(0, front.previous(0));
+      if (slot === last + 1) front.setPrevious(0, front.current(0));
+      else {
+        if (front.current(0) > front.settled(0)) front.setSettled(0, front.current(0));
+        front.setPrevious(0, 0);
+      }
+      front.setCurrent(0, 0);
+      front.setSlot(0, slot);
+    }
+    const back = Math.max(front.settled(0), seen.clock(v)) - ns;
+    if (back > 0) judge(KIND['backward-step'], p, v, back, 0);
+    if (ns > front.current(0)) front.setCurrent(0, ns);
+    seen.setClock(v, ns);
+  }
+
+  function sample(v: number, p: number, ns: number): void {
+    const t = now();
+    const other = shape.pcpus === 1 ? p : (p + 1 + (((front.reads(0) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
+    judge(KIND['counter-skew'], p, v, Math.abs(ns - time().systemTime(other)), L);
+    const true_ = (t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p)) / oscillator.rate(PLATFORM);
+    const ppm = Math.abs(cpu.cyclesPerNs(p) / true_ - 1) * 1e6;
+    judge(KIND.frequency, p, v, ppm, cpu.calibrations(p) > 2 ? EPOCH_PPM : BOOT_PPM);
+    if (calibrated) judge(KIND['calibration-late'], p, v, Math.max(0, t - cpu.calibratedAt(p) - LATE_NS), 0);
+    let sum = t - vcpu.stateEntryTime(v);
+    for (let k = 0; k < 4; k++) sum += vcpu.runstateTime(v, k);
+    judge(KIND['runstate-sum'], p, v, Math.abs(sum - t), 0);
+    if (wall.disciplined(0) !== 0) {
+      // UTC by the guest's own page, against UTC at simulation time t; without the seconds a double could not hold.
+      const page = domain.sharedInfo(vcpu.domain(v)) >> 2;
+      const at = domain.width(vcpu.domain(v)) === 64 ? WC_64 : WC_32;
+      const utc = ((i32[page + at]! >>> 0) - params.bootTimeS) * 1e9 + i32[page + at + 1]! + ns - t;
+      judge(KIND['wall-clock'], p, v, Math.abs(utc), WALL_BOUND_NS);
+    }
+    const overdue = counters.read(PLATFORM, t) - seen.expected(v) - L;
+    if (overdue > 0) {
+      judge(KIND['timer-lost'], p, v, overdue, 0);
+      seen.setExpected(v, Infinity);
+    }
+  }
+
+  return {
+    read(v, p, ns) {
+      comparePage(v, p);
+      compareFront(v, p, ns);
+      const error = ns - counters.read(PLATFORM, now());
+      const size = error < 0 ? -error : error;
+      recordSample(i32, errors + Math.imul(vcpu.domain(v), HISTOGRAM_BYTES / 4), size);
+      judge(KIND['clock-error'], p, v, size, L);
+      const reads = front.reads(0) + 1;
+      front.setReads(0, reads);
+      if (reads % SAMPLE === 0) sample(v, p, ns);
+    },
+    timerSet: (v, systemNs) => seen.setExpected(v, systemNs),
+    timerFired(v, p, isSingleShot, systemNs) {
+      const late = counters.read(PLATFORM, now()) - systemNs;
+      judge(KIND['timer-early'], p, v, Math.max(0, -late), L);
+      judge(KIND['timer-late'], p, v, Math.max(0, late), L);
+      if (isSingleShot) seen.setExpected(v, Infinity);
+    },
+    ticked(v, p) {
+      const t = now();
+      const last = seen.tickerAt(v);
+      const period = vcpu.periodicPeriod(v);
+      if (last > 0) {
+        judge(KIND['ticker-doubled'], p, v, Math.max(0, last + period - t), 0);
+        // Only a VCPU that ran all the while could have been ticked in time.
+        if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), 0);
+      }
+      seen.setTickerAt(v, t);
+    },
+    switchedOut: (v) => seen.setVirtual(v, vcpu.runstateTime(v, RUNSTATE_running)),
+    switchedIn(v, p) {
+      const gained = vcpu.runstateTime(v, RUNSTATE_running) - seen.virtual(v);
+      judge(KIND['virtual-time'], p, v, Math.abs(gained), 0);
+    },
+    runstateEnded(v, ns) {
+      if (ns < 0) judge(KIND['runstate-sum'], machine.turnOf(0), v, -ns, 0);
+    },
+    ipiSent(q, isEvent) {
+      if (isEvent) ipi.setEvent(q, now());
+      else ipi.setResched(q, now());
+    },
+    ipiArrived(q, isEvent) {
+      const late = now() - (isEvent ? ipi.event(q) : ipi.resched(q)) - L;
+      // Pulled or pushed by what was due on q at the same instant: a turn charges a nanosecond.
+      judge(KIND['ipi-late'], machine.turnOf(0), -1, Math.max(0, late), 1);
+    },
+    booted() {
+      let least = Infinity;
+      let most = -Infinity;
+      for (let p = 0; p < shape.pcpus; p++) {
+        least = Math.min(least, counters.read(p, 0));
+        most = Math.max(most, counters.read(p, 0));
+      }
+      judge(KIND['boot-skew'], 0, -1, (most - least) / (params.cycleHz / 1e9), L);
+    },
+  };
+}
+
+/** Once, when the image is laid. */
+export function initialiseTimeCheck(image: Image, shape: { vcpus: number }): void {
+  const seen = image.table(SEEN_VCPU);
+  for (let v = 0; v < shape.vcpus; v++) seen.setExpected(v, Infinity);
+}
+
+export interface TimeFinding {
+  readonly check: TimeCheckName;
+  readonly observations: number;
+  readonly violations: number;
+  readonly worst: number;
+  readonly worstAtNs: number;
+  readonly first?: { readonly size: number; readonly atNs: number; readonly pcpu: number; readonly vcpu: number };
+}
+
+/** What was found, and every timer that should have fired by `endNs` and did not. After the run. */
+export function timeFindings(image: Image, shape: { vcpus: number }, endNs: number, latencyNs: number): TimeFinding[] {
+  const check = image.table(TIME_CHECK);
+  const seen = image.table(SEEN_VCPU);
+  const lost = KIND['timer-lost'];
+  for (let v = 0; v < shape.vcpus; v++) {
+    const overdue = endNs - seen.expected(v) - 1e6 - latencyNs;
+    if (overdue <= 0) continue;
+    if (check.violations(lost) === 0) {
+      check.setFirstSize(lost, overdue);
+      check.setFirstAt(lost, endNs);
+      check.setFirstPcpu(lost, -1);
+      check.setFirstVcpu(lost, v);
+    }
+    check.addViolations(lost, 1);
+    check.setWorst(lost, Math.max(check.worst(lost), overdue));
+  }
+  return TIME_CHECKS.map((name, k) => ({
+    check: name,
+    observations: check.observations(k),
+    violations: check.violations(k),
+    worst: check.worst(k),
+    worstAtNs: check.worstAt(k),
+    ...(check.violations(k) > 0
+      ? {
+          first: {
+            size: check.firstSize(k),
+            atNs: check.firstAt(k),
+            pcpu: check.firstPcpu(k),
+            vcpu: check.firstVcpu(k),
+          },
+        }
+      : {}),
+  }));
+}
