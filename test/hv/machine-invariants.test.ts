@@ -83,7 +83,8 @@ describe('a machine, after every turn', () => {
   it('takes its turns in growing order of (time, pCPU)', () => {
     fc.assert(
       fc.property(machine, (spec) => {
-        let [lastNs, lastPcpu] = [-1, -1];
+        // Boot takes place before time 0.
+        let [lastNs, lastPcpu] = [-Infinity, -1];
         simulate(configOf(spec)).run(undefined, (p, ns) => {
           if (ns < lastNs || (ns === lastNs && p <= lastPcpu)) {
             expect.fail(`turn of pCPU ${p} at ${ns} ns after that of pCPU ${lastPcpu} at ${lastNs} ns`);

@@ -2,6 +2,7 @@
  * Hypercalls as a test makes them: on behalf of a VCPU that runs, on a machine that stands between two turns. Arguments
  * are written to the end of the domain's last frame, which the guest kernel leaves free.
  */
+import { CPU_TIME, WALL_CLOCK } from '../../src/hv/records.js';
 import { FIRST_DOMAIN } from '../../src/machine/build.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { modelMemory } from '../../src/pcpu/model/memory.js';
@@ -134,6 +135,31 @@ export function guardAgainstEndlessTurns({ hv, context }: Probe): void {
     if (++looks > 100_000)
       throw new Error(`the turn at ${context.now()} ns does not end: VCPU ${v} is told of events for ever`);
     return needsDelivery(v);
+  };
+}
+
+/** The time page at image address `at`, read without words, as the public header describes it. */
+export function timePage(view: DataView, at: number) {
+  return {
+    version: view.getUint32(at, true),
+    tscTimestamp: view.getBigUint64(at + 8, true),
+    systemTime: view.getBigUint64(at + 16, true),
+    mul: view.getUint32(at + 24, true),
+    shift: view.getInt8(at + 28),
+    flags: view.getUint8(at + 29),
+  };
+}
+
+/** What a time page of a VCPU on pCPU q is to carry: the pair and the scale of that pCPU's own clock. */
+export function pairOf(p: Probe, q: number) {
+  const { image } = p.context;
+  const cpu = image.table(CPU_TIME);
+  return {
+    tscTimestamp: BigInt(cpu.tsc(q)),
+    systemTime: BigInt(cpu.system(q)),
+    mul: cpu.mul(q) >>> 0,
+    shift: cpu.shift(q),
+    flags: image.table(WALL_CLOCK).tscStable(0),
   };
 }
 

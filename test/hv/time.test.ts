@@ -1,24 +1,15 @@
 import { expect } from 'chai';
 import { TIMER } from '../../src/hv/records.js';
+import { POWER_ON_NS } from '../../src/machine/build.js';
+import { oscillators } from '../../src/shared/oscillator.js';
 import { __HYPERVISOR_set_timer_op, VIRQ_TIMER } from '../../src/shared/public/xen.js';
 import { guest, hog, machineConfig } from '../support/in-process.js';
-import { busyProbe, type Probe, probe } from './probe.js';
+import { busyProbe, type Probe, pairOf, probe, timePage } from './probe.js';
 
-/** Word-free reading of a time page, as the public header describes it. */
-function timePage(p: Probe, v: number) {
-  const at = p.context.vcpu.infoAddr(v) + 32;
-  return {
-    version: p.view.getUint32(at, true),
-    tscTimestamp: p.view.getBigUint64(at + 8, true),
-    systemTime: p.view.getBigUint64(at + 16, true),
-    mul: p.view.getUint32(at + 24, true),
-    shift: p.view.getInt8(at + 28),
-    flags: p.view.getUint8(at + 29),
-  };
-}
+const pageOf = (p: Probe, v: number) => timePage(p.view, p.context.vcpu.infoAddr(v) + 32);
 
 /** now = system_time + (((tsc - tsc_timestamp) << shift) * mul >> 32), in exact arithmetic. */
-function extrapolate(page: ReturnType<typeof timePage>, tsc: bigint): bigint {
+function extrapolate(page: ReturnType<typeof pageOf>, tsc: bigint): bigint {
   const delta = tsc - page.tscTimestamp;
   const shifted = page.shift < 0 ? delta >> BigInt(-page.shift) : delta << BigInt(page.shift);
   return page.systemTime + ((shifted * BigInt(page.mul)) >> 32n);
@@ -32,34 +23,61 @@ for (const width of [32, 64] as const) {
       const p = busyProbe({ widths: [width], machine: { cycleHz: 3e9 } });
       const v = p.vcpuOf(0);
       p.run(1_500_000_000);
-      const page = timePage(p, v);
+      const page = pageOf(p, v);
       // The calibration at one second.
       expect(page.systemTime).to.equal(1_000_000_000n);
-      expect(page.tscTimestamp).to.equal(3_000_000_000n);
+      // It counts from power-on.
+      expect(page.tscTimestamp).to.equal(BigInt((POWER_ON_NS + 1e9) * 3));
       expect([page.mul, page.shift, page.flags]).to.deep.equal([Math.floor((1e9 * 2 ** 32) / 1.5e9), -1, 1]);
       expect(page.version % 2).to.equal(0);
       expect(page.version).to.be.above(0);
     });
 
-    it('is stamped at each switch-in', () => {
+    it('carries the pair of its pCPU from each switch-in on', () => {
       const p = busyProbe({ widths: [width, width], machine: { pcpus: 1 }, guest: { cpus: [] } });
-      const switches = new Set<number>();
+      const pairs = new Set<bigint>();
+      const versions = new Map<number, number>();
+      let switches = 0;
       let current = p.context.pcpu.current(0);
-      p.sim.run(200e6, (_, ns) => {
+      p.sim.run(3.2e9, () => {
         const v = p.context.pcpu.current(0);
         if (v === current) return;
         current = v;
-        switches.add(ns);
-        expect(timePage(p, v).systemTime).to.equal(BigInt(ns));
+        switches++;
+        const page = pageOf(p, v);
+        expect(page).to.deep.include(pairOf(p, 0));
+        expect(page.version % 2).to.equal(0);
+        // Each switch-in writes it, even if nothing is new.
+        expect(page.version).to.be.above(versions.get(v) ?? 0);
+        versions.set(v, page.version);
+        pairs.add(page.systemTime);
       });
-      expect(switches.size).to.be.above(3);
+      expect(switches).to.be.above(50);
+      expect([...pairs]).to.deep.equal([0n, 1_000_000_000n, 2_000_000_000n, 3_000_000_000n]);
+    });
+
+    it('carries the pair of its pCPU from each calibration on', () => {
+      const p = busyProbe({ widths: [width], vcpus: 2, machine: { latencyNs: 3000 } });
+      const seen: number[][] = [[], []];
+      p.sim.run(3.2e9, (q) => {
+        const page = pageOf(p, p.vcpuOf(0, q));
+        expect(page).to.deep.include(pairOf(p, q));
+        const systemTime = Number(page.systemTime);
+        if (seen[q]!.at(-1) !== systemTime) seen[q]!.push(systemTime);
+      });
+      // The other hears of it L after the second, and pairs the middle of an exchange that takes 2 L.
+      expect(seen).to.deep.equal([
+        [0, 1e9, 2e9, 3e9],
+        [0, 1e9 + 6000, 2e9 + 6000, 3e9 + 6000],
+      ]);
     });
 
     it('holds the wall clock at system time 0', () => {
       const p = busyProbe({ widths: [width], machine: { bootTimeS: 0xfedc_ba98 } });
       const page = p.context.domain.sharedInfo(1);
       const [version, secHi] = width === 64 ? [3072, 3084] : [2304, 2340];
-      expect(p.view.getUint32(page + version, true)).to.equal(2);
+      // Written when the domain was created and when the clock was set.
+      expect(p.view.getUint32(page + version, true)).to.equal(4);
       expect(p.view.getUint32(page + version + 4, true)).to.equal(0xfedc_ba98);
       expect(p.view.getUint32(page + version + 8, true)).to.equal(0);
       expect(p.view.getUint32(page + secHi, true)).to.equal(0);
@@ -67,20 +85,38 @@ for (const width of [32, 64] as const) {
   });
 }
 
+/** How far the reader of a time page may be off at simulation time t, in cycles: what the hypervisor cannot know better. */
+function uncertainCycles(t: number): number {
+  // At boot the frequency is measured to a cycle in 50 ms. The next second corrects what came of it, the third begins anew.
+  if (t < 1e9) return 1 + t / 50e6;
+  return t < 2e9 ? 21 : 4;
+}
+
 describe('a reader of the time page', () => {
   for (const hz of FREQUENCIES) {
-    it(`knows the simulation time within one cycle and 1 ns at ${hz} Hz`, () => {
-      const p = busyProbe({ machine: { cycleHz: hz } });
+    const cycle = 1e9 / hz;
+    const errorsOf = (calibration: 'rendezvous' | 'off', within: (t: number) => number): void => {
+      const p = busyProbe({ machine: { cycleHz: hz, calibration } });
       const v = p.vcpuOf(0);
+      const counters = oscillators(p.context.image);
       let reads = 0;
-      for (let t = 1_234_567; t < 2.5e9; t += 87_654_321) {
+      for (let t = 1_234_567; t < 4.5e9; t += 87_654_321) {
         p.run(t);
-        const page = timePage(p, v);
-        const error = Number(extrapolate(page, (BigInt(t) * BigInt(hz)) / 1_000_000_000n) - BigInt(t));
-        expect(Math.abs(error), `at ${t} ns`).to.be.at.most(1e9 / hz + 1);
+        const read = Number(extrapolate(pageOf(p, v), BigInt(counters.read(0, t))));
+        expect(Math.abs(read - t), `at ${t} ns`).to.be.at.most(within(t));
+        expect(read, `at ${t} ns`).to.equal(p.hv.time.systemTime(0));
         reads++;
       }
-      expect(reads).to.be.above(20);
+      expect(reads).to.be.above(50);
+    };
+
+    it(`knows the simulation time within one cycle and 2 ns at a known frequency of ${hz} Hz`, () => {
+      // 2 ns: the rounding of the reader, and of the factor over some seconds.
+      errorsOf('off', () => cycle + 2);
+    });
+
+    it(`knows it as well as the frequency was measured at ${hz} Hz`, () => {
+      errorsOf('rendezvous', (t) => uncertainCycles(t) * cycle + 2);
     });
   }
 });

@@ -39,7 +39,8 @@ describe('ordered mode', () => {
 
     it(`takes turns in strictly ascending order of (time, pCPU): ${name}`, () => {
       const simulation = simulate(config);
-      let [lastNs, lastPcpu] = [-1, -1];
+      // Boot takes place before time 0.
+      let [lastNs, lastPcpu] = [-Infinity, -1];
       simulation.run(undefined, (pcpu, ns) => {
         const later = ns > lastNs || (ns === lastNs && pcpu > lastPcpu);
         if (!later) expect.fail(`turn of pCPU ${pcpu} at ${ns} after that of pCPU ${lastPcpu} at ${lastNs}`);
