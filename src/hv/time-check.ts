@@ -264,6 +264,8 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   };
 }
 
+const PER_READ: readonly TimeCheckName[] = ['torn-read', 'stale-page', 'backward-step', 'timer-lost'];
+
 /** Once, when the image is laid. */
 export function initialiseTimeCheck(image: Image, shape: { vcpus: number }): void {
   const seen = image.table(SEEN_VCPU);
@@ -296,9 +298,11 @@ export function timeFindings(image: Image, shape: { vcpus: number }, endNs: numb
     check.addViolations(lost, 1);
     check.setWorst(lost, Math.max(check.worst(lost), overdue));
   }
+  const reads = image.table(FRONT).reads(0);
   return TIME_CHECKS.map((name, k) => ({
     check: name,
-    observations: check.observations(k),
+    // These are looked at in every read, and counted only when they are wrong.
+    observations: PER_READ.includes(name) ? reads : check.observations(k),
     violations: check.violations(k),
     worst: check.worst(k),
     worstAtNs: check.worstAt(k),

@@ -154,11 +154,12 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     // A counter that was set meanwhile, even backwards, tells nothing about its frequency.
     const isPlausible = measured > hz / 2 && measured < hz * 2;
     const frequency = first ? hz : isPlausible ? measured : cpu.cyclesPerNs(p) * 1e9;
-    if (booting || error >= 0) setPair(p, tsc, master, frequency);
-    else setPair(p, tsc, master - error, (frequency * (EPOCH_NS - error)) / EPOCH_NS);
+    const slows = !booting && error < 0;
+    const pace = slows ? (frequency * (EPOCH_NS - error)) / EPOCH_NS : frequency;
+    setPair(p, tsc, slows ? master - error : master, pace);
     // The new scale over the few µs since `tsc` may round a little lower than the old one.
     const back = before - systemTime(p);
-    if (!booting && back > 0) setPair(p, tsc, cpu.system(p) + back, frequency);
+    if (!booting && back > 0) setPair(p, tsc, cpu.system(p) + back, pace);
     cpu.setPairTsc(p, tsc);
     cpu.setPairMaster(p, master);
     cpu.addCalibrations(p, 1);
@@ -291,7 +292,8 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     calibrated(MASTER, counters.read(MASTER, t), counters.read(PLATFORM, t));
     if (timing.calibration === 'rendezvous') {
       for (let p = 1; p < shape.pcpus; p++) {
-        if (faulty('skipped-calibration', p)) continue;
+        // One that is still at its last job is left to it.
+        if (cpu.step(p) !== 0 || faulty('skipped-calibration', p)) continue;
         give(p, JOB.calibrate, t + L + (faulty('late-calibration', p) ? 3 * EPOCH_NS : 0));
       }
     }

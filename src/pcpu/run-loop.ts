@@ -65,6 +65,9 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
     inject = undefined;
   }
 
+  /** A stall that passes is the owner's: whoever else takes the pCPU's turns would stall as well. */
+  const isMine = (kind: string, p: number): boolean => kind !== 'stalled-worker' || pcpu.worker(p) === self;
+
   /** Takes up to `most` turns before `until`; returns whether the machine is done. */
   function batch(most: number, until: number): boolean {
     for (let n = 0; n < most; n++) {
@@ -79,7 +82,7 @@ export function runLoop(image: Image, core: ProcessorCore, bells: Doorbells, sel
         finish(idle ? OUTCOME.idle : OUTCOME.horizon);
         return true;
       }
-      if (inject !== undefined && p === inject.pcpu && t >= inject.atNs) {
+      if (inject !== undefined && p === inject.pcpu && t >= inject.atNs && isMine(inject.kind, p)) {
         machine.setNow(0, t);
         machine.setTurnOf(0, p);
         fail(inject.kind, p);

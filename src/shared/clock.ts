@@ -5,9 +5,6 @@
  */
 const TWO32 = 4294967296;
 
-/** The cycle counter at simulation time `ns`. Monotone in `ns`. */
-export const cyclesAt = (ns: number, hz: number): number => Math.floor((ns * hz) / 1e9);
-
 export interface TscScale {
   /** 0.32 fixed-point factor, an unsigned 32-bit number. */
   readonly mul: number;

@@ -39,21 +39,31 @@ export interface Oscillators {
 
 export function oscillators(image: Image): Oscillators {
   const o = image.table(OSCILLATOR);
+
+  function read(n: number, ns: number): number {
+    const from = o.stepAt(n);
+    if (ns < from) return Math.floor(o.start(n) + ns * o.rate(n));
+    return Math.floor(o.stepStart(n) + (ns - from) * o.stepRate(n));
+  }
+
   return {
     init(n, start, rate) {
       o.setStart(n, start);
       o.setRate(n, rate);
       o.setStepAt(n, Infinity);
     },
-    read(n, ns) {
-      const from = o.stepAt(n);
-      if (ns < from) return Math.floor(o.start(n) + ns * o.rate(n));
-      return Math.floor(o.stepStart(n) + (ns - from) * o.stepRate(n));
-    },
+    read,
     timeOf(n, count, ns) {
       const from = o.stepAt(n);
-      if (ns < from) return Math.ceil((count - o.start(n)) / o.rate(n));
-      return Math.ceil(from + (count - o.stepStart(n)) / o.stepRate(n));
+      const isBefore = ns < from;
+      const start = isBefore ? o.start(n) : o.stepStart(n);
+      const rate = isBefore ? o.rate(n) : o.stepRate(n);
+      const origin = isBefore ? 0 : from;
+      // The division rounds before the ceiling does: up to a nanosecond either way.
+      let t = Math.ceil(origin + (count - start) / rate);
+      while (Math.floor(start + (t - origin) * rate) < count) t++;
+      while (Math.floor(start + (t - 1 - origin) * rate) >= count) t--;
+      return t;
     },
     advance(n, delta) {
       o.setStart(n, o.start(n) + delta);
