@@ -85,12 +85,26 @@ export const guestSchema = z.strictObject({
   ...xlKeys,
 });
 
+/** Domain 0: what it does for the host. */
+export const dom0Schema = z.strictObject({
+  ntp: z
+    .strictObject({
+      /** Time between two looks at the reference. */
+      poll: duration(),
+      /** System time after which it looks no more. */
+      stop: duration(),
+    })
+    .optional(),
+});
+
 export const scenarioSchema = z.strictObject({
+  dom0: dom0Schema.optional(),
   machine: machineSchema.optional(),
   guests: z.array(guestSchema),
   // An item's body depends on its quantity: expectations.ts checks it.
   expect: z.array(z.record(z.string(), z.unknown())).optional(),
 });
 
+export type Dom0Section = z.infer<typeof dom0Schema>;
 export type MachineSection = z.infer<typeof machineSchema>;
 export type GuestSection = z.infer<typeof guestSchema>;

@@ -5,7 +5,7 @@ import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../machi
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
-import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { dom0Guest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
 import { validate } from './yaml-schema.js';
@@ -165,7 +165,9 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const section = scenario.machine ?? {};
   checkPcpus(section, overrides, yaml);
   const pcpus = pcpusOf(section, overrides);
-  const { guests, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
+  const { guests: unprivileged, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
+  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml.place(['dom0']))];
+  const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
   const config = buildConfig(section, overrides, configs);
   checkConfig(config, overrides, yaml, guests);

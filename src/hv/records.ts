@@ -182,8 +182,8 @@ export const WALL_CLOCK = struct('wall-clock', {
   warp: 'f64',
   nanoseconds: 'i32',
   tscStable: 'i32',
-  /** 1 from the first XENPF_settime on. */
-  disciplined: 'i32',
+  /** Times it was set: by the boot, then by domain 0. */
+  sets: 'i32',
 });
 
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */

@@ -191,7 +191,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     let sum = t - vcpu.stateEntryTime(v);
     for (let k = 0; k < 4; k++) sum += vcpu.runstateTime(v, k);
     judge(KIND['runstate-sum'], p, v, Math.abs(sum - t), 0);
-    if (wall.disciplined(0) !== 0) {
+    if (wall.sets(0) > 1) {
       // UTC by the guest's own page, against UTC at simulation time t; without the seconds a double could not hold.
       const page = domain.sharedInfo(vcpu.domain(v)) >> 2;
       const at = domain.width(vcpu.domain(v)) === 64 ? WC_64 : WC_32;

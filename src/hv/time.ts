@@ -364,6 +364,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
       if (cpu.step(p) !== 0 && cpu.step(p) !== STEP.asked) wakeAt(p, cpu.at(p));
     },
     setWallClock(seconds, nanoseconds) {
+      wall.addSets(0, 1);
       wall.setSeconds(0, seconds);
       wall.setNanoseconds(0, nanoseconds);
       for (let d = 0; d < shape.domains; d++) if (domain.sharedInfo(d) !== 0) updateWallClock(d);

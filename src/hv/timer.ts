@@ -95,6 +95,12 @@ export function timers(
       while (pcpu.timerAt(p) <= t) {
         const due = heaps.top(p);
         const v = due >> 1;
+        // Set by the scale of then, it may come early by the clock of now; it is not served before its time.
+        if (time.systemTime(p) < timer.asked(due)) {
+          heaps.arm(p, due, Math.max(t + 1, time.timerFor(p, timer.asked(due))));
+          noteEarliest(p);
+          continue;
+        }
         heaps.disarm(p, due);
         noteEarliest(p);
         machine.addEvents(0, 1);

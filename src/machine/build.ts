@@ -16,7 +16,7 @@ import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
-import type { MachineConfig } from './config.js';
+import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
@@ -129,7 +129,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   let frames = image.region('frames').base;
   let firstVcpu = 0;
   for (const [n, guest] of config.guests.entries()) {
-    const d = n + FIRST_DOMAIN;
+    const d = domainNumber(config.guests, n);
     const areas = guestAreas(guest.vcpus);
     const firstOfGuest = firstVcpu;
     hv.domains.create(d, {
@@ -154,7 +154,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   }
   startClocks(image, config, hv);
   for (const [n] of config.guests.entries()) {
-    const v = hv.context.domain.firstVcpu(n + FIRST_DOMAIN);
+    const v = hv.context.domain.firstVcpu(domainNumber(config.guests, n));
     hv.context.vcpu.setEntryPoint(v, START_ENTRY);
     hv.context.vcpu.setIsInitialised(v, 1);
   }

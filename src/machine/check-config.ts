@@ -180,6 +180,9 @@ function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
   for (const [index, guest] of config.guests.entries()) {
     const problem = guestProblem(config, guest);
     if (problem) return { path: ['guests', index, ...problem[0]], message: problem[1] };
+    if (guest.privileged === true && index > 0) {
+      return { path: ['guests', index], message: 'only the first guest can be domain 0' };
+    }
     if (names.has(guest.name)) {
       return { path: ['guests', index, 'name'], message: `a second domain named '${guest.name}'` };
     }

@@ -8,9 +8,8 @@ import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
 import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histogram.js';
 import { traceHash } from '../shared/trace-ring.js';
 import type { BuiltMachine } from './build.js';
-import { FIRST_DOMAIN } from './build.js';
 import { collectTime } from './collect-time.js';
-import type { GuestConfig, MachineConfig } from './config.js';
+import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { fairShares, jainIndex } from './fair-share.js';
 import {
   type DomainResult,
@@ -121,7 +120,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   }
 
   const vcpusOf = config.guests.map((guest, n) =>
-    Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(n + FIRST_DOMAIN) + k)),
+    Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(domainNumber(config.guests, n)) + k)),
   );
   const fair = fairShares(
     config.pcpus,
@@ -133,7 +132,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   );
 
   const domains = config.guests.map((guest, n): DomainResult => {
-    const d = n + FIRST_DOMAIN;
+    const d = domainNumber(config.guests, n);
     const vcpus = vcpusOf[n]!;
     const sum = (f: (v: VcpuResult) => number): number => vcpus.reduce((total, v) => total + f(v), 0);
     const virtualTimeNs = sum((v) => v.runstate.running);

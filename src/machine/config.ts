@@ -19,7 +19,12 @@ export interface GuestConfig {
   /** Width of the guest ABI: layout of shared info and of hypercall arguments. @default 64 */
   readonly abi: 32 | 64;
   readonly workload: Workload;
+  /** Domain 0, which may set the time. Only the first guest can be. @default false */
+  readonly privileged?: boolean;
 }
+
+/** The number of the nth guest's domain: 0 is the privileged one's, or nobody's. */
+export const domainNumber = (guests: readonly GuestConfig[], n: number): number => n + (guests[0]?.privileged ? 0 : 1);
 
 /** Deliberate faults: of a worker, to test how the machine reports them; of time-keeping, for `check-time`. */
 export interface FaultInjection {

@@ -109,6 +109,7 @@ export function loadWorkload(
         event.setResource(e, resourceFor('point', ev.ref));
         break;
       case 'yield':
+      case 'ntp':
         break;
     }
   }

@@ -25,6 +25,8 @@ export type WorkloadEvent = { readonly at: Place } & (
   | { readonly kind: 'barrier'; readonly ref: string }
   | { readonly kind: 'suspend' | 'resume'; readonly ref: string }
   | { readonly kind: 'yield' }
+  /** Domain 0's NTP client: asks the reference for UTC and sets the host's wall clock. Not in rt-app's grammar. */
+  | { readonly kind: 'ntp' }
 );
 
 export interface WorkloadPhase {

@@ -11,6 +11,7 @@ import { callbackOp } from './callback-op.js';
 import { consoleIo } from './console-io.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { multicall } from './multicall.js';
+import { platformOp } from './platform-op.js';
 import { schedOp } from './sched-op.js';
 import { vcpuOp } from './vcpu-op.js';
 import { versionOp } from './version-op.js';
@@ -29,6 +30,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   console_io: { partial: 'no input' },
   multicall: 'supported',
   callback_op: { partial: 'no nmi and sysenter callbacks' },
+  platform_op: { partial: 'settime32 and settime64; domain 0 only' },
 };
 
 /** Name -> number, from xen.h. */
@@ -60,6 +62,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     console_io: consoleIo(parts),
     multicall: multicall(parts, dispatch),
     callback_op: callbacks.callbackOp,
+    platform_op: platformOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
   for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;

@@ -8,6 +8,7 @@ import {
   evtchn_bind_virq,
 } from '../../shared/public/event-channel.js';
 import { offsetsOf } from '../../shared/public/layout.js';
+import { XENPF_INTERFACE_VERSION, XENPF_settime64, xen_platform_op } from '../../shared/public/platform.js';
 import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, sched_poll } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
 import type { ModelMemory } from './memory.js';
@@ -21,6 +22,8 @@ export interface GuestHypercalls {
   poll(v: number, port: number, timeoutNs: number): void;
   send(v: number, port: number): void;
   shutdown(v: number, reason: number): void;
+  /** UTC (s, ns) is now, and system time is `systemNs`. */
+  setTime(v: number, seconds: number, nanoseconds: number, systemNs: number): void;
   bindVirq(v: number, virq: number, vcpuId: number): number;
   bindIpi(v: number, vcpuId: number): number;
 }
@@ -80,6 +83,17 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
     shutdown(v, reason) {
       i32[kv.argAddr(v) >> 2] = reason;
       call(v, X.__HYPERVISOR_sched_op, SCHEDOP_shutdown, kv.argGuest(v), 0, 0);
+    },
+    setTime(v, seconds, nanoseconds, systemNs) {
+      const at = offsetsOf(xen_platform_op, 64);
+      const arg = kv.argAddr(v);
+      memory.setU32(arg + at.cmd, XENPF_settime64);
+      memory.setU32(arg + at.interface_version, XENPF_INTERFACE_VERSION);
+      memory.setU64(arg + at['u.settime64.secs'], seconds);
+      memory.setU32(arg + at['u.settime64.nsecs'], nanoseconds);
+      memory.setU32(arg + at['u.settime64.mbz'], 0);
+      memory.setU64(arg + at['u.settime64.system_time'], systemNs);
+      call(v, X.__HYPERVISOR_platform_op, kv.argGuest(v), 0, 0, 0);
     },
     bindVirq(v, virq, vcpuId) {
       const at = offsetsOf(evtchn_bind_virq, 64);

@@ -23,6 +23,12 @@ import { taskScheduler } from './task-scheduler.js';
 
 /** Operations a guest performs in one instant before computing time must pass. */
 const OPERATIONS_PER_SEGMENT = 64;
+/** An NTP reference's answer is off by at most this, ns. */
+const NTP_JITTER_NS = 100_000;
+
+/** Error of the nth answer, ns: spread evenly by the golden ratio, the same in every run. */
+const jitter = (n: number): number => Math.round(((Math.imul(n + 1, 0x9e3779b1) | 0) / 2 ** 31) * NTP_JITTER_NS);
+
 /** Round-robin slice of tasks that share a VCPU, ns; counted in ticks of the 10 ms ticker. */
 const TASK_SLICE_NS = 10e6;
 
@@ -69,6 +75,13 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         const d = task.domain(t);
         kd.addLiveTasks(d, -1);
         if (kd.liveTasks(d) === 0) calls.shutdown(v, SHUTDOWN_poweroff);
+      },
+      setTime(v, t, nowNs) {
+        // The reference is outside the machine: it knows the true time, which is simulation time, and its answer is as
+        // wrong as the two ways through the network differ.
+        const utc = now() + jitter(task.loops(t));
+        const seconds = Math.floor(utc / 1e9);
+        calls.setTime(v, hvParams.bootTimeS + seconds, utc - seconds * 1e9, nowNs);
       },
     },
     params.logLines,
@@ -200,6 +213,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
     takePort(d, selected, kv.ipiPort(v));
     if (!timer) return;
+    // By the clock of this pCPU it may be some ns early; whatever is not due yet is asked for again.
+    kv.setProgrammed(v, Infinity);
     expire(v);
     rotate(v);
   }

@@ -32,6 +32,8 @@ export interface ProgramActions {
   /** Puts the task to sleep until `deadline` (in the task's record). */
   sleep(v: number, t: number): void;
   exit(v: number, t: number): void;
+  /** Sets the wall clock from the reference, as an NTP client does. @param nowNs guest clock */
+  setTime(v: number, t: number, nowNs: number): void;
 }
 
 export function programs(
@@ -168,6 +170,9 @@ export function programs(
       case OP.suspend:
         sync.suspend(t, event.resource(e));
         return STEP.gone;
+      case OP.ntp:
+        actions.setTime(v, t, nowNs);
+        return STEP.goOn;
       default:
         return STEP.yielded;
     }

@@ -150,6 +150,7 @@ export const OP = {
   suspend: 11,
   resume: 12,
   yield: 13,
+  ntp: 14,
 } as const;
 
 export const EVENT = struct('event', {

@@ -1,5 +1,7 @@
 /** Services for dom0's kernel (`platform.h`): the commands of `platform_op(struct xen_platform_op *)`. */
 
+import { layout } from './layout.js';
+
 export const XENPF_INTERFACE_VERSION = 0x3000001;
 
 export const XENPF_settime32 = 17;
@@ -24,3 +26,16 @@ export const XENPF_mem_hotadd = 59;
 export const XENPF_core_parking = 60;
 export const XENPF_resource_op = 61;
 export const XENPF_get_symbol = 63;
+
+/** Of the union only what sets the time. @see XENPF_settime32, XENPF_settime64 */
+export const xen_platform_op = layout('struct xen_platform_op', [136, 136], {
+  cmd: [0, 0], // u32
+  interface_version: [4, 4], // u32
+  'u.settime32.secs': [8, 8], // u32
+  'u.settime32.nsecs': [12, 12], // u32
+  'u.settime32.system_time': [16, 16], // u64, ns
+  'u.settime64.secs': [8, 8], // u64
+  'u.settime64.nsecs': [16, 16], // u32
+  'u.settime64.mbz': [20, 20], // u32
+  'u.settime64.system_time': [24, 24], // u64, ns
+});
