@@ -202,6 +202,8 @@ export const TIMER = struct('timer', {
   asked: 'f64',
   position: 'i32',
   queue: 'i32',
+  /** Calibrations of its pCPU when it was set: after another the time has to be looked at again. */
+  scale: 'i32',
 });
 
 /** The registers a hypercall travels in: number, then up to six arguments as 64-bit halves. */

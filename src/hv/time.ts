@@ -29,6 +29,10 @@ export interface TimeKeeping {
   updateWallClock(d: number): void;
   /** System time as pCPU p extrapolates it now, ns. */
   systemTime(p: number): number;
+  /** System time at pCPU p's last calibration, ns: not much less than now, and cheap. */
+  lastPair(p: number): number;
+  /** How many calibrations pCPU p has had. */
+  calibrations(p: number): number;
   /** Simulation time, not before now, at which system time on pCPU p gets to `systemNs`: what its timer is set to. */
   timerFor(p: number, systemNs: number): number;
   /** Arms the steps of boot, all before time 0. Once, before the first turn. */
@@ -336,6 +340,8 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     update,
     updateWallClock,
     systemTime,
+    lastPair: cpu.system,
+    calibrations: cpu.calibrations,
     isAnythingLeft,
     timerFor(p, systemNs) {
       const t = now();

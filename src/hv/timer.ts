@@ -64,6 +64,7 @@ export function timers(
     if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
     timer.setQueue(t, p);
     timer.setAsked(t, check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p)));
+    timer.setScale(t, time.calibrations(p));
     heaps.arm(p, t, time.timerFor(p, deadlineNs));
     noteEarliest(p);
   }
@@ -96,7 +97,7 @@ export function timers(
         const due = heaps.top(p);
         const v = due >> 1;
         // Set by the scale of then, it may come early by the clock of now; it is not served before its time.
-        if (time.systemTime(p) < timer.asked(due)) {
+        if (timer.scale(due) !== time.calibrations(p) && time.systemTime(p) < timer.asked(due)) {
           heaps.arm(p, due, Math.max(t + 1, time.timerFor(p, timer.asked(due))));
           noteEarliest(p);
           continue;

@@ -59,10 +59,11 @@ export function oscillators(image: Image): Oscillators {
       const start = isBefore ? o.start(n) : o.stepStart(n);
       const rate = isBefore ? o.rate(n) : o.stepRate(n);
       const origin = isBefore ? 0 : from;
-      // The division rounds before the ceiling does: up to a nanosecond either way.
-      let t = Math.ceil(origin + (count - start) / rate);
+      // The division rounds: the answer is this or a little more, by the expression that reads.
+      let t = Math.floor(origin + (count - start) / rate);
+      // Past the integers of a double there is no next one; nothing gets there either.
+      if (!(t < Number.MAX_SAFE_INTEGER)) return t;
       while (Math.floor(start + (t - origin) * rate) < count) t++;
-      while (Math.floor(start + (t - 1 - origin) * rate) >= count) t--;
       return t;
     },
     advance(n, delta) {

@@ -82,11 +82,11 @@ export function schedOp(parts: CallParts): {
 
   /** A time-out as set_timer_op takes it: signed, and wrapped jiffies of old kernels show up as the far future. */
   function deadline(lo: number, hi: number): number {
-    const t = time.systemTime(smp.self());
-    const far = t + 100e6;
-    if (hi < 0) return far;
+    const p = smp.self();
     const ns = fromHalves(lo, hi);
-    return ns - t > 2 ** 50 ? far : ns;
+    if (hi >= 0 && ns - time.lastPair(p) <= 2 ** 50) return ns;
+    const t = time.systemTime(p);
+    return hi < 0 || ns - t > 2 ** 50 ? t + 100e6 : ns;
   }
 
   return {
