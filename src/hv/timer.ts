@@ -15,6 +15,12 @@ import type { TimeCheck } from './time-check.js';
 /** Period of the ticker a VCPU starts with, ns (S16). */
 export const TICKER_NS = 10e6;
 
+/**
+ * What an event timer takes at least, ns: setting it, its interrupt. A guest that keeps asking for the past is told at once
+ * each time and must not stop simulation time with it.
+ */
+const MIN_DELAY_NS = 1000;
+
 /** A single-shot timer that is lost on purpose is one due within this, ns. */
 const SHORT_NS = 100e3;
 
@@ -65,7 +71,7 @@ export function timers(
     timer.setQueue(t, p);
     timer.setAsked(t, check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p)));
     timer.setScale(t, time.calibrations(p));
-    heaps.arm(p, t, time.timerFor(p, deadlineNs));
+    heaps.arm(p, t, Math.max(time.timerFor(p, deadlineNs), now() + MIN_DELAY_NS));
     noteEarliest(p);
   }
 
