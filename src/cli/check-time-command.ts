@@ -2,8 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadScenario } from '../config/scenario.js';
-import { TIME_FAULTS } from '../hv/context.js';
-import type { FaultInjection } from '../machine/config.js';
+import { type FaultInjection, TIME_FAULTS } from '../machine/config.js';
 import type { RunResult } from '../machine/result.js';
 import { paintFor } from '../report/table.js';
 import { timeReport } from '../report/time-report.js';

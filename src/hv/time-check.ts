@@ -57,13 +57,14 @@ export const TIME_CHECK = struct('time-check', {
 
 /** What the observer remembers of a VCPU, from one event to the next. */
 const SEEN_VCPU = struct('time-seen', {
-  /** Last clock read, ns. */
+  /** Last clock read, ns, and the pCPU on which. */
   clock: 'f64',
   /** System time its single-shot timer was set to and has not fired; Infinity = none. */
   expected: 'f64',
   tickerAt: 'f64',
   /** Virtual time when it was last switched out. */
   virtual: 'f64',
+  readOn: 'i32',
 });
 
 const SEEN_PCPU = struct('ipi-sent', { resched: 'f64', event: 'f64' });
@@ -160,7 +161,10 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     judge(isTorn ? KIND['torn-read'] : KIND['stale-page'], p, v, 1, 0);
   }
 
-  /** Whoever reads at least L after another must not read less. */
+  /**
+   * Whoever reads at least L after another must not read less; nor a VCPU less than before on the same pCPU. One that is
+   * moved in no time (woken by another pCPU a nanosecond after it blocked) may, by what two pCPUs' clocks differ.
+   */
   function compareFront(v: number, p: number, ns: number): void {
     const slot = Math.floor(now() / L);
     const last = front.slot(0);
@@ -174,10 +178,11 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       front.setCurrent(0, 0);
       front.setSlot(0, slot);
     }
-    const back = Math.max(front.settled(0), seen.clock(v)) - ns;
+    const back = Math.max(front.settled(0), seen.readOn(v) === p ? seen.clock(v) : 0) - ns;
     if (back > 0) judge(KIND['backward-step'], p, v, back, 0);
     if (ns > front.current(0)) front.setCurrent(0, ns);
     seen.setClock(v, ns);
+    seen.setReadOn(v, p);
   }
 
   function sample(v: number, p: number, ns: number): void {

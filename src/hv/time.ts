@@ -293,7 +293,8 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
 
   function masterEpoch(): void {
     const t = now();
-    calibrated(MASTER, counters.read(MASTER, t), counters.read(PLATFORM, t));
+    if (!faulty('skipped-calibration', MASTER))
+      calibrated(MASTER, counters.read(MASTER, t), counters.read(PLATFORM, t));
     if (timing.calibration === 'rendezvous') {
       for (let p = 1; p < shape.pcpus; p++) {
         // One that is still at its last job is left to it.
@@ -301,7 +302,8 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
         give(p, JOB.calibrate, t + L + (faulty('late-calibration', p) ? 3 * EPOCH_NS : 0));
       }
     }
-    wall.setEpochAt(0, nextEpoch(t));
+    // A master that is late is late for all.
+    wall.setEpochAt(0, nextEpoch(t) + (faulty('late-calibration', MASTER) ? 3 * EPOCH_NS : 0));
   }
 
   function localEpoch(p: number): void {

@@ -2,6 +2,9 @@
 import type { TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
+/** For those who may not know the hypervisor: the command line. */
+export { TIME_FAULTS } from '../hv/context.js';
+
 export interface GuestConfig {
   readonly name: string;
   /** VCPUs up at boot, 1..MAX_VIRT_CPUS. */

@@ -65,6 +65,24 @@ describe('a scenario', () => {
       expect(config).to.include({ boost: false, guestOpNs: 50, bootTimeS: 1136073600, trace: true, debug: true });
     });
 
+    it('reads how clocks start, run and are kept; null and what is missing is drawn', () => {
+      const { config } = load(
+        machine(
+          'pcpus: 4, synchronise: false, calibration: local, tsc-offset: [0, -20ms, null, 1.5s], ' +
+            'tsc-drift: [-50, null, 0.25], platform-drift: 12.5',
+        ),
+      );
+      expect(config).to.include({ synchronise: false, calibration: 'local', platformDriftPpm: 12.5 });
+      expect(config.tscOffsetsNs).to.deep.equal([0, -20e6, undefined, 1.5e9]);
+      expect(config.tscDriftsPpm).to.deep.equal([-50, undefined, 0.25]);
+      const plain = load(machine('pcpus: 4')).config;
+      expect(plain).to.include({ synchronise: true, calibration: 'rendezvous', checkTime: false });
+      expect(plain.platformDriftPpm).to.equal(undefined);
+      expect([plain.tscOffsetsNs, plain.tscDriftsPpm]).to.deep.equal([[], []]);
+      const given = { synchronise: false, calibration: 'off', checkTime: true } as const;
+      expect(load(machine('synchronise: true, calibration: local'), given).config).to.include(given);
+    });
+
     it('may have no horizon', () => {
       expect(load(machine('duration: until-idle')).config.durationNs).to.equal(Number.POSITIVE_INFINITY);
     });
@@ -240,7 +258,37 @@ describe('a scenario', () => {
       expect(complaint(machine('cycle-hz: 1kHz'))).to.match(/^s\.yaml:1:22: 1000 Hz is out of range/);
     });
 
+    it('for clocks that cannot be', () => {
+      const help = 'a duration with its unit, such as 10s, 30ms, 2us or 100ns, or null for a drawn one';
+      expect(complaint(machine('tsc-offset: [0, 5]')))
+        .to.match(/^s\.yaml:1:28: /)
+        .and.to.contain(`expected ${help}`);
+      expect(complaint(machine('tsc-offset: 5ms'))).to.match(/^s\.yaml:1:24: tsc-offset: expected a list/);
+      expect(complaint(machine('tsc-drift: [1, fast]'))).to.match(/^s\.yaml:1:27: .*expected a number, got 'fast'$/);
+      expect(complaint(machine('platform-drift: fast'))).to.match(/^s\.yaml:1:28: platform-drift: expected a number/);
+      expect(complaint(machine('synchronise: sometimes'))).to.match(
+        /^s\.yaml:1:25: synchronise: expected true or false/,
+      );
+      expect(complaint(machine('calibration: never'))).to.match(
+        /^s\.yaml:1:25: calibration: expected rendezvous.*local.*off/,
+      );
+      // A second and nine tenths: counters start two seconds before time 0, and none may be negative.
+      expect(complaint(machine('tsc-offset: [0, -1901ms]'))).to.match(
+        /^s\.yaml:1:24: -1901000000 ns is out of range: -1900000000 to 1900000000$/,
+      );
+      expect(complaint(machine('tsc-offset: [1900ms, -1900ms]'))).to.equal('accepted');
+      expect(complaint(machine('tsc-drift: [500.1]'))).to.equal('s.yaml:1:23: 500.1 ppm is out of range: -500 to 500');
+      expect(complaint(machine('platform-drift: -501'))).to.equal('s.yaml:1:28: -501 ppm is out of range: -500 to 500');
+      expect(complaint(machine('pcpus: 2, tsc-drift: [1, 2, 3]'))).to.equal('s.yaml:1:33: 3 entries for 2 pCPUs');
+      expect(complaint(machine('pcpus: 2, tsc-offset: [null, null, null]'))).to.equal(
+        's.yaml:1:34: 3 entries for 2 pCPUs',
+      );
+    });
+
     it('for options out of their limits, by the name of the option', () => {
+      const inject = { kind: 'drift', pcpu: 2, atNs: 0 } as const;
+      expect(complaint(machine('pcpus: 2'), { inject })).to.equal('--inject: no pCPU 2: the machine has 2');
+      expect(complaint(machine('pcpus: 3'), { inject })).to.equal('accepted');
       expect(complaint(machine('seed: 1'), { pcpus: 0 })).to.match(/^--pcpus: 0 pCPUs is out of range/);
       expect(load(machine('pcpus: 2'), { threads: 3 })).to.deep.include({
         warnings: ['--threads 3: 2 pCPUs need no more than 2'],
