@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadScenario } from '../config/scenario.js';
-import { type FaultInjection, TIME_FAULTS } from '../machine/config.js';
+import { type FaultInjection, TIME_INJECTIONS } from '../machine/config.js';
 import type { RunResult } from '../machine/result.js';
 import { paintFor } from '../report/table.js';
 import { timeReport } from '../report/time-report.js';
@@ -16,16 +16,13 @@ const DEFAULT_SCENARIO = fileURLToPath(new URL('../../../examples/check-time.yam
 const DEFAULT_PCPU = 1;
 const DEFAULT_AT_NS = 1.5e9;
 
-/** Faults that `--inject` takes by name. */
-export const INJECTIONS = [...TIME_FAULTS, 'stalled-worker'] as const;
-
 /** Reads `NAME`, `NAME@PCPU` or `NAME@PCPU:TIME`; undefined = not so written. */
 export function parseInjection(
   text: string,
   parseDuration: (text: string) => number | undefined,
 ): FaultInjection | undefined {
   const match = /^([a-z-]+)(?:@(\d+)(?::(.+))?)?$/.exec(text);
-  const kind = INJECTIONS.find((name) => name === match?.[1]);
+  const kind = TIME_INJECTIONS.find((name) => name === match?.[1]);
   const atNs = match?.[3] === undefined ? DEFAULT_AT_NS : parseDuration(match[3]);
   if (kind === undefined || atNs === undefined || atNs < 0) return undefined;
   return { kind, pcpu: match?.[2] === undefined ? DEFAULT_PCPU : Number(match[2]), atNs };

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { MachineOverrides } from '../config/scenario.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
-import type { FaultInjection } from '../machine/config.js';
-import { checkTimeCommand, INJECTIONS, parseInjection } from './check-time-command.js';
+import { type FaultInjection, TIME_INJECTIONS } from '../machine/config.js';
+import { checkTimeCommand, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
 
@@ -31,7 +31,7 @@ const injection = (text: string): FaultInjection => {
   const read = parseInjection(text, parseDuration);
   if (read === undefined) {
     throw new InvalidArgumentError(
-      `Expected NAME, NAME@PCPU or NAME@PCPU:TIME with NAME one of ${INJECTIONS.join(', ')}.`,
+      `Expected NAME, NAME@PCPU or NAME@PCPU:TIME with NAME one of ${TIME_INJECTIONS.join(', ')}.`,
     );
   }
   return read;
@@ -152,7 +152,7 @@ function commandLine(finish: (code: number) => void): Command {
     .addOption(
       new Option('--calibration <how>', 'how system times are kept together').choices(['rendezvous', 'local', 'off']),
     )
-    .option('--inject <fault[@pcpu[:time]]>', `make a mistake on purpose: ${INJECTIONS.join(', ')}`, injection)
+    .option('--inject <fault[@pcpu[:time]]>', `make a mistake on purpose: ${TIME_INJECTIONS.join(', ')}`, injection)
     .addHelpText(
       'after',
       '\nExit codes: 0 time is consistent, 1 it is not, 2 usage or configuration, 3 a fault of the simulator.',

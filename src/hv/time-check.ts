@@ -13,7 +13,7 @@ import { RUNSTATE_running } from '../shared/public/vcpu.js';
 import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
 import { struct } from '../shared/struct.js';
 import type { HvContext } from './context.js';
-import { CPU_TIME, WALL_CLOCK } from './records.js';
+import { CPU_TIME, TIMER, WALL_CLOCK } from './records.js';
 import { EPOCH_NS, type TimeKeeping } from './time.js';
 
 /** Everything that can be wrong with time, in the order in which it is reported. */
@@ -121,6 +121,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   const front = image.table(FRONT);
   const cpu = image.table(CPU_TIME);
   const wall = image.table(WALL_CLOCK);
+  const timer = image.table(TIMER);
   const oscillator = image.table(OSCILLATOR);
   const counters: Oscillators = oscillators(image);
   const errors = image.region('time-error').base >> 2;
@@ -204,7 +205,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       judge(KIND['wall-clock'], p, v, Math.abs(utc), WALL_BOUND_NS);
     }
     const overdue = counters.read(PLATFORM, t) - seen.expected(v) - L;
-    if (overdue > 0) {
+    if (overdue > 0 && timer.position(2 * v) === 0) {
       judge(KIND['timer-lost'], p, v, overdue, 0);
       seen.setExpected(v, Infinity);
     }

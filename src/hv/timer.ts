@@ -85,7 +85,7 @@ export function timers(
 
   return {
     setSingleshot(v, deadlineNs) {
-      check?.timerSet(v, deadlineNs);
+      check?.timerSet(v, Math.max(deadlineNs, time.systemTime(smp.self())));
       // On purpose: -ETIME instead of an event at once.
       if (faulty('lost-single-shot', smp.self()) && deadlineNs <= time.systemTime(smp.self()) + SHORT_NS) return;
       set(2 * v, deadlineNs);

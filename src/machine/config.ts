@@ -1,5 +1,5 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
-import type { TimeFault } from '../hv/context.js';
+import { TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
@@ -36,6 +36,9 @@ export interface FaultInjection {
   /** Simulation time from which it goes wrong on that pCPU, ns. */
   readonly atNs: number;
 }
+
+/** Faults that `check-time` notices. */
+export const TIME_INJECTIONS = [...TIME_FAULTS, 'stalled-worker'] as const;
 
 export interface MachineConfig {
   /** Physical CPUs, 1..MAX_PCPUS. */

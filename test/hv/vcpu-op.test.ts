@@ -185,7 +185,7 @@ for (const width of [32, 64] as const) {
         const timerEvents = watchTimer(p, v, width);
         const start = p.now;
         expect(singleshot(5, 0)).to.equal(0);
-        expect(timerEvents(20e6)).to.deep.equal([start + 1]);
+        expect(timerEvents(20e6)).to.deep.equal([start + 1000]);
       });
 
       it('stop a single shot, and are only set by the VCPU itself', () => {
