@@ -29,6 +29,17 @@ const time = fc.oneof(
 );
 
 describe('an oscillator', () => {
+  it('gets to counts beyond all simulated time beyond all simulated time, and says so at once', () => {
+    // A guest may ask for a timer at any 64 bits. There a double has no next nanosecond to try, and a search never ends.
+    for (const rate of [0.001, 1, 2.4, 6]) {
+      const o = make();
+      o.init(0, 2e9 * rate, rate);
+      for (const count of [rate * 2 ** 53.5, 2 ** 64 * rate, 2 ** 80]) {
+        expect(o.timeOf(0, count, 1000), `${count} at ${rate}`).to.be.at.least(Number.MAX_SAFE_INTEGER);
+      }
+    }
+  });
+
   it('reads whole numbers that never fall', () => {
     fc.assert(
       fc.property(oscillator, time, fc.integer({ min: 0, max: 1000 }), ({ rate, age }, t, later) => {
