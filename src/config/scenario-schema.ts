@@ -44,6 +44,8 @@ export const machineSchema = z.strictObject({
   ratelimit: duration(NS_PER_US),
   'migration-delay': duration(NS_PER_US),
   boost: z.boolean().optional(),
+  'runq-lock': duration(),
+  'private-lock': duration(),
   'guest-op': duration(),
   'boot-time': quantity(parseInstant, 'an instant in UTC, such as 2006-01-01T00:00:00Z'),
   synchronise: z.boolean().optional(),

@@ -58,6 +58,8 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   ratelimit: 'ratelimitUs',
   'migration-delay': 'migrationDelayUs',
   boost: 'boost',
+  'runq-lock': 'runqLockNs',
+  'private-lock': 'privateLockNs',
   'guest-op': 'guestOpNs',
   'boot-time': 'bootTimeS',
   trace: 'trace',

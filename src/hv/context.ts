@@ -7,6 +7,7 @@ import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import type { Table } from '../shared/struct.js';
 import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
+import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
 import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 
@@ -52,6 +53,9 @@ export interface HvParams {
   readonly checkTime: boolean;
   /** UTC at simulation time 0, s: for the comparison only. */
   readonly bootTimeS: number;
+  /** How long a run-queue lock and the scheduler's private lock are held each time, ns; 0 = no time passes. */
+  readonly runqLockNs: number;
+  readonly privateLockNs: number;
   /** Ordered mode: one runner at a time, so that locks and shared words need no atomic operations. */
   readonly ordered: boolean;
   readonly trace: boolean;
@@ -86,11 +90,18 @@ export const PRIVATE_LOCK = 0;
 export const runqLock = (p: number): number => p + 1;
 export const numberOfLocks = (pcpus: number): number => pcpus + 1;
 
+/** Whether locks take simulated time. */
+export const isTimed = (params: HvParams): boolean => params.runqLockNs > 0 || params.privateLockNs > 0;
+
 export function createContext(image: Image, shape: HvShape, params: HvParams): HvContext {
   const machine = image.table(MACHINE);
   const { f64 } = image;
   const NOW = image.column(MACHINE, 'now').base;
   const { vcpus } = shape;
+  const locks = spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
+    exclusive: params.ordered,
+    debug: params.debug,
+  });
   const { inject } = params.timing;
   return {
     image,
@@ -103,10 +114,9 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
     queues: runQueues(image, shape.pcpus, params.ordered),
-    locks: spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
-      exclusive: params.ordered,
-      debug: params.debug,
-    }),
+    locks: isTimed(params)
+      ? timedLocks(image, locks, machine, (lock) => (lock === PRIVATE_LOCK ? params.privateLockNs : params.runqLockNs))
+      : locks,
     trace: tracer(image.i32, traceBases(image), params.trace),
     perfc: perfCounters(image, shape.pcpus),
     version: versionCounter(image.i32, params.ordered),

@@ -13,6 +13,8 @@ export const MACHINE = struct(
     now: 'f64',
     /** Time of the last turn that was not time-keeping alone, ns: an idle machine's end. */
     worked: 'f64',
+    /** What the turn in progress waited for locks and held them, ns (lock-time.ts). */
+    stall: 'f64',
     /** No turn before this will happen any more; monotone, ns. */
     floor: 'f64',
     /** Scheduler events so far: runstate changes and timer pops. */

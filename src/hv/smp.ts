@@ -30,7 +30,8 @@ export function smp(
   keyChanged: (q: number) => void,
 ): Smp {
   const L = params.latencyNs;
-  const arrival = (q: number): number => now() + L + (faulty('late-ipi', q) ? LATE_IPI_NS : 0);
+  /** From where the sender has got to in its turn. */
+  const arrival = (q: number): number => now() + machine.stall(0) + L + (faulty('late-ipi', q) ? LATE_IPI_NS : 0);
   const { ipis } = PERFC;
   return {
     raiseSchedule(q) {

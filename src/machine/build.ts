@@ -86,6 +86,8 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       boost: config.boost,
       latencyNs: config.latencyNs,
       cycleHz: config.cycleHz,
+      runqLockNs: config.runqLockNs,
+      privateLockNs: config.privateLockNs,
       checkTime: config.checkTime,
       bootTimeS: config.bootTimeS,
       timing: { synchronise: config.synchronise, calibration: config.calibration, inject: config.inject },

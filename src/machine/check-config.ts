@@ -38,6 +38,8 @@ const RANGES: Readonly<Record<Numeric, Range>> = {
   tsliceMs: range(limits.MIN_TSLICE_MS, limits.MAX_TSLICE_MS, 'ms'),
   ratelimitUs: range(0, limits.MAX_RATELIMIT_US, 'us'),
   migrationDelayUs: range(0, limits.MAX_MIGRATION_DELAY_US, 'us'),
+  runqLockNs: range(0, limits.MAX_LOCK_NS, 'ns'),
+  privateLockNs: range(0, limits.MAX_LOCK_NS, 'ns'),
   guestOpNs: range(limits.MIN_GUEST_OP_NS, limits.MAX_GUEST_OP_NS, 'ns'),
   taskLogLines: range(0, 10_000_000, 'lines'),
   stallLimitMs: range(1, limits.MAX_STALL_LIMIT_MS, 'ms'),

@@ -1,6 +1,8 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
 import { consoleText } from '../hv/calls/console-io.js';
+import { PRIVATE_LOCK, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
+import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
@@ -14,6 +16,7 @@ import { fairShares, jainIndex } from './fair-share.js';
 import {
   type DomainResult,
   type LatencyResult,
+  type LockResult,
   type PcpuResult,
   RESULT_SCHEMA,
   type RunResult,
@@ -55,6 +58,19 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       runstate: { running: running!, runnable: runnable!, blocked: blocked!, offline: offline! },
       switches: vcpu.switches(v),
       migrations: vcpu.migrations(v),
+    };
+  }
+
+  function lockResult(lock: LockResult['lock'], first: number, count: number): LockResult {
+    const time = image.table(LOCK_TIME);
+    const sum = (of: (n: number) => number): number =>
+      Array.from({ length: count }, (_, k) => of(first + k)).reduce((a, b) => a + b, 0);
+    return {
+      lock,
+      acquired: sum(time.acquired),
+      contended: sum(time.contended),
+      waitedNs: sum(time.waitedNs),
+      tryFailed: sum(time.tryFailed),
     };
   }
 
@@ -182,6 +198,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
     domains,
     pcpus,
+    locks: [lockResult('private', PRIVATE_LOCK, 1), lockResult('run-queue', runqLock(0), config.pcpus)],
     ...(config.checkTime ? { time: collectTime(built, config) } : {}),
     perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
     host: {

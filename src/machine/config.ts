@@ -78,6 +78,10 @@ export interface MachineConfig {
   readonly migrationDelayUs: number;
   /** Whether waking VCPUs with credit are boosted: Xen always does; off shows what boost buys. @default true */
   readonly boost: boolean;
+  /** How long a run-queue lock is held each time it is taken, ns; 0 = no time passes under locks. @default 0 */
+  readonly runqLockNs: number;
+  /** The same of the credit scheduler's private lock, which accounting takes. @default 0 */
+  readonly privateLockNs: number;
   /** Time a guest-kernel operation takes (mutex, condition, resume, …), ns; at least 1. @default 100 */
   readonly guestOpNs: number;
   /** Keep trace records (the trace hash is computed either way). @default false */
@@ -112,6 +116,8 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   ratelimitUs: 1000,
   migrationDelayUs: 0,
   boost: true,
+  runqLockNs: 0,
+  privateLockNs: 0,
   guestOpNs: 100,
   trace: false,
   taskLogLines: 0,

@@ -128,6 +128,16 @@ export interface TimeResult {
   readonly clocks: readonly PcpuClockResult[];
 }
 
+/** A kind of lock of the hypervisor, in simulated time; all 0 where locks take none. */
+export interface LockResult {
+  readonly lock: 'run-queue' | 'private';
+  readonly acquired: number;
+  /** Times somebody had to wait, and how long in all. */
+  readonly contended: number;
+  readonly waitedNs: number;
+  readonly tryFailed: number;
+}
+
 export interface RunResult {
   readonly schema: typeof RESULT_SCHEMA;
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
@@ -141,6 +151,7 @@ export interface RunResult {
   readonly jain: number;
   readonly domains: readonly DomainResult[];
   readonly pcpus: readonly PcpuResult[];
+  readonly locks: readonly LockResult[];
   /** With `checkTime`: what was found. */
   readonly time?: TimeResult;
   /** Performance counters under Xen's names. */

@@ -1,6 +1,7 @@
 /** The sizes of a machine and the map of its image, computed alike by whoever lays the image and by every worker. */
 import { balancerRegions } from '../balancer/records.js';
 import { type HvParams, numberOfLocks } from '../hv/context.js';
+import { lockTimeRegion } from '../hv/lock-time.js';
 import { perfcRegion } from '../hv/perfc.js';
 import { type HvShape, hvRegions } from '../hv/records.js';
 import { findScheduler } from '../hv/sched/registry.js';
@@ -43,6 +44,7 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     ...keyTreeRegions(pcpus),
     ...traceRegions(pcpus),
     ...spinlockRegions(numberOfLocks(pcpus), pcpus),
+    lockTimeRegion(numberOfLocks(pcpus)),
     perfcRegion(pcpus),
     ...balancerRegions(pcpus, shape.hv.vcpus),
     ...hvRegions(shape.hv),

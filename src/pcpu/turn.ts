@@ -4,6 +4,7 @@
  * so simulation time always advances.
  */
 
+import { isTimed } from '../hv/context.js';
 import type { Hypervisor } from '../hv/hypervisor.js';
 import { SCHEDULE_SOFTIRQ } from '../hv/smp.js';
 import type { KeyTree } from './key-tree.js';
@@ -14,6 +15,8 @@ export interface Executor {
   upcall(v: number, p: number): void;
   /** The guest's next action is due. On return it computes until the pCPU's `guestAt`, or gave its pCPU up. */
   run(v: number, p: number): void;
+  /** The VCPU running on p goes on `ns` later: its pCPU waited for locks. */
+  stall(v: number, p: number, ns: number): void;
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
 }
@@ -55,6 +58,17 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     const accounting = ops.nextAccounting();
     if (accounting < key) key = accounting;
     return key;
+  }
+
+  const timed = isTimed(context.params);
+
+  /** The turn's waits for locks, ns: they come off the time of whoever runs on. */
+  function stalled(p: number): number {
+    const ns = machine.stall(0);
+    machine.setStall(0, 0);
+    const v = pcpu.current(p);
+    if (ns > 0 && !isIdle(v)) executor.stall(v, p, ns);
+    return ns;
   }
 
   /** Upcalls a guest may take in one instant; one that never clears its upcall flag must not stop time. */
@@ -124,7 +138,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         sched.schedule(p);
         runGuest(p);
       }
-      keys.set(p, Math.max(keyOf(p), ns + 1));
+      const late = timed ? stalled(p) : 0;
+      keys.set(p, Math.max(keyOf(p), ns + 1 + late));
     },
     keyOf,
     refresh(p) {

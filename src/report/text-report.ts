@@ -87,6 +87,12 @@ function totals(result: RunResult): [string, string][] {
   const { host } = result;
   const threads = host.threads === 1 ? '1 thread' : `${host.threads} threads`;
   return [
+    ...result.locks
+      .filter(({ acquired }) => acquired > 0)
+      .map((lock): [string, string] => [
+        `${lock.lock} lock`,
+        `taken ${formatCount(lock.acquired)} times, waited for ${formatCount(lock.contended)} times, ${formatDuration(lock.waitedNs)} in all; trylock failed ${formatCount(lock.tryFailed)} times`,
+      ]),
     ['Jain fairness', result.jain.toFixed(4)],
     ['events', formatCount(result.events)],
     ['trace hash', result.hash],

@@ -38,6 +38,7 @@ export function fakeResult(over: Partial<RunResult> = {}): RunResult {
     hash: '0123456789abcdef',
     events: 1_234_567,
     turns: 2_000_000,
+    locks: [],
     jain: 0.9987,
     domains: [
       fakeDomain(1, { name: 'web', share: 1.5, expectedShare: 1.52, virtualTimeNs: 15e9 }),

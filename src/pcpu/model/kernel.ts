@@ -315,6 +315,11 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       u8[info + INFO.evtchn_upcall_mask] = 0;
     },
 
+    stall(v, p, ns) {
+      kv.addDebt(v, ns);
+      if (pcpu.guestAt(p) < Infinity) pcpu.setGuestAt(p, pcpu.guestAt(p) + ns);
+    },
+
     switchOut(v, p) {
       settle(v);
       kv.setRemaining(v, Math.max(0, pcpu.guestAt(p) - now()));
