@@ -15,6 +15,8 @@ const DEFAULT_SCENARIO = fileURLToPath(new URL('../../../examples/check-time.yam
 /** Where and when a fault begins that is given by its name alone. */
 const DEFAULT_PCPU = 1;
 const DEFAULT_AT_NS = 1.5e9;
+/** A worker that holds the turn for this long is stalled, host ms; less may be the host. */
+const STALLED_MS = 2000;
 
 /** Reads `NAME`, `NAME@PCPU` or `NAME@PCPU:TIME`; undefined = not so written. */
 export function parseInjection(
@@ -39,7 +41,9 @@ export async function checkTimeCommand(
   checkTargets(options);
   for (const warning of scenario.warnings) around.stderr.write(`ringzero: warning: ${warning}\n`);
   const stalls: string[] = [];
-  const { result, interrupted } = await simulate(scenario.config, options, around, (text) => stalls.push(text));
+  const { result, interrupted } = await simulate(scenario.config, options, around, (text, stalledMs = 0) => {
+    if (stalledMs >= STALLED_MS) stalls.push(text);
+  });
   if (result?.time === undefined) return EXIT_INTERRUPTED;
   const ok = result.time.ok && stalls.length === 0;
   write(title, result, stalls, scenario.config.inject, options, around);

@@ -19,7 +19,7 @@ export interface RunnableMachine {
   progress(): { readonly simulatedNs: number; readonly events: number };
   stop(): Promise<void>;
   close(): Promise<void>;
-  on(event: 'warning', listener: (text: string) => void): unknown;
+  on(event: 'warning', listener: (text: string, stalledMs?: number) => void): unknown;
 }
 
 export interface RunOptions {
@@ -63,7 +63,7 @@ export async function simulate(
   config: MachineConfig,
   options: RunOptions,
   around: Surroundings,
-  warned?: (text: string) => void,
+  warned?: (text: string, stalledMs?: number) => void,
 ): Promise<{ result: RunResult | undefined; interrupted: boolean }> {
   let machine: RunnableMachine | undefined;
   let interrupted = false;
@@ -76,9 +76,9 @@ export async function simulate(
   try {
     machine = await around.createMachine(config);
     if (interrupted) return { result: undefined, interrupted };
-    machine.on('warning', (text) => {
+    machine.on('warning', (text, stalledMs) => {
       progress.note(`ringzero: warning: ${text}`);
-      warned?.(text);
+      warned?.(text, stalledMs);
     });
     if (!options.quiet) progress.start(machine, config.durationNs);
     return { result: await machine.run(), interrupted };

@@ -35,7 +35,8 @@ interface WorkerHandle {
 }
 
 interface MachineEvents {
-  warning: [text: string];
+  /** `stalledMs`: how long a worker has held the turn, where that is what is wrong. */
+  warning: [text: string, stalledMs?: number];
 }
 
 export class Machine {
@@ -207,7 +208,7 @@ export class Machine {
     this.#bells.grant(0);
   }
 
-  on(event: 'warning', listener: (text: string) => void): this {
+  on(event: 'warning', listener: (text: string, stalledMs?: number) => void): this {
     this.#emitter.on(event, listener);
     return this;
   }
@@ -225,7 +226,7 @@ export class Machine {
   async run(): Promise<RunResult> {
     const began = performance.now();
     const watchdog = new Watchdog(this.#built, this.config.stallLimitMs, {
-      warn: (text) => this.#emitter.emit('warning', text),
+      warn: (text, stalledMs) => this.#emitter.emit('warning', text, stalledMs),
       stalled: (worker, pcpu, text) => {
         this.#raise(text, worker, pcpu);
         void this.close();

@@ -8,9 +8,12 @@ import type { BuiltMachine } from './build.js';
 const LOOK_MS = 100;
 /** Host ms without a safe point before the first warning. */
 const WARN_MS = 1000;
+/** Warnings of one stall, that long apart. */
+const WARNINGS = 2;
 
 export interface WatchdogActions {
-  warn(text: string): void;
+  /** @param stalledMs host ms so far; at the first warning, and once more when it is no hiccup of the host */
+  warn(text: string, stalledMs: number): void;
   stalled(worker: number, pcpu: number, text: string): void;
 }
 
@@ -23,22 +26,22 @@ export class Watchdog {
     const { machine } = core.hv.context;
     let seen = -1;
     let since = 0;
-    let warned = false;
+    let warned = 0;
     this.#timer = setInterval(() => {
       const holder = control.holder(0);
       const mark = worker.safePoints(holder) * 1024 + holder;
       if (mark !== seen || control.state(0) !== RUN.running) {
         seen = mark;
         since = 0;
-        warned = false;
+        warned = 0;
         return;
       }
       since += LOOK_MS;
       const text = `worker ${holder} has not passed a safe point for ${(since / 1000).toFixed(1)} s (pCPU ${machine.turnOf(0)})`;
       if (since >= stallLimitMs) actions.stalled(holder, machine.turnOf(0), text);
-      else if (since >= WARN_MS && !warned) {
-        warned = true;
-        actions.warn(text);
+      else if (since >= WARN_MS * (warned + 1) && warned < WARNINGS) {
+        warned++;
+        actions.warn(text, since);
       }
     }, LOOK_MS);
     this.#timer.unref();

@@ -12,7 +12,7 @@ function run(over: Partial<MachineConfig>): RunResult {
       guest({ name: `s${n}`, workload: workload({ t: { run: 40 + n, sleep: 60 + 3 * n } }) }),
     ),
   ];
-  const simulation = simulate(machineConfig({ pcpus: 4, durationNs: 300e6, guests, ...over }));
+  const simulation = simulate(machineConfig({ pcpus: 8, durationNs: 300e6, guests, ...over }));
   simulation.run();
   return simulation.result();
 }
@@ -28,13 +28,13 @@ describe('locks in simulated time', () => {
   });
 
   it('are waited for and fail to be tried, the more the longer they are held', () => {
-    const [short, long] = [run({ runqLockNs: 1000 }), run({ runqLockNs: 5000 })];
+    const [short, long] = [run({ runqLockNs: 1000 }), run({ runqLockNs: 20_000 })];
     for (const result of [short, long]) {
       const lock = lockOf(result, 'run-queue');
       expect(lock.acquired).to.be.above(1000);
       expect(lock.contended).to.be.above(0).and.below(lock.acquired);
       // Nobody waits for more than everybody else on the machine in a row.
-      expect(lock.waitedNs / lock.contended).to.be.below(16 * 5000);
+      expect(lock.waitedNs / lock.contended).to.be.below(16 * 20_000);
     }
     expect(lockOf(long, 'run-queue').waitedNs).to.be.above(lockOf(short, 'run-queue').waitedNs);
     expect(lockOf(long, 'run-queue').tryFailed).to.be.above(0);
@@ -42,7 +42,7 @@ describe('locks in simulated time', () => {
   });
 
   it('take their time from the guests, not from nowhere', () => {
-    const [free, costly] = [run({}), run({ runqLockNs: 5000 })];
+    const [free, costly] = [run({ pcpus: 4 }), run({ pcpus: 4, runqLockNs: 5000 })];
     const { acquired, waitedNs } = lockOf(costly, 'run-queue');
     const lost = work(free) - work(costly);
     // Idle pCPUs wait as well, and what guests do not get they may sleep.
@@ -55,9 +55,9 @@ describe('locks in simulated time', () => {
   });
 
   it('stall accounting when the private lock is held long', () => {
-    const result = run({ privateLockNs: 500_000 });
+    const result = run({ pcpus: 4, privateLockNs: 500_000 });
     expect(lockOf(result, 'private').acquired).to.be.above(5);
-    expect(work(result)).to.be.below(work(run({})));
+    expect(work(result)).to.be.below(work(run({ pcpus: 4 })));
   });
 
   it('give one result for one configuration', () => {
