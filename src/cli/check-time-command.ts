@@ -5,7 +5,7 @@ import { loadScenario } from '../config/scenario.js';
 import { type FaultInjection, TIME_INJECTIONS } from '../machine/config.js';
 import type { RunResult } from '../machine/result.js';
 import { paintFor } from '../report/table.js';
-import { timeReport } from '../report/time-report.js';
+import { timeReport, verdictOf } from '../report/time-report.js';
 import { ConfigError } from '../workload/config-error.js';
 import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from './exit-codes.js';
 import { checkTargets, type RunOptions, type Surroundings, simulate } from './run-command.js';
@@ -36,7 +36,7 @@ export async function checkTimeCommand(
   around: Surroundings,
 ): Promise<number> {
   const path = file ?? DEFAULT_SCENARIO;
-  const title = file ?? 'check-time (eight pCPUs, 19 VCPUs)';
+  const title = file ?? 'check-time (eight pCPUs, 20 VCPUs)';
   const scenario = loadScenario(path, { ...options.overrides, checkTime: true });
   checkTargets(options);
   for (const warning of scenario.warnings) around.stderr.write(`ringzero: warning: ${warning}\n`);
@@ -77,6 +77,8 @@ function write(
     host,
   };
   const text = `${JSON.stringify(data, null, 2)}\n`;
+  const isReported = !quiet && json !== true && json !== '-';
+  if (!data.ok && !isReported) around.stderr.write(`${verdictOf(time, stalls)}\n`);
   if (json === true || json === '-') around.stdout.write(text);
   else {
     if (json !== undefined) writeFileSync(json, text);

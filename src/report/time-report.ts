@@ -112,6 +112,13 @@ function picture(time: TimeResult, paint: Paint): string[] {
   );
 }
 
+/** The last line: whether time is consistent, and what is not. */
+export function verdictOf({ findings }: TimeResult, stalls: readonly string[]): string {
+  const failed = findings.filter(({ violations }) => violations > 0).map(({ check }) => check);
+  const all = [...stalls.map(() => 'worker-stalled'), ...failed];
+  return all.length === 0 ? 'time is consistent' : `time is not consistent: ${all.join(', ')}`;
+}
+
 export function timeReport(
   result: RunResult,
   time: TimeResult,
@@ -141,12 +148,7 @@ export function timeReport(
     ...failed
       .toSorted((a, b) => (a.first?.atNs ?? 0) - (b.first?.atNs ?? 0))
       .map((f) => paint('red', `${f.check}: ${formatCount(f.violations)} times, first ${firstOf(f)}`)),
-    failed.length + stalls.length === 0
-      ? paint('green', 'time is consistent')
-      : paint(
-          'red',
-          `time is not consistent: ${[...stalls.map(() => 'worker-stalled'), ...failed.map(({ check }) => check)].join(', ')}`,
-        ),
+    paint(failed.length + stalls.length === 0 ? 'green' : 'red', verdictOf(time, stalls)),
   ];
   return `${lines.join('\n')}\n`;
 }
