@@ -134,8 +134,12 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
       message: `${drift} ppm is out of range: ${-limits.MAX_DRIFT_PPM} to ${limits.MAX_DRIFT_PPM}`,
     };
   }
-  if (config.inject !== undefined && !(config.inject.pcpu >= 0 && config.inject.pcpu < config.pcpus)) {
-    return { path: ['inject'], message: `no pCPU ${config.inject.pcpu}: the machine has ${config.pcpus}` };
+  const { inject } = config;
+  if (inject !== undefined) {
+    if (!(Number.isSafeInteger(inject.pcpu) && inject.pcpu >= 0 && inject.pcpu < config.pcpus)) {
+      return { path: ['inject'], message: `no pCPU ${inject.pcpu}: the machine has ${config.pcpus}` };
+    }
+    if (!(inject.atNs >= 0)) return { path: ['inject'], message: `${inject.atNs} ns is no time to begin at` };
   }
   if (config.threads > config.pcpus) {
     return {

@@ -216,7 +216,8 @@ export class Machine {
   /** Simulation time and scheduler events so far; cheap, and never waits for the workers. */
   progress(): { simulatedNs: number; events: number } {
     const { machine } = this.#built.core.hv.context;
-    return { simulatedNs: machine.floor(0), events: machine.events(0) };
+    // Boot lies before time 0.
+    return { simulatedNs: Math.max(0, machine.floor(0)), events: machine.events(0) };
   }
 
   /**
