@@ -64,6 +64,8 @@ const SEEN_VCPU = struct('time-seen', {
   tickerAt: 'f64',
   /** Virtual time when it was last switched out. */
   virtual: 'f64',
+  /** Of its page, when that was last looked at and right: version, pCPU and calibration in one. */
+  pageState: 'i32',
   readOn: 'i32',
 });
 
@@ -120,6 +122,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   const ipi = image.table(SEEN_PCPU);
   const front = image.table(FRONT);
   const cpu = image.table(CPU_TIME);
+  const CLOCK_ERROR = KIND['clock-error'];
   const wall = image.table(WALL_CLOCK);
   const timer = image.table(TIMER);
   const oscillator = image.table(OSCILLATOR);
@@ -153,11 +156,17 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
    */
   function comparePage(v: number, p: number): void {
     const w = (vcpu.infoAddr(v) >> 2) + TIME;
+    // Looked at before, and neither it nor what it must be has changed since.
+    const state = i32[w]! ^ Math.imul(cpu.calibrations(p) * 1024 + p + 1, 0x9e3779b1);
+    if (seen.pageState(v) === state) return;
     const own = pages + (p << 3);
     const tsc = i32[w + 2] === i32[own + 2] && i32[w + 3] === i32[own + 3];
     const system = i32[w + 4] === i32[own + 4] && i32[w + 5] === i32[own + 5];
     const scale = i32[w + 6] === i32[own + 6] && i32[w + 7] === i32[own + 7];
-    if (tsc && system && scale && (i32[w]! & 1) === 0) return;
+    if (tsc && system && scale && (i32[w]! & 1) === 0) {
+      seen.setPageState(v, state);
+      return;
+    }
     const isTorn = (i32[w]! & 1) !== 0 || tsc;
     judge(isTorn ? KIND['torn-read'] : KIND['stale-page'], p, v, 1, 0);
   }
@@ -218,7 +227,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       const error = ns - counters.read(PLATFORM, now());
       const size = error < 0 ? -error : error;
       recordSample(i32, errors + Math.imul(vcpu.domain(v), HISTOGRAM_BYTES / 4), size);
-      judge(KIND['clock-error'], p, v, size, L);
+      if (size > check.worst(CLOCK_ERROR) || size > L) judge(CLOCK_ERROR, p, v, size, L);
       const reads = front.reads(0) + 1;
       front.setReads(0, reads);
       if (reads % SAMPLE === 0) sample(v, p, ns);
@@ -270,7 +279,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   };
 }
 
-const PER_READ: readonly TimeCheckName[] = ['torn-read', 'stale-page', 'backward-step', 'timer-lost'];
+const PER_READ: readonly TimeCheckName[] = ['torn-read', 'stale-page', 'backward-step', 'clock-error', 'timer-lost'];
 
 /** Once, when the image is laid. */
 export function initialiseTimeCheck(image: Image, shape: { vcpus: number }): void {
