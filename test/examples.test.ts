@@ -9,23 +9,13 @@ import { expect } from 'chai';
 import { checkExpectations } from '../src/config/expectations.js';
 import { loadScenario } from '../src/config/scenario.js';
 import type { MachineConfig } from '../src/machine/config.js';
-import { Machine } from '../src/machine/machine.js';
-import type { RunResult } from '../src/machine/result.js';
 import { ConfigError } from '../src/workload/config-error.js';
 import { simulate } from './support/in-process.js';
+import { runMachine } from './support/run-machine.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const EXAMPLES = join(ROOT, 'examples');
 const RT_APP = '/usr/share/doc/rt-app/examples';
-
-async function runMachine(config: MachineConfig): Promise<RunResult> {
-  const machine = await Machine.create(config);
-  try {
-    return await machine.run();
-  } finally {
-    await machine.close();
-  }
-}
 
 /** Runs the CLI as a user would. */
 function ringzero(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -157,7 +157,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     const measured = ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
     // A counter that was set meanwhile, even backwards, tells nothing about its frequency.
     const isPlausible = measured > hz / 2 && measured < hz * 2;
-    const frequency = first ? hz : isPlausible ? measured : cpu.cyclesPerNs(p) * 1e9;
+    const frequency = !first && isPlausible ? measured : frequencyOf(p);
     const slows = !booting && error < 0;
     const pace = slows ? (frequency * (EPOCH_NS - error)) / EPOCH_NS : frequency;
     setPair(p, tsc, slows ? master - error : master, pace);
@@ -291,6 +291,9 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     return isAnythingLeft() ? (Math.floor(t / EPOCH_NS) + 1) * EPOCH_NS : Infinity;
   }
 
+  /** How late a calibration is that is late on purpose, ns. */
+  const lateness = (p: number): number => (faulty('late-calibration', p) ? 3 * EPOCH_NS : 0);
+
   function masterEpoch(): void {
     const t = now();
     if (!faulty('skipped-calibration', MASTER))
@@ -299,18 +302,17 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
       for (let p = 1; p < shape.pcpus; p++) {
         // One that is still at its last job is left to it.
         if (cpu.step(p) !== 0 || faulty('skipped-calibration', p)) continue;
-        give(p, JOB.calibrate, t + L + (faulty('late-calibration', p) ? 3 * EPOCH_NS : 0));
+        give(p, JOB.calibrate, t + L + lateness(p));
       }
     }
     // A master that is late is late for all.
-    wall.setEpochAt(0, nextEpoch(t) + (faulty('late-calibration', MASTER) ? 3 * EPOCH_NS : 0));
+    wall.setEpochAt(0, nextEpoch(t) + lateness(MASTER));
   }
 
   function localEpoch(p: number): void {
     const t = now();
     if (!faulty('skipped-calibration', p)) calibrated(p, counters.read(p, t), counters.read(PLATFORM, t));
-    const late = faulty('late-calibration', p) ? 3 * EPOCH_NS : 0;
-    if (cpu.job(p) === JOB.calibrate) give(p, JOB.calibrate, nextEpoch(t) + late);
+    if (cpu.job(p) === JOB.calibrate) give(p, JOB.calibrate, nextEpoch(t) + lateness(p));
   }
 
   /** Time 0: pages count from here, and the domains may run. */
@@ -326,6 +328,9 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
   }
 
   const frequencyOf = (p: number): number => (cpu.calibrations(p) === 0 ? hz : cpu.cyclesPerNs(p) * 1e9);
+
+  /** Whether pCPU p has a step to take: none while the master is asked. */
+  const isItsTurn = (p: number): boolean => cpu.step(p) !== 0 && cpu.step(p) !== STEP.asked;
 
   /** A step that pCPU p was given. */
   function ownStep(p: number): void {
@@ -362,14 +367,13 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     run(p) {
       const t = now();
       pcpu.setCalibrateAt(p, Infinity);
-      const step = cpu.step(p);
-      if (step !== 0 && !(step === STEP.asked) && cpu.at(p) <= t) ownStep(p);
+      if (isItsTurn(p) && cpu.at(p) <= t) ownStep(p);
       if (p === MASTER) {
         if (wall.epochAt(0) <= t) masterEpoch();
         answerAll();
         if (wall.epochAt(0) < Infinity) wakeAt(p, wall.epochAt(0));
       }
-      if (cpu.step(p) !== 0 && cpu.step(p) !== STEP.asked) wakeAt(p, cpu.at(p));
+      if (isItsTurn(p)) wakeAt(p, cpu.at(p));
     },
     setWallClock(seconds, nanoseconds) {
       wall.addSets(0, 1);

@@ -1,4 +1,5 @@
 /** What a run gives back: plain data, the same object that `ringzero run --json` prints. */
+import type { TimeFinding } from '../hv/time-check.js';
 
 /** Version of the JSON schema; changes when a field changes its meaning or goes. */
 export const RESULT_SCHEMA = 'ringzero.run/1';
@@ -93,14 +94,7 @@ export interface PcpuResult {
 }
 
 /** What the observer of time found (docs/check-time.md); sizes in ns, `frequency` in ppm, pages in 1. */
-export interface TimeFindingResult {
-  readonly check: string;
-  readonly observations: number;
-  readonly violations: number;
-  readonly worst: number;
-  readonly worstAtNs: number;
-  readonly first?: { readonly size: number; readonly atNs: number; readonly pcpu: number; readonly vcpu: number };
-}
+export type TimeFindingResult = TimeFinding;
 
 export interface PcpuClockResult {
   readonly pcpu: number;

@@ -1,19 +1,10 @@
 /** One result for any number of worker threads, and for the plain loop of the in-process harness. */
 import { expect } from 'chai';
 import type { MachineConfig } from '../../src/machine/config.js';
-import { Machine } from '../../src/machine/machine.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { simulate } from '../support/in-process.js';
+import { runMachine } from '../support/run-machine.js';
 import { SCENARIOS } from '../support/scenarios.js';
-
-async function runMachine(config: MachineConfig): Promise<RunResult> {
-  const machine = await Machine.create(config);
-  try {
-    return await machine.run();
-  } finally {
-    await machine.close();
-  }
-}
 
 /** All of a result that must not depend on the host. */
 function essence({ host: _host, ...result }: RunResult): unknown {

@@ -5,7 +5,7 @@ import { coloured } from '../../src/report/table.js';
 import { timeReport } from '../../src/report/time-report.js';
 import { fakeResult } from './fake-result.js';
 
-const finding = (check: string, over: Partial<TimeFindingResult> = {}): TimeFindingResult => ({
+const finding = (check: TimeFindingResult['check'], over: Partial<TimeFindingResult> = {}): TimeFindingResult => ({
   check,
   observations: 1000,
   violations: 0,
