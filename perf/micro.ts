@@ -5,7 +5,9 @@
 import { Bench } from 'tinybench';
 import { buildMachine } from '../src/machine/build.js';
 import { fromHalves, scaleDelta } from '../src/shared/clock.js';
+import { hardMask } from '../src/balancer/records.js';
 import { Image, layOut, rawRegion } from '../src/shared/image.js';
+import { noJitter } from '../src/shared/jitter.js';
 import { EVTCHNOP_bind_ipi, EVTCHNOP_send } from '../src/shared/public/event-channel.js';
 import { __HYPERVISOR_event_channel_op, __HYPERVISOR_xen_version } from '../src/shared/public/xen.js';
 import { spinlockRegions, spinlocks } from '../src/shared/spinlock.js';
@@ -23,7 +25,7 @@ function add(name: string, f: (n: number) => void): void {
 }
 
 // --- raw words of an image
-const image = Image.create(layOut([rawRegion('page', 64, 1), ...spinlockRegions(2, 2)]));
+const image = Image.create(layOut([rawRegion('page', 64, 1), rawRegion('clock', 64, 1), ...spinlockRegions(2, 2)]));
 const { i32 } = image;
 const W = image.region('page').base >> 2;
 
@@ -66,7 +68,18 @@ add('raw: compareExchange + store', (n) => {
   }
 });
 const locksAt = (exclusive: boolean) =>
-  spinlocks(i32, image.region('spinlocks').base, image.region('held-locks').base, { exclusive, debug: false });
+  spinlocks(i32, image.f64, image.region('spinlocks').base, image.region('held-locks').base, {
+    debug: false,
+    free: exclusive
+      ? undefined
+      : {
+          now: image.region('clock').base >> 3,
+          handOverNs: () => 0,
+          spins: 1000,
+          jitter: noJitter,
+          isEnded: () => false,
+        },
+  });
 const realLock = locksAt(false);
 const orderedLock = locksAt(true);
 add('spinlock, real (acquire + release)', (n) => {
@@ -105,7 +118,7 @@ const built = buildMachine(
 );
 const { hv, keys, turns } = built.core;
 for (let t = keys.key(keys.root()); t < 5e6; t = keys.key(keys.root())) {
-  hv.context.machine.setFloor(0, t);
+  hv.context.floors.setFloor(0, t);
   turns.take(keys.root());
 }
 const { regs, domain, vcpu, pcpu, queues, machine } = hv.context;
@@ -184,7 +197,7 @@ add('steal: look at one loaded peer, take, give back', (n) => {
     entry.setProcessor(other, 0);
     queues.addRunnable(0, 1);
     queues.insert(other);
-    queues.masks.set(queues.word(4 + 2 * other), 1);
+    queues.masks.set(queues.word(hardMask(other)), 1);
     runq.setLastLoadBalance(1, 0);
     hv.smp.enterTurn(1);
     hv.sched.schedule(1);

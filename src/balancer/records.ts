@@ -38,15 +38,22 @@ export const RUNQ_ENTRY = struct('runq-entry', {
   yielded: 'i32',
 });
 
-/** Masks of the machine, by number; then two masks (hard, soft) for each VCPU. */
+/**
+ * Masks of the machine, by number; each on cache lines of its own, as all pCPUs change them. `online` is written at boot,
+ * `idlers` and `overloaded` by atomic bit operations; from `scratch` on, one for each pCPU, for its own sums.
+ */
 export const MASK = { online: 0, idlers: 1, overloaded: 2, scratch: 3 } as const;
-const MACHINE_MASKS = 4;
+/** Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. */
+export const VCPU_MASKS = 4096;
+/** Words of a mask of the machine. */
+export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pcpus) / 16) * 16;
 
-export const hardMask = (vcpu: number): number => MACHINE_MASKS + 2 * vcpu;
-export const softMask = (vcpu: number): number => MACHINE_MASKS + 2 * vcpu + 1;
+export const hardMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu;
+export const softMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu + 1;
 
 export const balancerRegions = (pcpus: number, vcpus: number): Region[] => [
   tableRegion(RUNQ, pcpus),
   tableRegion(RUNQ_ENTRY, vcpus + pcpus),
-  rawRegion('cpu-masks', wordsFor(pcpus) * 4, MACHINE_MASKS + 2 * (vcpus + pcpus)),
+  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, MASK.scratch + pcpus),
+  rawRegion('cpu-masks', wordsFor(pcpus) * 4, 2 * (vcpus + pcpus)),
 ];

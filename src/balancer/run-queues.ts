@@ -7,7 +7,7 @@ import { type Bitmaps, bitmaps } from '../shared/bitmap.js';
 import type { Image } from '../shared/image.js';
 import { type List, lists, NONE } from '../shared/list.js';
 import type { Table } from '../shared/struct.js';
-import { hardMask, MASK, RUNQ, RUNQ_ENTRY, softMask } from './records.js';
+import { hardMask, MASK, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS } from './records.js';
 
 export interface RunQueues {
   readonly pcpus: number;
@@ -44,8 +44,13 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
   );
   const masks = bitmaps(image.i32, pcpus, exclusive);
   const maskBase = image.region('cpu-masks').base >> 2;
+  const machineBase = image.region('machine-masks').base >> 2;
   const maskWords = masks.words;
-  const word = (mask: number): number => (maskBase + Math.imul(mask, maskWords)) | 0;
+  const machineWords = machineMaskWords(pcpus);
+  const word = (mask: number): number =>
+    mask < VCPU_MASKS
+      ? (machineBase + Math.imul(mask, machineWords)) | 0
+      : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
   const OVERLOADED = word(MASK.overloaded);
 
   function insert(v: number): void {
@@ -69,10 +74,12 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),
     addRunnable(p, delta) {
-      const n = runq.nrRunnable(p) + delta;
+      const before = runq.nrRunnable(p);
+      const n = before + delta;
       runq.setNrRunnable(p, n);
-      if (n > 1) masks.set(OVERLOADED, p);
-      else masks.clear(OVERLOADED, p);
+      // The mask's words are other pCPUs' as well, whose locks are not held: touched by atomic operations, and only when needed.
+      if (n > 1 && before <= 1) masks.setAtomic(OVERLOADED, p);
+      else if (n <= 1 && before > 1) masks.clearAtomic(OVERLOADED, p);
     },
     sort(p) {
       let at = list.first(p);

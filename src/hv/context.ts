@@ -3,13 +3,16 @@
 import { MASK } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
 import type { Image } from '../shared/image.js';
+import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
+import { MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
+import { type SharedWords, sharedWords } from '../shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import type { Table } from '../shared/struct.js';
 import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
-import { DOMAIN, EVTCHN, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
+import { DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 
 /** Faults of time-keeping on purpose, each known by name to the checks of docs/check-time.md. */
 export const TIME_FAULTS = [
@@ -38,6 +41,16 @@ export interface TimingParams {
   readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
 }
 
+/** Free mode: every worker takes turns of its own pCPUs at the same time as the others. */
+export interface FreeParams {
+  /** How far simulation clocks may run apart, ns. */
+  readonly windowNs: number;
+  /** Pauses where races live; 0 = none. */
+  readonly jitterSeed: number;
+  /** Rounds a waiter spins before it sleeps for a moment. */
+  readonly spins: number;
+}
+
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {
   readonly scheduler: string;
@@ -56,8 +69,8 @@ export interface HvParams {
   /** How long a run-queue lock and the scheduler's private lock are held each time, ns; 0 = no time passes. */
   readonly runqLockNs: number;
   readonly privateLockNs: number;
-  /** Ordered mode: one runner at a time, so that locks and shared words need no atomic operations. */
-  readonly ordered: boolean;
+  /** Absent: ordered mode, one runner at a time, so that locks and shared words need no atomic operations. */
+  readonly free?: FreeParams | undefined;
   readonly trace: boolean;
   readonly debug: boolean;
 }
@@ -67,6 +80,7 @@ export interface HvContext {
   readonly shape: HvShape;
   readonly params: HvParams;
   readonly machine: Table<typeof MACHINE.fields>;
+  readonly floors: Table<typeof FLOOR.fields>;
   readonly domain: Table<typeof DOMAIN.fields>;
   readonly vcpu: Table<typeof VCPU.fields>;
   readonly pcpu: Table<typeof PCPU.fields>;
@@ -77,6 +91,15 @@ export interface HvContext {
   readonly trace: Tracer;
   readonly perfc: Perfc;
   readonly version: VersionCounter;
+  /** Words that are changed under no lock. */
+  readonly words: SharedWords;
+  /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
+  readonly me: number;
+  readonly isOrdered: boolean;
+  /** A place where others may see things half done: `--jitter` pauses here now and then. */
+  readonly window: Jitter;
+  /** Free mode: something that happened at `ns` has come to be known here. No effect in ordered mode. */
+  moveOn(ns: number): void;
   /** Simulation time of the turn, ns. Read from the image: a double handed through calls would be boxed. */
   now(): number;
   isIdle(v: number): boolean;
@@ -85,22 +108,55 @@ export interface HvContext {
   faulty(kind: TimeFault, p: number): boolean;
 }
 
-/** Lock numbers: the scheduler's private lock, then one run-queue lock a pCPU. */
+/** Lock numbers; what each guards stands in docs/lock-order.md. Two a pCPU, two a domain. */
 export const PRIVATE_LOCK = 0;
-export const runqLock = (p: number): number => p + 1;
-export const numberOfLocks = (pcpus: number): number => pcpus + 1;
+export const WALL_LOCK = 1;
+export const RENDEZVOUS_LOCK = 2;
+export const EVENT_TABLE_LOCK = 3;
+export const CONSOLE_LOCK = 4;
+const FIRST_RUNQ_LOCK = 8;
+export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
+export const timerLock = (p: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + p;
+export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + 2 * MAX_PCPUS + d;
+const FIRST_GUEST_LOCK = FIRST_RUNQ_LOCK + 2 * MAX_PCPUS + MAX_DOMAINS;
+/** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
+export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
+export const numberOfLocks = (domains: number): number => FIRST_GUEST_LOCK + domains;
 
 /** Whether locks take simulated time. */
 export const isTimed = (params: HvParams): boolean => params.runqLockNs > 0 || params.privateLockNs > 0;
 
-export function createContext(image: Image, shape: HvShape, params: HvParams): HvContext {
+/**
+ * @param self number of the worker that will run this; any in ordered mode
+ * @param isEnded whether the machine was ended, asked by who has waited long for a lock
+ */
+export function createContext(
+  image: Image,
+  shape: HvShape,
+  params: HvParams,
+  self: number,
+  isEnded: () => boolean,
+): HvContext {
   const machine = image.table(MACHINE);
   const { f64 } = image;
-  const NOW = image.column(MACHINE, 'now').base;
+  const { free } = params;
+  const isOrdered = free === undefined;
+  const me = isOrdered ? 0 : self;
+  const { base, shift } = image.column(MACHINE, 'now');
+  const NOW = base + (me << shift);
   const { vcpus } = shape;
-  const locks = spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
-    exclusive: params.ordered,
+  const quiet = image.region('quiet-word').base >> 2;
+  const window = free && free.jitterSeed !== 0 ? jitterOf(image.i32, quiet, free.jitterSeed + self) : noJitter;
+  const locks = spinlocks(image.i32, f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: params.debug,
+    free: free && {
+      now: NOW,
+      // A guest's data go with its lock, and nothing gets to another pCPU in less than L.
+      handOverNs: (lock) => (lock >= FIRST_GUEST_LOCK ? params.latencyNs : 0),
+      spins: free.spins,
+      jitter: window,
+      isEnded,
+    },
   });
   const { inject } = params.timing;
   return {
@@ -108,18 +164,26 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
     shape,
     params,
     machine,
+    floors: image.table(FLOOR),
     domain: image.table(DOMAIN),
     vcpu: image.table(VCPU),
     pcpu: image.table(PCPU),
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
-    queues: runQueues(image, shape.pcpus, params.ordered),
-    locks: isTimed(params)
-      ? timedLocks(image, locks, machine, (lock) => (lock === PRIVATE_LOCK ? params.privateLockNs : params.runqLockNs))
-      : locks,
-    trace: tracer(image.i32, traceBases(image), params.trace),
+    queues: runQueues(image, shape.pcpus, isOrdered),
+    locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
+    trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
     perfc: perfCounters(image, shape.pcpus),
-    version: versionCounter(image.i32, params.ordered),
+    version: versionCounter(image.i32, isOrdered),
+    words: sharedWords(image.i32, image.u8, isOrdered),
+    me,
+    isOrdered,
+    window,
+    moveOn: isOrdered
+      ? () => {}
+      : (ns) => {
+          if (ns > f64[NOW]!) f64[NOW] = ns;
+        },
     now: () => f64[NOW]!,
     isIdle: (v) => v >= vcpus,
     idleOf: (p) => vcpus + p,
@@ -130,13 +194,30 @@ export function createContext(image: Image, shape: HvShape, params: HvParams): H
   };
 }
 
+/** How long each lock is held, ns; only the scheduler's locks take simulated time. */
+function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) => number {
+  return (lock) => {
+    if (lock === PRIVATE_LOCK) return privateLockNs;
+    return lock >= runqLock(0) && lock < timerLock(0) ? runqLockNs : 0;
+  };
+}
+
 /** Brings the zeroed tables to the state before the first domain: pCPUs on line and idle. Once, by the main thread. */
 export function initialiseHv(hv: HvContext): void {
   const { pcpu, vcpu, queues, locks, shape } = hv;
   const { masks, word, entry } = queues;
   locks.init(PRIVATE_LOCK, LOCK_RANK.schedulerPrivate);
+  locks.init(WALL_LOCK, LOCK_RANK.wall);
+  locks.init(EVENT_TABLE_LOCK, LOCK_RANK.eventTable);
+  locks.init(CONSOLE_LOCK, LOCK_RANK.console);
+  locks.init(RENDEZVOUS_LOCK, LOCK_RANK.rendezvous);
+  for (let d = 0; d < shape.domains; d++) {
+    locks.init(eventLock(d), LOCK_RANK.event);
+    locks.init(guestLock(d), LOCK_RANK.guest);
+  }
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
+    locks.init(timerLock(p), LOCK_RANK.timer);
     const idle = hv.idleOf(p);
     masks.set(word(MASK.online), p);
     masks.set(word(MASK.idlers), p);

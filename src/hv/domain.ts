@@ -8,7 +8,7 @@ import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
-import { VPF_down, VPF_shutdown } from './records.js';
+import { DOMAIN, VPF_down, VPF_shutdown } from './records.js';
 import type { Scheduler } from './schedule.js';
 import type { TimeKeeping } from './time.js';
 import { TICKER_NS, type Timers } from './timer.js';
@@ -54,7 +54,8 @@ export interface Domains {
 }
 
 export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, timers: Timers): Domains {
-  const { image, domain, vcpu, queues, shape, trace, machine } = hv;
+  const { image, domain, vcpu, queues, shape, words, trace } = hv;
+  const isShutDown = image.column(DOMAIN, 'isShutDown');
   const { masks, word, entry } = queues;
   const INFO_BYTES = sizeOf(vcpu_info, 64);
 
@@ -72,10 +73,9 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
   }
 
   function shutdown(d: number, code: number): void {
-    if (domain.isShutDown(d) !== 0) return;
-    domain.setIsShutDown(d, 1);
+    // Its VCPUs may all ask at the same time: the first one's reason counts.
+    if (domain.isShutDown(d) !== 0 || words.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
     domain.setShutdownCode(d, code);
-    machine.addLiveDomains(0, -1);
     trace.record(TRACE.domain, d, code);
     for (let k = 0; k < domain.maxVcpus(d); k++) {
       const v = domain.firstVcpu(d) + k;
@@ -97,7 +97,6 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
       domain.setNrFrames(d, spec.nrFrames);
       domain.setSharedInfo(d, spec.frames);
       image.u8.fill(0, spec.frames, spec.frames + spec.nrFrames * PAGE_SIZE);
-      machine.addLiveDomains(0, 1);
       for (let k = 0; k < spec.vcpus; k++) {
         const v = spec.firstVcpu + k;
         vcpu.setDomain(v, d);
@@ -134,7 +133,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
     hasLegacyInfo: (id) => id < XEN_LEGACY_MAX_VCPUS,
     shutdown,
     crash(d, reason) {
-      domain.setCrashReason(d, reason);
+      if (domain.isShutDown(d) === 0) domain.setCrashReason(d, reason);
       shutdown(d, SHUTDOWN_crash);
     },
   };

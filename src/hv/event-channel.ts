@@ -4,12 +4,14 @@
  * selector bit per word and the upcall flag in the VCPU's vcpu_info.
  */
 
+import { lowHalf } from '../shared/clock.js';
 import { XEN_ENOSPC } from '../shared/public/errno.js';
 import { EVTCHN_2L_NR_CHANNELS, EVTCHNSTAT_closed } from '../shared/public/event-channel.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
+import { DOMAIN, VCPU } from './records.js';
 import type { Scheduler } from './schedule.js';
 import type { Smp } from './smp.js';
 
@@ -34,6 +36,12 @@ export interface EventChannels {
   markPending(v: number): void;
   /** Ends a poll, if v is in one, and wakes it. */
   unblock(v: number): void;
+  /** v polls for `port` (-1: several): whoever makes it pending from now on wakes it. */
+  startPolling(v: number, port: number): void;
+  /** The poll timer of v fired. */
+  pollTimedOut(v: number): void;
+  /** Moves on to when v was last sent an event; no effect in ordered mode. */
+  catchUp(v: number): void;
   /** Forgets what v polls for. */
   stopPolling(v: number): void;
 }
@@ -44,7 +52,7 @@ export function eventChannels(
   sched: Scheduler,
   stopPollTimer: (v: number) => void,
 ): EventChannels {
-  const { image, vcpu, domain, evtchn, queues, trace, shape } = hv;
+  const { image, vcpu, domain, evtchn, queues, words, trace, window, now, moveOn, isOrdered, shape } = hv;
   const { i32, u8 } = image;
   const S32 = offsetsOf(shared_info, 32);
   const S64 = offsetsOf(shared_info, 64);
@@ -58,14 +66,44 @@ export function eventChannels(
   const UPCALL_PENDING = V64.evtchn_upcall_pending;
   const UPCALL_MASK = V64.evtchn_upcall_mask;
 
+  const pollers = image.column(DOMAIN, 'pollers');
+  const pollersWord = (d: number): number => (pollers.base + (d << pollers.shift)) | 0;
+  const pollPort = image.column(VCPU, 'pollPort');
+  const pollPortWord = (v: number): number => (pollPort.base + (v << pollPort.shift)) | 0;
+  const sentAt = image.column(VCPU, 'eventSentAt');
+  const WINDOW_NS = hv.params.free?.windowNs ?? 0;
+
+  /**
+   * Free mode: an event is seen in the guest's frames at once, by a pCPU whose clock may not have got as far. So who sends notes
+   * when, and who takes the upcall moves on to that first. Low halves are enough: what is noted lies at most a window ahead of
+   * anybody's clock, and anything else is long past.
+   */
+  const isAhead = (a: number, b: number): boolean => ((a - b) | 0) > 0 && ((a - b) | 0) <= WINDOW_NS;
+
+  function noteSent(v: number): void {
+    const w = (sentAt.base + (v << sentAt.shift)) | 0;
+    const t = lowHalf(now());
+    for (;;) {
+      const last = i32[w]!;
+      // Never backwards: of two senders the later counts.
+      if (last === t || isAhead(last, t) || Atomics.compareExchange(i32, w, last, t) === last) return;
+    }
+  }
+
+  function moveOnToSent(v: number): void {
+    const sent = i32[(sentAt.base + (v << sentAt.shift)) | 0]!;
+    const t = lowHalf(now());
+    if (isAhead(sent, t)) moveOn(now() + ((sent - t) | 0));
+  }
+
   const record = (d: number, port: number): number => (Math.imul(d, shape.evtchns) + port) | 0;
   const portLimit = (d: number): number =>
     Math.min(shape.evtchns, EVTCHN_2L_NR_CHANNELS[domain.width(d) === 64 ? 64 : 32]);
 
   function stopPolling(v: number): void {
-    if (vcpu.pollPort(v) === 0) return;
-    vcpu.setPollPort(v, 0);
-    domain.addPollers(vcpu.domain(v), -1);
+    // Of two who end the same poll one stops its timer.
+    if (vcpu.pollPort(v) === 0 || words.exchange(pollPortWord(v), 0) === 0) return;
+    words.add(pollersWord(vcpu.domain(v)), -1);
     stopPollTimer(v);
   }
 
@@ -76,8 +114,8 @@ export function eventChannels(
 
   function markPending(v: number): void {
     const flag = vcpu.infoAddr(v) + UPCALL_PENDING;
-    if (u8[flag] !== 0) return;
-    u8[flag] = 1;
+    if (words.exchangeByte(flag, 1) !== 0) return;
+    window();
     const running = queues.entry.isRunning(v) !== 0;
     unblock(v);
     if (running) smp.kickGuest(queues.entry.processor(v));
@@ -94,8 +132,8 @@ export function eventChannels(
     const selector = is64 ? port >> 6 : word;
     const sel = (vcpu.infoAddr(v) >> 2) + (is64 ? SEL64 : SEL32) + (selector >> 5);
     const selBit = 1 << (selector & 31);
-    if ((i32[sel]! & selBit) !== 0) return;
-    i32[sel]! |= selBit;
+    if ((words.or(sel, selBit) & selBit) !== 0) return;
+    window();
     markPending(v);
   }
 
@@ -110,9 +148,11 @@ export function eventChannels(
   function setPending(d: number, port: number): void {
     const w = (domain.sharedInfo(d) >> 2) + PENDING + (port >> 5);
     const bit = 1 << (port & 31);
-    if ((i32[w]! & bit) !== 0) return;
-    i32[w]! |= bit;
+    // Before anybody can see it, even if it is no news: what the sender has done until now goes with it.
+    if (!isOrdered) noteSent(domain.firstVcpu(d) + evtchn.notifyVcpu(record(d, port)));
+    if ((words.or(w, bit) & bit) !== 0) return;
     trace.record(TRACE.send, d, port);
+    window();
     raise(d, port);
     if (domain.pollers(d) !== 0) wakePollers(d, port);
   }
@@ -131,13 +171,13 @@ export function eventChannels(
     setPending,
     isPending: (d, port) => (i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & (1 << (port & 31))) !== 0,
     clearPending(d, port) {
-      i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! &= ~(1 << (port & 31));
+      words.and((domain.sharedInfo(d) >> 2) + PENDING + (port >> 5), ~(1 << (port & 31)));
     },
     unmask(d, port) {
       const w = (domain.sharedInfo(d) >> 2) + (domain.width(d) === 64 ? MASK64 : MASK32) + (port >> 5);
       const bit = 1 << (port & 31);
-      if ((i32[w]! & bit) === 0) return;
-      i32[w]! &= ~bit;
+      if ((words.and(w, ~bit) & bit) === 0) return;
+      window();
       if ((i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & bit) !== 0) raise(d, port);
     },
     sendVirq(v, virq) {
@@ -146,7 +186,18 @@ export function eventChannels(
     },
     needsDelivery(v) {
       const info = vcpu.infoAddr(v);
-      return u8[info + UPCALL_PENDING] !== 0 && u8[info + UPCALL_MASK] === 0;
+      if (u8[info + UPCALL_PENDING] === 0 || u8[info + UPCALL_MASK] !== 0) return false;
+      if (!isOrdered) moveOnToSent(v);
+      return true;
+    },
+    pollTimedOut(v) {
+      // It may have been woken a moment ago, and its timer been too late to be stopped.
+      if (vcpu.pollPort(v) !== 0) unblock(v);
+    },
+    catchUp: isOrdered ? () => {} : moveOnToSent,
+    startPolling(v, port) {
+      if (words.exchange(pollPortWord(v), port) === 0) words.add(pollersWord(vcpu.domain(v)), 1);
+      window();
     },
     markPending,
     unblock,

@@ -10,7 +10,7 @@ import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
-import { smp } from './smp.js';
+import { type Interconnect, smp } from './smp.js';
 import { type TimeKeeping, timeKeeping } from './time.js';
 import { timeCheck } from './time-check.js';
 import { type Timers, timers } from './timer.js';
@@ -20,22 +20,29 @@ export interface Hypervisor extends CallParts {
 }
 
 /** What the hypervisor needs of the processor it runs on. */
-export interface Processor {
+export interface Processor extends Interconnect {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
-  /** pCPU q has, or may have, an earlier (or later) next turn than it said. */
-  keyChanged(q: number): void;
+  /** Whether the machine was ended from outside. */
+  isEnded(): boolean;
 }
 
-export function createHypervisor(image: Image, shape: HvShape, params: HvParams, processor: Processor): Hypervisor {
-  const context = createContext(image, shape, params);
+/** @param self number of the worker that runs it */
+export function createHypervisor(
+  image: Image,
+  shape: HvShape,
+  params: HvParams,
+  self: number,
+  processor: Processor,
+): Hypervisor {
+  const context = createContext(image, shape, params, self, processor.isEnded);
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, () => time) : undefined;
-  const bus = smp(context, check, processor.keyChanged);
+  const bus = smp(context, check, processor);
   const memory = guestMemory(context);
   const states = runstates(context, memory, check);
-  const time: TimeKeeping = timeKeeping(context, processor.keyChanged, () => {
+  const time: TimeKeeping = timeKeeping(context, bus, () => {
     check?.booted();
     doms.startAll();
   });
@@ -47,7 +54,7 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
     check,
     {
       sendVirq: (v, virq) => events.sendVirq(v, virq),
-      pollTimedOut: (v) => events.unblock(v),
+      pollTimedOut: (v) => events.pollTimedOut(v),
     },
     processor.keyChanged,
   );
@@ -56,7 +63,7 @@ export function createHypervisor(image: Image, shape: HvShape, params: HvParams,
     switchIn: processor.switchIn,
     periodicTimer: clock.startPeriodic,
   };
-  const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching, processor.keyChanged);
+  const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
   const doms: Domains = domains(context, sched, time, clock);
   const parts = {

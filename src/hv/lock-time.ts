@@ -11,7 +11,7 @@ import { struct, type Table } from '../shared/struct.js';
 import type { MACHINE } from './records.js';
 
 export const LOCK_TIME = struct('lock-time', {
-  /** When its last holder is through with it, simulation time. Written by the turn. */
+  /** When its last holder is through with it, simulation time. Written by its holder. */
   freeAt: 'f64',
   waitedNs: 'f64',
   acquired: 'i32',
@@ -21,32 +21,40 @@ export const LOCK_TIME = struct('lock-time', {
 
 export const lockTimeRegion = (locks: number): Region => tableRegion(LOCK_TIME, locks);
 
-/** @param holdNs how long lock `lock` is held each time, ns */
+/**
+ * @param me record of `machine` of the runner
+ * @param holdNs how long lock `lock` is held each time, ns
+ */
 export function timedLocks(
   image: Image,
   locks: Spinlocks,
   machine: Table<typeof MACHINE.fields>,
+  me: number,
   holdNs: (lock: number) => number,
 ): Spinlocks {
   const time = image.table(LOCK_TIME);
   /** How far the pCPU has got in its turn: what it waited for and held so far comes on top of the turn's time. */
-  const here = (): number => machine.now(0) + machine.stall(0);
+  const here = (): number => machine.now(me) + machine.stall(me);
 
   function hold(lock: number): void {
     time.addAcquired(lock, 1);
-    machine.addStall(0, holdNs(lock));
+    machine.addStall(me, holdNs(lock));
     time.setFreeAt(lock, here());
   }
 
   return {
-    init: locks.init,
+    init(lock, rank) {
+      locks.init(lock, rank);
+      // Boot takes place before time 0.
+      time.setFreeAt(lock, -Infinity);
+    },
     acquire(lock, pcpu) {
       locks.acquire(lock, pcpu);
       const wait = time.freeAt(lock) - here();
       if (wait > 0) {
         time.addContended(lock, 1);
         time.addWaitedNs(lock, wait);
-        machine.addStall(0, wait);
+        machine.addStall(me, wait);
       }
       hold(lock);
     },

@@ -5,25 +5,39 @@ import { oscillatorRegion } from '../shared/oscillator.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { struct } from '../shared/struct.js';
 
-/** Whole-machine state; one record. Written by the turn, read by anyone for progress. */
+/**
+ * Where a runner of turns stands: one record a worker in free mode, one for all in ordered mode. Written by the turn, read by
+ * anyone for progress. Whole-machine sums are those over all records.
+ */
 export const MACHINE = struct(
   'machine',
   {
-    /** Simulation time of the turn in progress, ns. */
+    /** Simulation time of the turn in progress, ns; in free mode it may move on within the turn (causality). */
     now: 'f64',
     /** Time of the last turn that was not time-keeping alone, ns: an idle machine's end. */
     worked: 'f64',
     /** What the turn in progress waited for locks and held them, ns (lock-time.ts). */
     stall: 'f64',
-    /** No turn before this will happen any more; monotone, ns. */
-    floor: 'f64',
     /** Scheduler events so far: runstate changes and timer pops. */
     events: 'f64',
     turns: 'f64',
     /** The pCPU whose turn it is. */
     turnOf: 'i32',
-    /** Domains not yet shut down. */
-    liveDomains: 'i32',
+  },
+  64,
+);
+
+/**
+ * How far a runner has got; alone on its line, which others look at. Its own, read by all without a lock: an aligned double is
+ * stored and loaded whole on every host that Node runs on.
+ */
+export const FLOOR = struct(
+  'floor',
+  {
+    /** It takes no turn before this any more, ns, unless somebody sends to it. In ordered mode monotone. */
+    floor: 'f64',
+    /** Free mode: Infinity while it has nothing to do but keep time, and nothing it sent is under way; else less. */
+    workFloor: 'f64',
   },
   64,
 );
@@ -32,6 +46,8 @@ export const MACHINE = struct(
 export const VPF_blocked = 1;
 export const VPF_down = 2;
 export const VPF_migrating = 8;
+/** Paused from outside, by the toolstack. */
+export const VPF_paused = 1 << 14;
 /** Parked by the scheduler for being over its cap. */
 export const VPF_parked = 1 << 15;
 /** The domain was shut down or crashed. */
@@ -77,6 +93,8 @@ export const VCPU = struct(
     switches: 'i32',
     migrations: 'i32',
     lastPcpu: 'i32',
+    /** Free mode: when an event was last made pending, low 32 bits of ns (event-channel.ts). Atomics. */
+    eventSentAt: 'i32',
     // Behind what every switch touches; VIRQ_TIMER is the first.
     virqPort: ['i32', NR_VIRQS],
   },
@@ -108,7 +126,11 @@ export const DOMAIN = struct(
   64,
 );
 
-/** Written by the turn; a remote sender only lowers the two arrival times. */
+/**
+ * Written by the turn; in ordered mode a remote sender lowers the two arrival times. In free mode only the pCPU's own worker
+ * touches it (others send mail, mail.ts), except for `current`, which changes under the run-queue lock, and `timerAt` and
+ * `timers`, under the timer lock.
+ */
 export const PCPU = struct(
   'pcpu',
   {
@@ -126,6 +148,8 @@ export const PCPU = struct(
     /** Arrival of the reschedule and event-check IPIs; Infinity = none under way. */
     reschedIpiAt: 'f64',
     eventIpiAt: 'f64',
+    /** Free mode: how far its clock has got. */
+    turnedAt: 'f64',
     /** Time a VCPU ran here, ns, up to the last switch. */
     busy: 'f64',
     /** What do_schedule answers: VCPU and timeslice (ns). */
@@ -138,6 +162,10 @@ export const PCPU = struct(
     steals: 'i32',
     timers: 'i32',
     lastTickled: 'i32',
+    /** Free mode: 1 while it waits in a rendezvous and takes no turn. */
+    isHeld: 'i32',
+    /** Free mode: 1 when somebody else changed the periodic timer of the VCPU that runs here. */
+    retime: 'i32',
   },
   64,
 );
@@ -169,6 +197,8 @@ export const CPU_TIME = struct(
     rounds: 'i32',
     warpReads: 'i32',
     calibrations: 'i32',
+    /** Free mode: rendezvous it has come to. */
+    joined: 'i32',
   },
   64,
 );
@@ -187,6 +217,21 @@ export const WALL_CLOCK = struct('wall-clock', {
   /** Times it was set: by the boot, then by domain 0. */
   sets: 'i32',
 });
+
+/** The rendezvous of free mode; one record. */
+export const RENDEZVOUS = struct(
+  'rendezvous',
+  {
+    /** The time of the last pCPU to come, at which all calibrate. Rendezvous lock. */
+    at: 'f64',
+    /** pCPUs that have come. Rendezvous lock. */
+    entered: 'i32',
+    /** How many were called, and how many were through. Atomics. */
+    called: 'i32',
+    released: 'i32',
+  },
+  64,
+);
 
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {
@@ -221,15 +266,20 @@ export interface HvShape {
   readonly domains: number;
   /** Ports each domain has; at most EVTCHN_2L_NR_CHANNELS of its width are usable. */
   readonly evtchns: number;
+  /** How many take turns at the same time: all workers in free mode, 1 in ordered mode. */
+  readonly runners: number;
 }
 
 export const hvRegions = (shape: HvShape): Region[] => [
-  tableRegion(MACHINE, 1),
+  tableRegion(MACHINE, shape.runners),
+  tableRegion(FLOOR, shape.runners),
   tableRegion(PCPU, shape.pcpus),
   oscillatorRegion(shape.pcpus),
   tableRegion(CPU_TIME, shape.pcpus),
   rawRegion('cpu-time-pages', 32, shape.pcpus),
   tableRegion(WALL_CLOCK, 1),
+  tableRegion(RENDEZVOUS, 1),
+  rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),
   tableRegion(VCPU, shape.vcpus + shape.pcpus),
   tableRegion(REGS, shape.vcpus),

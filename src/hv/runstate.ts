@@ -1,5 +1,5 @@
 /** Runstates: where a VCPU's time goes (vcpu.h). The four times always sum to the system time since its creation. */
-import { HISTOGRAM_BYTES, recordSample } from '../shared/histogram.js';
+import { addSample, HISTOGRAM_BYTES, recordSample } from '../shared/histogram.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_info } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
@@ -11,16 +11,16 @@ import type { TimeCheck } from './time-check.js';
 const EARLY_NS = 5000;
 
 export interface Runstates {
-  /** Charges the time since the last change to the old state and enters `state`. */
+  /** Charges the time since the last change to the old state and enters `state`. Under the VCPU's run-queue lock. */
   change(v: number, state: number): void;
-  /** ns in `state` up to now, for one VCPU. */
-  timeIn(v: number, state: number): number;
-  /** Copies the VCPU's runstate to the area its guest registered, if any. */
+  /** ns in `state`, for one VCPU. @param ns up to when; @default now */
+  timeIn(v: number, state: number, ns?: number): number;
+  /** Copies the VCPU's runstate to the area its guest registered, if any. Under the VCPU's run-queue lock. */
   publish(v: number): void;
 }
 
 export function runstates(
-  { image, vcpu, domain, machine, trace, now, faulty }: HvContext,
+  { image, vcpu, domain, machine, trace, now, moveOn, me, isOrdered, faulty }: HvContext,
   memory: GuestMemory,
   check: TimeCheck | undefined,
 ): Runstates {
@@ -30,27 +30,33 @@ export function runstates(
   const [entry32, time32] = [AREA[32].state_entry_time, AREA[32].time];
   const [entry64, time64] = [AREA[64].state_entry_time, AREA[64].time];
 
-  function timeIn(v: number, state: number): number {
+  function timeIn(v: number, state: number, ns = now()): number {
     const settled = vcpu.runstateTime(v, state);
-    return vcpu.runstate(v) === state ? settled + (now() - vcpu.stateEntryTime(v)) : settled;
+    return vcpu.runstate(v) === state ? settled + (ns - vcpu.stateEntryTime(v)) : settled;
   }
 
   return {
     change(v, state) {
+      // Whoever changed it last may be ahead of this pCPU: what a migration leaves behind is read under another lock.
+      moveOn(vcpu.stateEntryTime(v));
       // On purpose: the time before the lock was waited for.
-      const t = faulty('early-stamp', machine.turnOf(0)) ? now() - EARLY_NS : now();
+      const t = faulty('early-stamp', machine.turnOf(me)) ? now() - EARLY_NS : now();
       const old = vcpu.runstate(v);
       vcpu.addRunstateTime(v, old, t - vcpu.stateEntryTime(v));
       check?.runstateEnded(v, t - vcpu.stateEntryTime(v));
       vcpu.setStateEntryTime(v, t);
       vcpu.setRunstateDirty(v, vcpu.runstateDirty(v) | (1 << old));
       vcpu.setRunstate(v, state);
-      machine.addEvents(0, 1);
+      machine.addEvents(me, 1);
       trace.record(TRACE.runstate, v, (old << 4) | state);
       if (state === RUNSTATE_running) {
         const woken = vcpu.wokenAt(v);
         if (woken >= 0) {
-          recordSample(i32, (latencyBase + Math.imul(vcpu.domain(v), HISTOGRAM_BYTES / 4)) | 0, t - woken);
+          const d = vcpu.domain(v);
+          const w = (latencyBase + Math.imul(d, HISTOGRAM_BYTES / 4)) | 0;
+          // The lock that is held is the VCPU's: siblings may be woken at the same time.
+          if (isOrdered || domain.maxVcpus(d) === 1) recordSample(i32, w, t - woken);
+          else addSample(i32, w, t - woken);
           vcpu.setWokenAt(v, -1);
         }
       } else if (state === RUNSTATE_runnable && old === RUNSTATE_blocked) vcpu.setWokenAt(v, t);

@@ -4,13 +4,14 @@
  *
  * Order in `schedule`: lock, stop the slice, read now *inside* the lock (a time sampled before it may lie before the
  * last holder's, and a runstate would run backwards), policy, runstates, unlock, switch, only then mark the old VCPU as
- * not running and finish its migration: until its registers are saved nobody else may run it.
+ * not running and finish its migration: until its registers are saved nobody else may run it, though it may be queued.
  */
+import { hardMask, RUNQ_ENTRY, softMask } from '../balancer/records.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { type HvContext, runqLock } from './context.js';
 import { PERFC } from './perfc.js';
-import { VPF_blocked, VPF_migrating, VPF_parked } from './records.js';
+import { VCPU, VPF_blocked, VPF_migrating, VPF_parked } from './records.js';
 import type { Runstates } from './runstate.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
 import type { Smp } from './smp.js';
@@ -34,10 +35,17 @@ export interface Scheduler {
   wake(v: number): void;
   /** Clears VPF_blocked and wakes. */
   unblock(v: number): void;
+  /** Sets VPF_blocked; the caller looks for events again after it, and takes it back with `cancelBlock` if there are any. */
+  block(v: number): void;
+  cancelBlock(v: number): void;
   /** Sets a pause flag and takes the VCPU off its pCPU or queue. */
   sleep(v: number, flag: number): void;
   clearFlag(v: number, flag: number): void;
   yield(v: number): void;
+  /** Hard affinity from now on, also of a VCPU that runs or is queued elsewhere. At least one of `cpus` is on line. */
+  setAffinity(v: number, cpus: readonly number[]): void;
+  /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
+  locked(v: number, act: () => void): void;
 }
 
 export function scheduler(
@@ -48,10 +56,14 @@ export function scheduler(
   time: TimeKeeping,
   check: TimeCheck | undefined,
   context: ContextSwitch,
-  keyChanged: (p: number) => void,
 ): Scheduler {
-  const { vcpu, pcpu, queues, locks, trace, perfc, now, isIdle } = hv;
-  const { entry } = queues;
+  const { image, vcpu, pcpu, queues, locks, words, trace, perfc, window, now, isIdle } = hv;
+  const { entry, masks, word } = queues;
+  const flagColumn = image.column(VCPU, 'pauseFlags');
+  const runningColumn = image.column(RUNQ_ENTRY, 'isRunning');
+  /** Pause flags are several parties': each changes its own bits, atomically, and looks at the others afterwards. */
+  const flagsWord = (v: number): number => (flagColumn.base + (v << flagColumn.shift)) | 0;
+  const runningWord = (v: number): number => (runningColumn.base + (v << runningColumn.shift)) | 0;
   const { sched_run, sched_ctx } = PERFC;
 
   const isRunnable = (v: number): boolean => vcpu.pauseFlags(v) === 0;
@@ -60,16 +72,22 @@ export function scheduler(
     isRunnable,
     pause: (v) => sleep(v, VPF_parked),
     unpause: (v) => clearFlag(v, VPF_parked),
-    requestMigration: (v) => vcpu.setPauseFlags(v, vcpu.pauseFlags(v) | VPF_migrating),
+    requestMigration: (v) => {
+      words.or(flagsWord(v), VPF_migrating);
+    },
     raiseSchedule: smp.raiseSchedule,
-    keyChanged,
+    keyChanged: smp.keyMoved,
   };
   const ops = policy.create(hv, generic);
 
+  /** Takes the run-queue lock of v's pCPU; while it was waited for, v may have been moved to another. */
   function lockOf(v: number): number {
-    const lock = runqLock(entry.processor(v));
-    locks.acquire(lock, smp.self());
-    return lock;
+    for (;;) {
+      const lock = runqLock(entry.processor(v));
+      locks.acquire(lock, smp.self());
+      if (lock === runqLock(entry.processor(v))) return lock;
+      locks.release(lock, smp.self());
+    }
   }
 
   function wake(v: number): void {
@@ -87,59 +105,74 @@ export function scheduler(
   }
 
   function clearFlag(v: number, flag: number): void {
-    const flags = vcpu.pauseFlags(v);
-    if ((flags & flag) === 0) return;
-    vcpu.setPauseFlags(v, flags & ~flag);
-    wake(v);
+    if ((vcpu.pauseFlags(v) & flag) === 0) return;
+    // Of two who clear the same flag one wakes.
+    if ((words.and(flagsWord(v), ~flag) & flag) !== 0) wake(v);
   }
 
   function sleep(v: number, flag: number): void {
     const lock = lockOf(v);
-    vcpu.setPauseFlags(v, vcpu.pauseFlags(v) | flag);
+    words.or(flagsWord(v), flag);
     if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
     ops.sleep(v);
     locks.release(lock, smp.self());
   }
 
-  /** The second half of a migration: the state is saved, so the VCPU may go where the policy wants it. */
+  /**
+   * The second half of a migration: the state is saved, so the VCPU may go where the policy wants it. One lock is enough:
+   * the VCPU is in no queue, nobody wakes it while the flag is set, and whoever wants its new pCPU's lock looks again.
+   * Called by the pCPU it ran on, and by whoever set the flag on one that did not run; the flag says which of them does it.
+   */
   function finishMigration(v: number): void {
     const lock = lockOf(v);
-    const target = ops.pickCpu(v);
-    if (target !== entry.processor(v)) {
-      trace.record(TRACE.migrate, v, target);
-      ops.migrate(v, target);
+    // Running again, or still: its pCPU comes here when it is through.
+    const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
+    if (isOurs) {
+      const target = ops.pickCpu(v);
+      window();
+      if (target !== entry.processor(v)) {
+        trace.record(TRACE.migrate, v, target);
+        ops.migrate(v, target);
+      }
+      words.and(flagsWord(v), ~VPF_migrating);
     }
-    vcpu.setPauseFlags(v, vcpu.pauseFlags(v) & ~VPF_migrating);
     locks.release(lock, smp.self());
-    wake(v);
+    if (isOurs) wake(v);
   }
 
-  function switchTo(p: number, prev: number, next: number): void {
-    const t = now();
+  /** What a waker or a thief must find whole: runstates, and the pages that are a VCPU's whoever runs it. Under the lock. */
+  function account(p: number, prev: number, next: number): void {
     perfc.inc(p, sched_ctx);
     pcpu.addSwitches(p, 1);
-    pcpu.setPeriodicAt(p, Infinity);
     if (!isIdle(prev)) {
       const flags = vcpu.pauseFlags(prev);
-      pcpu.addBusy(p, t - vcpu.stateEntryTime(prev));
+      pcpu.addBusy(p, now() - vcpu.stateEntryTime(prev));
       runstates.change(
         prev,
         (flags & VPF_blocked) !== 0 ? RUNSTATE_blocked : flags === 0 ? RUNSTATE_runnable : RUNSTATE_offline,
       );
       check?.switchedOut(prev);
-      context.switchOut(prev, p);
       runstates.publish(prev);
     }
+    // Before it leaves the lock: an event for it then finds a VCPU that is told of it.
+    entry.setIsRunning(next, 1);
+    if (isIdle(next)) return;
+    runstates.change(next, RUNSTATE_running);
+    check?.switchedIn(next, p);
+    vcpu.addSwitches(next, 1);
+    if (vcpu.lastPcpu(next) !== p) {
+      if (vcpu.lastPcpu(next) >= 0) vcpu.addMigrations(next, 1);
+      vcpu.setLastPcpu(next, p);
+    }
+    runstates.publish(next);
+    time.update(next);
+  }
+
+  /** Saves one guest's state and takes up the other's; the lock is not held. */
+  function switchTo(p: number, prev: number, next: number): void {
+    pcpu.setPeriodicAt(p, Infinity);
+    if (!isIdle(prev)) context.switchOut(prev, p);
     if (!isIdle(next)) {
-      runstates.change(next, RUNSTATE_running);
-      check?.switchedIn(next, p);
-      vcpu.addSwitches(next, 1);
-      if (vcpu.lastPcpu(next) !== p) {
-        if (vcpu.lastPcpu(next) >= 0) vcpu.addMigrations(next, 1);
-        vcpu.setLastPcpu(next, p);
-      }
-      runstates.publish(next);
-      time.update(next);
       context.switchIn(next, p);
       context.periodicTimer(next, p);
     }
@@ -148,8 +181,10 @@ export function scheduler(
     if (isIdle(prev) !== isIdle(next)) {
       pcpu.setTickAt(p, isIdle(prev) ? ops.nextTick(p) : Infinity);
     }
-    entry.setIsRunning(prev, 0);
-    entry.setIsRunning(next, 1);
+    if (!isIdle(prev)) ops.contextSaved(prev);
+    window();
+    // Last of all, and before the look at its flags: whoever moves it from now on finds it saved, or its flag is seen here.
+    words.store(runningWord(prev), 0);
   }
 
   function schedule(p: number): void {
@@ -163,11 +198,11 @@ export function scheduler(
     const next = pcpu.next(p);
     pcpu.setSliceEnd(p, now() + pcpu.nextSlice(p));
     pcpu.setCurrent(p, next);
+    if (next !== prev) account(p, prev, next);
     locks.release(lock, p);
     if (next === prev) return;
     switchTo(p, prev, next);
     if (isIdle(prev)) return;
-    ops.contextSaved(prev);
     if ((vcpu.pauseFlags(prev) & VPF_migrating) !== 0) finishMigration(prev);
   }
 
@@ -179,6 +214,35 @@ export function scheduler(
     sleep,
     clearFlag,
     unblock: (v) => clearFlag(v, VPF_blocked),
+    block(v) {
+      words.or(flagsWord(v), VPF_blocked);
+      window();
+    },
+    cancelBlock(v) {
+      words.and(flagsWord(v), ~VPF_blocked);
+    },
+    setAffinity(v, cpus) {
+      const lock = lockOf(v);
+      masks.assign(word(hardMask(v)), cpus);
+      // What is left of soft affinity, and whether it still says anything.
+      const isWish = masks.and(word(softMask(v)), word(softMask(v)), word(hardMask(v)));
+      const narrows = masks.count(word(softMask(v))) < masks.count(word(hardMask(v)));
+      entry.setHasSoftAffinity(v, isWish && narrows ? 1 : 0);
+      ops.adjustAffinity(v);
+      const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
+      if (mustMove) {
+        words.or(flagsWord(v), VPF_migrating);
+        if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
+        ops.sleep(v);
+      }
+      locks.release(lock, smp.self());
+      if (mustMove) finishMigration(v);
+    },
+    locked(v, act) {
+      const lock = lockOf(v);
+      act();
+      locks.release(lock, smp.self());
+    },
     yield(v) {
       const lock = lockOf(v);
       ops.yield(v);

@@ -19,39 +19,104 @@ export interface Smp {
   /** The pCPU whose turn it is. */
   self(): number;
   enterTurn(p: number): void;
-  /** pCPU q's deadlines changed: its next turn is to be computed anew. */
-  refresh(q: number): void;
+  /** pCPU q has a step of time-keeping at `at`, ns. */
+  timeAt(q: number, at: number): void;
+  /** The periodic timer of the VCPU that runs on q was changed by somebody else. */
+  retime(q: number): void;
+  /** A deadline of pCPU q that is kept elsewhere may now be earlier. */
+  keyMoved(q: number): void;
+  /** Something that another worker sent arrives at pCPU q of this worker at `at`, ns. */
+  deliver(q: number, kind: IpiKind, at: number, sentAt: number): void;
+  /** Whether this runner takes pCPU q's turns: always in ordered mode. */
+  isMine(q: number): boolean;
 }
 
-/** @param keyChanged tells the run loop that the time of pCPU q's next turn may have changed */
+/** What pCPUs send each other. */
+export const IPI = { reschedule: 0, event: 1, time: 2, retime: 3, key: 4 } as const;
+export type IpiKind = (typeof IPI)[keyof typeof IPI];
+export const IPI_KINDS = Object.keys(IPI).length;
+
+/** The wires between pCPUs, which the processor owns. */
+export interface Interconnect {
+  /** pCPU q, which is this runner's, has or may have an earlier (or later) next turn than it said. */
+  keyChanged(q: number): void;
+  isMine(q: number): boolean;
+  /**
+   * Sends to a pCPU of another worker. @param at arrival, ns @param sentAt when it was sent, ns
+   * @returns false when one of its kind is under way already
+   */
+  post(q: number, kind: IpiKind, at: number, sentAt: number): boolean;
+}
+
 export function smp(
-  { machine, pcpu, params, perfc, now, faulty }: HvContext,
+  { machine, pcpu, params, perfc, me, now, faulty }: HvContext,
   check: TimeCheck | undefined,
-  keyChanged: (q: number) => void,
+  { keyChanged, isMine, post }: Interconnect,
 ): Smp {
   const L = params.latencyNs;
   /** From where the sender has got to in its turn. */
-  const arrival = (q: number): number => now() + machine.stall(0) + L + (faulty('late-ipi', q) ? LATE_IPI_NS : 0);
+  const arrival = (q: number): number => now() + machine.stall(me) + L + (faulty('late-ipi', q) ? LATE_IPI_NS : 0);
   const { ipis } = PERFC;
+
+  function deliver(q: number, kind: IpiKind, at: number, sentAt: number): void {
+    switch (kind) {
+      case IPI.reschedule:
+        if (pcpu.reschedIpiAt(q) <= at) return;
+        check?.ipiSent(q, false, sentAt);
+        pcpu.setReschedIpiAt(q, at);
+        break;
+      case IPI.event:
+        if (pcpu.eventIpiAt(q) <= at) return;
+        check?.ipiSent(q, true, sentAt);
+        pcpu.setEventIpiAt(q, at);
+        break;
+      case IPI.time:
+        if (at < pcpu.calibrateAt(q)) pcpu.setCalibrateAt(q, at);
+        break;
+      case IPI.retime:
+        pcpu.setRetime(q, 1);
+        if (at < pcpu.eventIpiAt(q)) pcpu.setEventIpiAt(q, at);
+        break;
+      case IPI.key:
+        break;
+    }
+    keyChanged(q);
+  }
+
+  function send(q: number, kind: IpiKind, at: number): void {
+    if (isMine(q)) deliver(q, kind, at, now());
+    else post(q, kind, at, now());
+  }
+
   return {
     raiseSchedule(q) {
-      if (machine.turnOf(0) === q) pcpu.setSoftirq(q, SCHEDULE_SOFTIRQ);
-      else if (pcpu.reschedIpiAt(q) === Infinity) {
-        perfc.inc(machine.turnOf(0), ipis);
+      if (machine.turnOf(me) === q) pcpu.setSoftirq(q, SCHEDULE_SOFTIRQ);
+      else if (!isMine(q)) {
+        if (post(q, IPI.reschedule, arrival(q), now())) perfc.inc(machine.turnOf(me), ipis);
+      } else if (pcpu.reschedIpiAt(q) === Infinity) {
+        perfc.inc(machine.turnOf(me), ipis);
         pcpu.setReschedIpiAt(q, arrival(q));
-        check?.ipiSent(q, false);
+        check?.ipiSent(q, false, now());
         keyChanged(q);
       }
     },
     kickGuest(q) {
-      if (machine.turnOf(0) === q || pcpu.eventIpiAt(q) !== Infinity) return;
-      perfc.inc(machine.turnOf(0), ipis);
-      pcpu.setEventIpiAt(q, arrival(q));
-      check?.ipiSent(q, true);
-      keyChanged(q);
+      if (machine.turnOf(me) === q) return;
+      if (!isMine(q)) {
+        if (post(q, IPI.event, arrival(q), now())) perfc.inc(machine.turnOf(me), ipis);
+      } else if (pcpu.eventIpiAt(q) === Infinity) {
+        perfc.inc(machine.turnOf(me), ipis);
+        pcpu.setEventIpiAt(q, arrival(q));
+        check?.ipiSent(q, true, now());
+        keyChanged(q);
+      }
     },
-    self: () => machine.turnOf(0),
-    refresh: keyChanged,
-    enterTurn: (p) => machine.setTurnOf(0, p),
+    timeAt: (q, at) => send(q, IPI.time, at),
+    retime: (q) => send(q, IPI.retime, now() + L),
+    keyMoved: (q) => send(q, IPI.key, now()),
+    deliver,
+    isMine,
+    self: () => machine.turnOf(me),
+    enterTurn: (p) => machine.setTurnOf(me, p),
   };
 }

@@ -5,6 +5,7 @@
  * Each kind of violation keeps how often, how large and where first. `read` runs at every clock read of a guest and is kept
  * short; what need not be looked at every time is looked at every `SAMPLE`th.
  */
+import { cyclesPerNsOf, fromHalves } from '../shared/clock.js';
 import { HISTOGRAM_BYTES, recordSample } from '../shared/histogram.js';
 import { type Image, type Region, rawRegion, tableRegion } from '../shared/image.js';
 import { OSCILLATOR, type Oscillators, oscillators } from '../shared/oscillator.js';
@@ -40,7 +41,10 @@ export type TimeCheckName = (typeof TIME_CHECKS)[number];
 
 const KIND = Object.fromEntries(TIME_CHECKS.map((name, n) => [name, n])) as Readonly<Record<TimeCheckName, number>>;
 
-/** One a kind of check: how much was looked at, the worst within bounds, and what broke them. Written by the turn. */
+/**
+ * One a kind of check, for every runner: how much was looked at, the worst within bounds, and what broke them. Written by the
+ * turn.
+ */
 export const TIME_CHECK = struct('time-check', {
   /** What was looked at, and what of it was wrong. */
   observations: 'f64',
@@ -71,15 +75,24 @@ const SEEN_VCPU = struct('time-seen', {
 
 const SEEN_PCPU = struct('ipi-sent', { resched: 'f64', event: 'f64' });
 
-/** Highest clock read, by age: at least L ago, in the slot of L before this one, in this one. */
-const FRONT = struct('time-front', { settled: 'f64', previous: 'f64', current: 'f64', slot: 'f64', reads: 'f64' });
+/** Free mode: the last clock read of a domain with several VCPUs. Under the lock of its kernel. */
+const SEEN_DOMAIN = struct('time-seen-domain', { clock: 'f64' });
 
-export const timeCheckRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [
-  tableRegion(TIME_CHECK, TIME_CHECKS.length),
+/**
+ * Highest clock read of a runner, by age: at least L ago, in the slot of L before the latest one, in the latest one. Alone on its
+ * line: the others look at it.
+ */
+const FRONT = struct('time-front', { settled: 'f64', previous: 'f64', current: 'f64', slot: 'f64', reads: 'f64' }, 64);
+
+type CheckedShape = { readonly pcpus: number; readonly vcpus: number; readonly domains: number; readonly runners: number };
+
+export const timeCheckRegions = (shape: CheckedShape): Region[] => [
+  tableRegion(TIME_CHECK, TIME_CHECKS.length * shape.runners),
   tableRegion(SEEN_VCPU, shape.vcpus),
   tableRegion(SEEN_PCPU, shape.pcpus),
-  tableRegion(FRONT, 1),
-  rawRegion('time-error', HISTOGRAM_BYTES, shape.domains),
+  tableRegion(SEEN_DOMAIN, shape.domains),
+  tableRegion(FRONT, shape.runners),
+  rawRegion('time-error', HISTOGRAM_BYTES, shape.runners),
 ];
 
 export interface TimeCheck {
@@ -95,7 +108,8 @@ export interface TimeCheck {
   switchedIn(v: number, p: number): void;
   /** A runstate of v ends after `ns`. */
   runstateEnded(v: number, ns: number): void;
-  ipiSent(q: number, isEvent: boolean): void;
+  /** @param sentAt ns */
+  ipiSent(q: number, isEvent: boolean, sentAt: number): void;
   ipiArrived(q: number, isEvent: boolean): void;
   /** Boot is over: the counters should be in step. At simulation time 0. */
   booted(): void;
@@ -115,7 +129,7 @@ const WC_32 = offsetsOf(shared_info, 32).wc_sec >> 2;
 const WC_64 = offsetsOf(shared_info, 64).wc_sec >> 2;
 
 export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
-  const { image, vcpu, domain, params, shape, now, machine } = hv;
+  const { image, vcpu, domain, params, shape, version, me, isOrdered, now, machine } = hv;
   const { i32 } = image;
   const check = image.table(TIME_CHECK);
   const seen = image.table(SEEN_VCPU);
@@ -131,10 +145,16 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   const pages = image.region('cpu-time-pages').base >> 2;
   const PLATFORM = shape.pcpus;
   const L = params.latencyNs;
+  /** How far another pCPU's clock may be ahead when this one looks at it. */
+  const WINDOW = params.free?.windowNs ?? 0;
+  const seenDomain = image.table(SEEN_DOMAIN);
+  /** Where this runner's findings begin. */
+  const MINE = me * TIME_CHECKS.length;
   const calibrated = params.timing.calibration !== 'off';
-  const LATE_NS = EPOCH_NS + Math.max(10e6, 16 * L);
+  const LATE_NS = EPOCH_NS + Math.max(10e6, 16 * L) + WINDOW;
 
-  function judge(kind: number, p: number, v: number, size: number, bound: number): void {
+  function judge(name: number, p: number, v: number, size: number, bound: number): void {
+    const kind = MINE + name;
     check.addObservations(kind, 1);
     if (size > check.worst(kind)) {
       check.setWorst(kind, size);
@@ -177,28 +197,104 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
    */
   function compareFront(v: number, p: number, ns: number): void {
     const slot = Math.floor(now() / L);
-    const last = front.slot(0);
-    if (slot !== last) {
-      if (front.previous(0) > front.settled(0)) front.setSettled(0, front.previous(0));
-      if (slot === last + 1) front.setPrevious(0, front.current(0));
+    const last = front.slot(me);
+    if (slot > last) {
+      if (front.previous(me) > front.settled(me)) front.setSettled(me, front.previous(me));
+      if (slot === last + 1) front.setPrevious(me, front.current(me));
       else {
-        if (front.current(0) > front.settled(0)) front.setSettled(0, front.current(0));
-        front.setPrevious(0, 0);
+        if (front.current(me) > front.settled(me)) front.setSettled(me, front.current(me));
+        front.setPrevious(me, 0);
       }
-      front.setCurrent(0, 0);
-      front.setSlot(0, slot);
+      front.setCurrent(me, 0);
+      front.setSlot(me, slot);
     }
-    const back = Math.max(front.settled(0), seen.readOn(v) === p ? seen.clock(v) : 0) - ns;
-    if (back > 0) judge(KIND['backward-step'], p, v, back, 0);
-    if (ns > front.current(0)) front.setCurrent(0, ns);
+    let before = seen.readOn(v) === p ? seen.clock(v) : 0;
+    if (slot >= last) {
+      if (front.settled(me) > before) before = front.settled(me);
+      if (ns > front.current(me)) front.setCurrent(me, ns);
+    }
+    if (!isOrdered) before = compareFreely(v, ns, slot, last, before);
+    if (before - ns > 0) judge(KIND['backward-step'], p, v, before - ns, 0);
     seen.setClock(v, ns);
     seen.setReadOn(v, p);
   }
 
+  /**
+   * Free mode. Racing pairs: VCPUs of a domain read under its kernel's lock, and from pCPU to pCPU that takes L, so nobody may
+   * read less than the last one. And other workers: what they read in slots that ended before this one.
+   */
+  function compareFreely(v: number, ns: number, slot: number, last: number, least: number): number {
+    let before = least;
+    const d = vcpu.domain(v);
+    if (domain.maxVcpus(d) > 1) {
+      if (seenDomain.clock(d) > before) before = seenDomain.clock(d);
+      seenDomain.setClock(d, ns);
+    }
+    // A pCPU of this worker had been brought forward by something it learned; this read is older than the latest.
+    if (slot < last) {
+      if (slot === last - 1) {
+        if (ns > front.previous(me)) front.setPrevious(me, ns);
+      } else if (ns > front.settled(me)) front.setSettled(me, ns);
+      return before;
+    }
+    if (front.reads(me) % SAMPLE !== 0) return before;
+    for (let w = 0; w < shape.runners; w++) {
+      if (w === me) continue;
+      // Its slot is written last, so what is settled may be of the slot that is seen, but of no later one.
+      const settled = front.settled(w);
+      if (front.slot(w) + 2 <= slot && settled > before) before = settled;
+    }
+    return before;
+  }
+
+  /**
+   * Reads the time page of a sibling as a reader on another CPU does, while its own pCPU may be writing it, and asks of some pCPU
+   * whether counter, time and scale are of one calibration of it.
+   */
+  function readElsewhere(v: number, p: number): void {
+    const d = vcpu.domain(v);
+    const n = domain.maxVcpus(d);
+    if (n === 1) return;
+    const other = domain.firstVcpu(d) + ((vcpu.id(v) + 1) % n);
+    const w = (vcpu.infoAddr(other) >> 2) + TIME;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const seenVersion = version.readVersion(w);
+      const tsc = fromHalves(i32[w + 2]!, i32[w + 3]!);
+      const system = fromHalves(i32[w + 4]!, i32[w + 5]!);
+      const mul = i32[w + 6]! >>> 0;
+      const shift = (i32[w + 7]! << 24) >> 24;
+      if (!version.isConsistent(w, seenVersion)) continue;
+      // One that has never run has none.
+      judge(KIND['torn-read'], p, other, mul === 0 || isOfOneCalibration(tsc, system, mul, shift) ? 0 : 1, 0);
+      return;
+    }
+  }
+
+  function isOfOneCalibration(tsc: number, system: number, mul: number, shift: number): boolean {
+    const cyclesPerNs = cyclesPerNsOf({ mul, shift });
+    for (let q = 0; q < shape.pcpus; q++) {
+      const true_ = oscillator.rate(q) / oscillator.rate(PLATFORM);
+      if (Math.abs(cyclesPerNs / true_ - 1) * 1e6 > BOOT_PPM) continue;
+      if (Math.abs(counters.read(PLATFORM, counters.timeOf(q, tsc, 0)) - system) <= L) return true;
+    }
+    return false;
+  }
+
+  /** UTC at system time 0 by the domain's page, less the boot time, ns. */
+  function wallOf(d: number): number {
+    const page = domain.sharedInfo(d) >> 2;
+    const at = domain.width(d) === 64 ? WC_64 : WC_32;
+    for (;;) {
+      const seenVersion = version.readVersion(page + at - 1);
+      const base = ((i32[page + at]! >>> 0) - params.bootTimeS) * 1e9 + i32[page + at + 1]!;
+      if (version.isConsistent(page + at - 1, seenVersion)) return base;
+    }
+  }
+
   function sample(v: number, p: number, ns: number): void {
     const t = now();
-    const other = shape.pcpus === 1 ? p : (p + 1 + (((front.reads(0) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
-    judge(KIND['counter-skew'], p, v, Math.abs(ns - time().systemTime(other)), L);
+    const other = shape.pcpus === 1 ? p : (p + 1 + (((front.reads(me) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
+    judge(KIND['counter-skew'], p, v, Math.abs(ns - time().systemTime(other)), L + WINDOW);
     const true_ = (t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p)) / oscillator.rate(PLATFORM);
     const ppm = Math.abs(cpu.cyclesPerNs(p) / true_ - 1) * 1e6;
     judge(KIND.frequency, p, v, ppm, cpu.calibrations(p) > 2 ? EPOCH_PPM : BOOT_PPM);
@@ -208,13 +304,12 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     judge(KIND['runstate-sum'], p, v, Math.abs(sum - t), 0);
     if (wall.sets(0) > 1) {
       // UTC by the guest's own page, against UTC at simulation time t; without the seconds a double could not hold.
-      const page = domain.sharedInfo(vcpu.domain(v)) >> 2;
-      const at = domain.width(vcpu.domain(v)) === 64 ? WC_64 : WC_32;
-      const utc = ((i32[page + at]! >>> 0) - params.bootTimeS) * 1e9 + i32[page + at + 1]! + ns - t;
-      judge(KIND['wall-clock'], p, v, Math.abs(utc), WALL_BOUND_NS);
+      judge(KIND['wall-clock'], p, v, Math.abs(wallOf(vcpu.domain(v)) + ns - t), WALL_BOUND_NS);
     }
-    const overdue = counters.read(PLATFORM, t) - seen.expected(v) - L;
-    if (overdue > 0 && timer.position(2 * v) === 0) {
+    const expected = seen.expected(v);
+    const overdue = counters.read(PLATFORM, t) - expected - L - WINDOW;
+    // A pCPU that takes it out of its queue first notes that it fired: looked at in this order it is one or the other.
+    if (overdue > 0 && timer.position(2 * v) === 0 && seen.expected(v) === expected) {
       judge(KIND['timer-lost'], p, v, overdue, 0);
       seen.setExpected(v, Infinity);
     }
@@ -226,17 +321,19 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       compareFront(v, p, ns);
       const error = ns - counters.read(PLATFORM, now());
       const size = error < 0 ? -error : error;
-      recordSample(i32, errors + Math.imul(vcpu.domain(v), HISTOGRAM_BYTES / 4), size);
-      if (size > check.worst(CLOCK_ERROR) || size > L) judge(CLOCK_ERROR, p, v, size, L);
-      const reads = front.reads(0) + 1;
-      front.setReads(0, reads);
-      if (reads % SAMPLE === 0) sample(v, p, ns);
+      recordSample(i32, errors + Math.imul(me, HISTOGRAM_BYTES / 4), size);
+      if (size > check.worst(MINE + CLOCK_ERROR) || size > L) judge(CLOCK_ERROR, p, v, size, L);
+      const reads = front.reads(me) + 1;
+      front.setReads(me, reads);
+      if (reads % SAMPLE !== 0) return;
+      sample(v, p, ns);
+      if (!isOrdered) readElsewhere(v, p);
     },
     timerSet: (v, systemNs) => seen.setExpected(v, systemNs),
     timerFired(v, p, isSingleShot, systemNs) {
       const late = counters.read(PLATFORM, now()) - systemNs;
       judge(KIND['timer-early'], p, v, Math.max(0, -late), L);
-      judge(KIND['timer-late'], p, v, Math.max(0, late), L);
+      judge(KIND['timer-late'], p, v, Math.max(0, late), L + WINDOW);
       if (isSingleShot) seen.setExpected(v, Infinity);
     },
     ticked(v, p) {
@@ -246,7 +343,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       if (last > 0) {
         judge(KIND['ticker-doubled'], p, v, Math.max(0, last + period - t), 0);
         // Only a VCPU that ran all the while could have been ticked in time.
-        if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), 0);
+        if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), WINDOW);
       }
       seen.setTickerAt(v, t);
     },
@@ -256,16 +353,16 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       judge(KIND['virtual-time'], p, v, Math.abs(gained), 0);
     },
     runstateEnded(v, ns) {
-      if (ns < 0) judge(KIND['runstate-sum'], machine.turnOf(0), v, -ns, 0);
+      if (ns < 0) judge(KIND['runstate-sum'], machine.turnOf(me), v, -ns, 0);
     },
-    ipiSent(q, isEvent) {
-      if (isEvent) ipi.setEvent(q, now());
-      else ipi.setResched(q, now());
+    ipiSent(q, isEvent, sentAt) {
+      if (isEvent) ipi.setEvent(q, sentAt);
+      else ipi.setResched(q, sentAt);
     },
     ipiArrived(q, isEvent) {
       const late = now() - (isEvent ? ipi.event(q) : ipi.resched(q)) - L;
       // Pulled or pushed by what was due on q at the same instant: a turn charges a nanosecond.
-      judge(KIND['ipi-late'], machine.turnOf(0), -1, Math.max(0, late), 1);
+      judge(KIND['ipi-late'], machine.turnOf(me), -1, Math.max(0, late), 1 + WINDOW);
     },
     booted() {
       let least = Infinity;
@@ -280,6 +377,9 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
 }
 
 const PER_READ: readonly TimeCheckName[] = ['torn-read', 'stale-page', 'backward-step', 'clock-error', 'timer-lost'];
+
+/** Times a reader tries again before it takes a page for one that is never whole. */
+const ATTEMPTS = 1000;
 
 /** Once, when the image is laid. */
 export function initialiseTimeCheck(image: Image, shape: { vcpus: number }): void {
@@ -296,13 +396,19 @@ export interface TimeFinding {
   readonly first?: { readonly size: number; readonly atNs: number; readonly pcpu: number; readonly vcpu: number };
 }
 
-/** What was found, and every timer that should have fired by `endNs` and did not. After the run. */
-export function timeFindings(image: Image, shape: { vcpus: number }, endNs: number, latencyNs: number): TimeFinding[] {
+/** What was found by all runners, and every timer that should have fired by `endNs` and did not. After the run. */
+export function timeFindings(
+  image: Image,
+  shape: CheckedShape,
+  endNs: number,
+  { latencyNs, windowNs }: { readonly latencyNs: number; readonly windowNs: number },
+): TimeFinding[] {
   const check = image.table(TIME_CHECK);
   const seen = image.table(SEEN_VCPU);
+  const front = image.table(FRONT);
   const lost = KIND['timer-lost'];
   for (let v = 0; v < shape.vcpus; v++) {
-    const overdue = endNs - seen.expected(v) - 1e6 - latencyNs;
+    const overdue = endNs - seen.expected(v) - 1e6 - latencyNs - windowNs;
     if (overdue <= 0) continue;
     if (check.violations(lost) === 0) {
       check.setFirstSize(lost, overdue);
@@ -313,23 +419,31 @@ export function timeFindings(image: Image, shape: { vcpus: number }, endNs: numb
     check.addViolations(lost, 1);
     check.setWorst(lost, Math.max(check.worst(lost), overdue));
   }
-  const reads = image.table(FRONT).reads(0);
-  return TIME_CHECKS.map((name, k) => ({
-    check: name,
-    // These are looked at in every read, and counted only when they are wrong.
-    observations: PER_READ.includes(name) ? reads : check.observations(k),
-    violations: check.violations(k),
-    worst: check.worst(k),
-    worstAtNs: check.worstAt(k),
-    ...(check.violations(k) > 0
-      ? {
-          first: {
-            size: check.firstSize(k),
-            atNs: check.firstAt(k),
-            pcpu: check.firstPcpu(k),
-            vcpu: check.firstVcpu(k),
-          },
-        }
-      : {}),
-  }));
+  const runners = Array.from({ length: shape.runners }, (_, w) => w);
+  const sum = (of: (w: number) => number): number => runners.reduce((total, w) => total + of(w), 0);
+  const reads = sum(front.reads);
+  return TIME_CHECKS.map((name, kind) => {
+    const record = (w: number): number => w * TIME_CHECKS.length + kind;
+    const worst = runners.map(record).reduce((a, b) => (check.worst(b) > check.worst(a) ? b : a));
+    const violated = runners.map(record).filter((k) => check.violations(k) > 0);
+    const first = violated.reduce((a, b) => (check.firstAt(b) < check.firstAt(a) ? b : a), violated[0] ?? -1);
+    return {
+      check: name,
+      // These are looked at in every read, and counted only when they are wrong.
+      observations: PER_READ.includes(name) ? reads : sum((w) => check.observations(record(w))),
+      violations: sum((w) => check.violations(record(w))),
+      worst: check.worst(worst),
+      worstAtNs: check.worstAt(worst),
+      ...(first < 0
+        ? {}
+        : {
+            first: {
+              size: check.firstSize(first),
+              atNs: check.firstAt(first),
+              pcpu: check.firstPcpu(first),
+              vcpu: check.firstVcpu(first),
+            },
+          }),
+    };
+  });
 }

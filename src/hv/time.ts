@@ -11,13 +11,14 @@
  * A guest sees a copy of its pCPU's pair and scale in the time page, written with the version-counter protocol at each
  * switch-in and calibration. Boot takes place before simulation time 0, at which the domains start.
  */
-import { cyclesPerNsOf, highHalf, lowHalf, scaleDelta, scaleOf } from '../shared/clock.js';
+import { cyclesPerNsOf, fromHalves, highHalf, lowHalf, scaleDelta, scaleOf } from '../shared/clock.js';
 import { type Oscillators, oscillators } from '../shared/oscillator.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
-import type { HvContext } from './context.js';
-import { CPU_TIME, WALL_CLOCK } from './records.js';
+import { type HvContext, RENDEZVOUS_LOCK, runqLock, WALL_LOCK } from './context.js';
+import { CPU_TIME, RENDEZVOUS, WALL_CLOCK } from './records.js';
+import type { Smp } from './smp.js';
 
 /** Period of the calibration, ns (Xen's EPOCH). */
 export const EPOCH_NS = 1e9;
@@ -39,8 +40,10 @@ export interface TimeKeeping {
   powerOn(): void;
   /** pCPU p's time-keeping is due: a step of boot, a message, an epoch. */
   run(p: number): void;
-  /** Whether anything but time-keeping will ever happen again. */
+  /** Whether anything but time-keeping will ever happen again; true in free mode, where nobody can say by himself. */
   isAnythingLeft(): boolean;
+  /** Free mode: whether pCPUs are being held in a rendezvous. */
+  isMeeting(): boolean;
   /** Sets UTC at system time 0, as seconds and nanoseconds since 1970, and tells the domains. */
   setWallClock(seconds: number, nanoseconds: number): void;
 }
@@ -68,15 +71,17 @@ const PAGE_WORDS = [
   T.tsc_shift >> 2,
 ] as const;
 
-/** @param keyChanged tells the run loop that pCPU q's next turn may come earlier */
-export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, startDomains: () => void): TimeKeeping {
-  const { image, vcpu, pcpu, domain, params, queues, version, shape, now, faulty } = hv;
+export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): TimeKeeping {
+  const { image, vcpu, pcpu, domain, params, queues, locks, words, version, window, shape, isOrdered, now, faulty } = hv;
   const { i32 } = image;
   const { latencyNs: L, cycleHz: hz, timing } = params;
   const counters: Oscillators = oscillators(image);
   const PLATFORM = shape.pcpus;
   const cpu = image.table(CPU_TIME);
   const wall = image.table(WALL_CLOCK);
+  const rendezvous = image.table(RENDEZVOUS);
+  const calledWord = image.column(RENDEZVOUS, 'called').base;
+  const releasedWord = image.column(RENDEZVOUS, 'released').base;
   /** Words of pCPU p's own copy of what pages carry. */
   const pages = image.region('cpu-time-pages');
   const pageOf = (p: number): number => ((pages.base >> 2) + (p << 3)) | 0;
@@ -94,6 +99,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     cpu.setShift(p, shift);
     cpu.setCyclesPerNs(p, cyclesPerNsOf({ mul, shift }));
     const w = pageOf(p);
+    version.beginUpdate(w);
     i32[w + TSC_LO] = lowHalf(tsc);
     i32[w + TSC_HI] = highHalf(tsc);
     i32[w + SYS_LO] = lowHalf(system);
@@ -101,6 +107,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     i32[w + MUL] = mul | 0;
     const flags = wall.tscStable(0) !== 0 ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
     i32[w + SHIFT] = (shift & 0xff) | (flags << 8);
+    version.endUpdate(w);
   }
 
   function systemAt(p: number, tsc: number): number {
@@ -110,12 +117,25 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
 
   const systemTime = (p: number): number => systemAt(p, counters.read(p, now()));
 
+  /** The same of a pCPU whose own turn may be setting its pair right now: from one consistent copy. */
+  function systemTimeElsewhere(p: number): number {
+    const w = pageOf(p);
+    for (;;) {
+      const before = version.readVersion(w);
+      const delta = counters.read(p, now()) - fromHalves(i32[w + TSC_LO]!, i32[w + TSC_HI]!);
+      const system = fromHalves(i32[w + SYS_LO]!, i32[w + SYS_HI]!);
+      const [mul, shift] = [i32[w + MUL]! >>> 0, (i32[w + SHIFT]! << 24) >> 24];
+      if (version.isConsistent(w, before)) return system + (delta > 0 ? scaleDelta(delta, mul, shift) : 0);
+    }
+  }
+
   function writePage(page: number, p: number): void {
     const from = pageOf(p);
     const w = page >> 2;
     version.beginUpdate(w);
     i32[w + TSC_LO] = i32[from + TSC_LO]!;
     i32[w + TSC_HI] = i32[from + TSC_HI]!;
+    window();
     i32[w + SYS_LO] = i32[from + SYS_LO]!;
     i32[w + SYS_HI] = i32[from + SYS_HI]!;
     i32[w + MUL] = i32[from + MUL]!;
@@ -147,9 +167,18 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
 
   /**
    * pCPU p learned that its counter read `tsc` when the platform clock read `master`. The distance to the last pair gives
-   * its frequency. A clock that is behind jumps; one that is ahead is slowed until the next epoch, so time never steps back.
+   * its frequency. Under its run-queue lock, so that whoever writes a page of its VCPU finds the pair whole. A clock that is behind jumps; one that is ahead is slowed until the next epoch, so time never steps back.
    */
   function calibrated(p: number, tsc: number, master: number): void {
+    locks.acquire(runqLock(p), p);
+    takePair(p, tsc, master);
+    const v = pcpu.current(p);
+    if (!hv.isIdle(v)) update(v);
+    locks.release(runqLock(p), p);
+    if (now() < 0 && cpu.calibrations(p) === BOOT_CALIBRATIONS) bootSynchronise(p);
+  }
+
+  function takePair(p: number, tsc: number, master: number): void {
     const booting = now() < 0;
     const first = cpu.calibrations(p) === 0;
     const before = first ? master : systemTime(p);
@@ -170,15 +199,9 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     cpu.setCalibratedAt(p, now());
     cpu.setLastError(p, booting ? 0 : error);
     if (Math.abs(error) > cpu.maxError(p) && !booting) cpu.setMaxError(p, Math.abs(error));
-    if (booting && cpu.calibrations(p) === BOOT_CALIBRATIONS) bootSynchronise(p);
-    const v = pcpu.current(p);
-    if (!hv.isIdle(v)) update(v);
   }
 
-  function wakeAt(p: number, at: number): void {
-    if (at < pcpu.calibrateAt(p)) pcpu.setCalibrateAt(p, at);
-    keyChanged(p);
-  }
+  const wakeAt = smp.timeAt;
 
   function give(p: number, job: number, at: number): void {
     cpu.setJob(p, job);
@@ -240,6 +263,7 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     const seconds = wall.seconds(0);
     version.beginUpdate(w);
     i32[(page + at.wc_sec) >> 2] = lowHalf(seconds);
+    window();
     i32[(page + at.wc_nsec) >> 2] = wall.nanoseconds(0);
     i32[(page + secHi) >> 2] = highHalf(seconds);
     version.endUpdate(w);
@@ -271,6 +295,50 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
     else give(p, JOB.warpCheck, warpCheckAt(p, 0));
   }
 
+  /**
+   * The rendezvous of free mode. The master calls all pCPUs; each comes with its next turn and takes no other until everyone is
+   * there. The last one's time is then nobody's future and nobody's past, and all pair their counters with the platform
+   * clock at that time. (In ordered mode the call is an exchange of messages with the master, `ask`.)
+   */
+  function call(): void {
+    words.add(calledWord, 1);
+    for (let q = 0; q < shape.pcpus; q++) if (q !== MASTER) wakeAt(q, now() + L);
+    enter(MASTER);
+  }
+
+  function enter(p: number): void {
+    cpu.setJoined(p, cpu.joined(p) + 1);
+    pcpu.setIsHeld(p, 1);
+    // The lock brings this pCPU's clock up to that of everyone who came before.
+    locks.acquire(RENDEZVOUS_LOCK, p);
+    rendezvous.addEntered(0, 1);
+    const isLast = rendezvous.entered(0) === shape.pcpus;
+    if (isLast) {
+      rendezvous.setEntered(0, 0);
+      rendezvous.setAt(0, now());
+      words.store(releasedWord, cpu.joined(p));
+    }
+    locks.release(RENDEZVOUS_LOCK, p);
+    if (!isLast) return;
+    for (let q = 0; q < shape.pcpus; q++) if (q !== p) wakeAt(q, now());
+    leave(p);
+  }
+
+  function leave(p: number): void {
+    pcpu.setIsHeld(p, 0);
+    const at = rendezvous.at(0);
+    // One that is late on purpose comes to every fourth only.
+    const isMissed = faulty('skipped-calibration', p) || (faulty('late-calibration', p) && cpu.joined(p) % 4 !== 0);
+    if (!isMissed) calibrated(p, counters.read(p, at), counters.read(PLATFORM, at));
+  }
+
+  /** Whether p is called and has not come, or has come and may go. Nobody is called again before all have gone. */
+  function meet(p: number): void {
+    if (pcpu.isHeld(p) !== 0) {
+      if (words.load(releasedWord) === cpu.joined(p)) leave(p);
+    } else if (words.load(calledWord) !== cpu.joined(p)) enter(p);
+  }
+
   function wakeMasterEpoch(at: number): void {
     wall.setEpochAt(0, at);
     wakeAt(MASTER, at);
@@ -278,6 +346,8 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
 
   /** An epoch for nobody would keep an idle machine going. */
   function isAnythingLeft(): boolean {
+    // Nobody can say while others go on; the run loops find out together.
+    if (!isOrdered) return true;
     for (let p = 0; p < shape.pcpus; p++) {
       if (!hv.isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return true;
       if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return true;
@@ -296,6 +366,11 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
 
   function masterEpoch(): void {
     const t = now();
+    if (!isOrdered) {
+      wall.setEpochAt(0, nextEpoch(t) + lateness(MASTER));
+      call();
+      return;
+    }
     if (!faulty('skipped-calibration', MASTER))
       calibrated(MASTER, counters.read(MASTER, t), counters.read(PLATFORM, t));
     if (timing.calibration === 'rendezvous') {
@@ -346,10 +421,11 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
   return {
     update,
     updateWallClock,
-    systemTime,
+    systemTime: isOrdered ? systemTime : (p) => (p === smp.self() ? systemTime(p) : systemTimeElsewhere(p)),
     lastPair: cpu.system,
     calibrations: cpu.calibrations,
     isAnythingLeft,
+    isMeeting: () => words.load(calledWord) !== words.load(releasedWord),
     timerFor(p, systemNs) {
       const t = now();
       const cycles = Math.ceil((systemNs - cpu.system(p)) * cpu.cyclesPerNs(p));
@@ -368,18 +444,22 @@ export function timeKeeping(hv: HvContext, keyChanged: (q: number) => void, star
       const t = now();
       pcpu.setCalibrateAt(p, Infinity);
       if (isItsTurn(p) && cpu.at(p) <= t) ownStep(p);
+      if (!isOrdered) meet(p);
       if (p === MASTER) {
-        if (wall.epochAt(0) <= t) masterEpoch();
-        answerAll();
-        if (wall.epochAt(0) < Infinity) wakeAt(p, wall.epochAt(0));
+        if (wall.epochAt(0) <= t && pcpu.isHeld(p) === 0) masterEpoch();
+        if (isOrdered) answerAll();
+        // While it is held it knows when it goes on: when it is released.
+        if (wall.epochAt(0) < Infinity && pcpu.isHeld(p) === 0) wakeAt(p, wall.epochAt(0));
       }
       if (isItsTurn(p)) wakeAt(p, cpu.at(p));
     },
     setWallClock(seconds, nanoseconds) {
+      locks.acquire(WALL_LOCK, smp.self());
       wall.addSets(0, 1);
       wall.setSeconds(0, seconds);
       wall.setNanoseconds(0, nanoseconds);
       for (let d = 0; d < shape.domains; d++) if (domain.sharedInfo(d) !== 0) updateWallClock(d);
+      locks.release(WALL_LOCK, smp.self());
     },
   };
 }

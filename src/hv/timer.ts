@@ -6,7 +6,7 @@
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
 import { VIRQ_TIMER } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
-import type { HvContext } from './context.js';
+import { type HvContext, timerLock } from './context.js';
 import { PCPU, TIMER } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
@@ -52,7 +52,7 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, trace, now, faulty } = hv;
+  const { image, vcpu, pcpu, machine, locks, trace, window, me, now, faulty } = hv;
   const timer = image.table(TIMER);
   const queues = image.region('timer-queues');
   const heaps: DeadlineHeaps = deadlineHeaps(image.i32, image.f64, image.columns(TIMER, 'deadline', 'position'), {
@@ -65,62 +65,101 @@ export function timers(
     pcpu.setTimerAt(p, heaps.earliest(p));
   }
 
+  /** Takes the lock of the queue a timer belongs to. While it was waited for, the VCPU may have taken the timer along. */
+  function lockQueueOf(t: number, self: number): number {
+    for (;;) {
+      const q = timer.queue(t);
+      locks.acquire(timerLock(q), self);
+      if (timer.queue(t) === q) return q;
+      locks.release(timerLock(q), self);
+    }
+  }
+
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();
-    if (heaps.isArmed(t) && timer.queue(t) !== p) stop(t);
-    timer.setQueue(t, p);
-    timer.setAsked(t, check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p)));
+    const q = lockQueueOf(t, p);
+    if (q !== p) {
+      heaps.disarm(q, t);
+      noteEarliest(q);
+      // Under the lock of the queue it leaves: who waited for that lock looks again.
+      timer.setQueue(t, p);
+      locks.release(timerLock(q), p);
+      if (smp.isMine(q)) keyChanged(q);
+      locks.acquire(timerLock(p), p);
+    }
+    const asked = check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p));
+    timer.setAsked(t, asked);
     timer.setScale(t, time.calibrations(p));
+    if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
     heaps.arm(p, t, Math.max(time.timerFor(p, deadlineNs), now() + MIN_DELAY_NS));
     noteEarliest(p);
+    locks.release(timerLock(p), p);
   }
 
   function stop(t: number): void {
-    const q = timer.queue(t);
+    const self = smp.self();
+    const q = lockQueueOf(t, self);
+    if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
     heaps.disarm(q, t);
     noteEarliest(q);
-    // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing.
-    if (q !== smp.self()) keyChanged(q);
+    locks.release(timerLock(q), self);
+    // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing. Another worker's is left: it
+    // finds nothing due, which costs a turn.
+    if (q !== self && smp.isMine(q)) keyChanged(q);
+  }
+
+  /** Takes the first due timer out of pCPU p's queue; -1 when none is due. */
+  function takeDue(p: number): number {
+    const t = now();
+    locks.acquire(timerLock(p), p);
+    let taken = -1;
+    while (taken < 0 && heaps.earliest(p) <= t) {
+      const due = heaps.top(p);
+      // Set by the scale of then, it may come early by the clock of now; it is not served before its time.
+      if (timer.scale(due) !== time.calibrations(p) && time.systemTime(p) < timer.asked(due)) {
+        heaps.arm(p, due, Math.max(t + 1, time.timerFor(p, timer.asked(due))));
+        continue;
+      }
+      // Before it is out of the queue: who finds it out must find that it fired.
+      check?.timerFired(due >> 1, p, (due & 1) === 0, timer.asked(due));
+      heaps.disarm(p, due);
+      taken = due;
+    }
+    noteEarliest(p);
+    locks.release(timerLock(p), p);
+    return taken;
   }
 
   return {
     setSingleshot(v, deadlineNs) {
-      check?.timerSet(v, Math.max(deadlineNs, time.systemTime(smp.self())));
+      const p = smp.self();
       // On purpose: -ETIME instead of an event at once.
-      if (faulty('lost-single-shot', smp.self()) && deadlineNs <= time.systemTime(smp.self()) + SHORT_NS) return;
+      if (faulty('lost-single-shot', p) && deadlineNs <= time.systemTime(p) + SHORT_NS) {
+        check?.timerSet(v, Math.max(deadlineNs, time.systemTime(p)));
+        return;
+      }
       set(2 * v, deadlineNs);
     },
-    stopSingleshot(v) {
-      check?.timerSet(v, Infinity);
-      stop(2 * v);
-    },
+    stopSingleshot: (v) => stop(2 * v),
     setPoll: (v, deadlineNs) => set(2 * v + 1, deadlineNs),
     stopPoll: (v) => stop(2 * v + 1),
 
     runDue(p) {
-      const t = now();
-      while (pcpu.timerAt(p) <= t) {
-        const due = heaps.top(p);
+      // The lock is not held while a timer does its work: that wakes VCPUs, and stops other timers.
+      for (let due = takeDue(p); due >= 0; due = takeDue(p)) {
         const v = due >> 1;
-        // Set by the scale of then, it may come early by the clock of now; it is not served before its time.
-        if (timer.scale(due) !== time.calibrations(p) && time.systemTime(p) < timer.asked(due)) {
-          heaps.arm(p, due, Math.max(t + 1, time.timerFor(p, timer.asked(due))));
-          noteEarliest(p);
-          continue;
-        }
-        heaps.disarm(p, due);
-        noteEarliest(p);
-        machine.addEvents(0, 1);
+        machine.addEvents(me, 1);
         trace.record(TRACE.timer, v, due & 1);
-        check?.timerFired(v, p, (due & 1) === 0, timer.asked(due));
+        window();
         if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
         else actions.pollTimedOut(v);
+        if (pcpu.timerAt(p) > now()) return;
       }
     },
 
     periodicDue(p) {
       const v = pcpu.current(p);
-      machine.addEvents(0, 1);
+      machine.addEvents(me, 1);
       trace.record(TRACE.timer, v, 2);
       vcpu.setPeriodicLastEvent(v, now());
       check?.ticked(v, p);

@@ -7,6 +7,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { initialiseHv } from '../hv/context.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
+import { keyTree } from '../pcpu/key-tree.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { modelMemory } from '../pcpu/model/memory.js';
@@ -61,6 +62,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       vcpus,
       domains: guests.length + FIRST_DOMAIN,
       evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
+      runners: config.mode === 'free' ? config.threads : 1,
     },
     model: {
       vcpus,
@@ -91,7 +93,10 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       checkTime: config.checkTime,
       bootTimeS: config.bootTimeS,
       timing: { synchronise: config.synchronise, calibration: config.calibration, inject: config.inject },
-      ordered: true,
+      free:
+        config.mode === 'free'
+          ? { windowNs: config.windowNs, jitterSeed: config.jitterSeed, spins: config.threads <= cores ? 2000 : 100 }
+          : undefined,
       trace: config.trace || config.inject !== undefined,
       debug: config.debug,
     },
@@ -108,7 +113,8 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   const shape = machineShape(config);
   const params = runParams(config, cores);
   const image = Image.create(machineMap(shape, config.scheduler));
-  const core = processorCore(image, shape, params);
+  // The main thread boots alone, in order: what goes on at the same time begins with the domains.
+  const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });
   const { hv, keys, turns } = core;
   keys.init();
   image.table(CONTROL).setPauseAt(0, Infinity);
@@ -121,7 +127,8 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
   const drawPcpu = (n: number): number =>
     config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
   for (let p = 0; p < config.pcpus; p++) {
-    hv.context.pcpu.setWorker(p, p % config.threads);
+    // Neighbours together: pools of pCPUs are ranges, and what stays within a worker costs the host less.
+    hv.context.pcpu.setWorker(p, Math.floor((p * config.threads) / config.pcpus));
     // Where the round of idlers starts: what a host's boot leaves behind, drawn so that runs can differ.
     hv.context.pcpu.setLastTickled(p, drawPcpu(p));
   }
@@ -161,7 +168,29 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
     hv.context.vcpu.setIsInitialised(v, 1);
   }
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
+  if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
   return { image, shape, params, core };
+}
+
+/** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */
+function bootForFreeMode({ image, shape, core }: BuiltMachine): void {
+  const { keys, turns, hv } = core;
+  const { floors, machine, pcpu } = hv.context;
+  while (keys.key(keys.root()) < 0) {
+    floors.setFloor(0, keys.key(keys.root()));
+    turns.take(keys.root());
+  }
+  const { pcpus } = shape.hv;
+  const first = Array.from({ length: pcpus }, (_, p) => keys.key(p));
+  for (let w = 0; w < shape.workers; w++) {
+    const own = keyTree(image, pcpus, w);
+    own.init();
+    for (let p = 0; p < pcpus; p++) if (pcpu.worker(p) === w) own.set(p, first[p]!);
+    floors.setFloor(w, 0);
+    floors.setWorkFloor(w, -Infinity);
+    machine.setNow(w, 0);
+  }
+  for (let p = 0; p < pcpus; p++) pcpu.setTurnedAt(p, -1);
 }
 
 /** A real in [-1, 1]. */

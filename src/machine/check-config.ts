@@ -31,6 +31,8 @@ const RANGES: Readonly<Record<Numeric, Range>> = {
   memoryMib: range(1, limits.MAX_MEMORY_MIB, 'MiB'),
   durationNs: range(1, Number.POSITIVE_INFINITY, 'ns', false),
   seed: range(0, limits.MAX_SEED, ''),
+  windowNs: range(limits.MIN_LATENCY_NS, limits.MAX_WINDOW_NS, 'ns'),
+  jitterSeed: range(0, limits.MAX_SEED, ''),
   latencyNs: range(limits.MIN_LATENCY_NS, limits.MAX_LATENCY_NS, 'ns'),
   cycleHz: range(limits.MIN_CYCLE_HZ, limits.MAX_CYCLE_HZ, 'Hz'),
   pace: range(0, 1e9, 'simulated seconds per host second', false),
@@ -108,7 +110,13 @@ function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem |
 
 /** Rules that compare fields of the machine with each other. */
 function machineProblem(config: MachineConfig): ConfigProblem | undefined {
-  const { durationNs, ratelimitUs, tsliceMs } = config;
+  const { durationNs, ratelimitUs, tsliceMs, windowNs, latencyNs, jitterSeed, mode } = config;
+  if (mode === 'free' && windowNs < latencyNs) {
+    return { path: ['windowNs'], message: `a window of ${windowNs} ns is shorter than the latency of ${latencyNs} ns` };
+  }
+  if (mode !== 'free' && jitterSeed !== 0) {
+    return { path: ['jitterSeed'], message: 'jitter is for free mode: in ordered mode there are no races to widen' };
+  }
   if (
     durationNs !== Number.POSITIVE_INFINITY &&
     (!Number.isInteger(durationNs) || durationNs > limits.MAX_DURATION_NS)

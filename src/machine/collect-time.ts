@@ -4,6 +4,7 @@ import { timeFindings } from '../hv/time-check.js';
 import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, upperBoundOf } from '../shared/histogram.js';
 import { OSCILLATOR, oscillators } from '../shared/oscillator.js';
 import type { BuiltMachine } from './build.js';
+import { endOf } from './collect.js';
 import { POWER_ON_NS } from './build.js';
 import type { MachineConfig } from './config.js';
 import type { PcpuClockResult, TimeResult } from './result.js';
@@ -11,8 +12,8 @@ import type { PcpuClockResult, TimeResult } from './result.js';
 function errorHistogram({ image, shape }: BuiltMachine): TimeResult['errorHistogram'] {
   const base = image.region('time-error').base >> 2;
   const sums = new Array<number>(HISTOGRAM_BUCKETS).fill(0);
-  for (let d = 0; d < shape.hv.domains; d++) {
-    const counts = image.i32.subarray(base + (d * HISTOGRAM_BYTES) / 4, base + ((d + 1) * HISTOGRAM_BYTES) / 4);
+  for (let w = 0; w < shape.hv.runners; w++) {
+    const counts = image.i32.subarray(base + (w * HISTOGRAM_BYTES) / 4, base + ((w + 1) * HISTOGRAM_BYTES) / 4);
     for (const [b, n] of counts.entries()) sums[b]! += n >>> 0;
   }
   return sums.flatMap((reads, b) => (reads === 0 ? [] : [{ upToNs: upperBoundOf(b), reads }]));
@@ -20,12 +21,15 @@ function errorHistogram({ image, shape }: BuiltMachine): TimeResult['errorHistog
 
 export function collectTime(built: BuiltMachine, config: MachineConfig): TimeResult {
   const { image, core, shape } = built;
-  const { time, context } = core.hv;
+  const { time } = core.hv;
   const cpu = image.table(CPU_TIME);
   const wall = image.table(WALL_CLOCK);
   const oscillator = image.table(OSCILLATOR);
-  const platform = oscillators(image).read(config.pcpus, context.now());
-  const findings = timeFindings(image, shape.hv, platform, config.latencyNs);
+  const platform = oscillators(image).read(config.pcpus, endOf(built));
+  const findings = timeFindings(image, shape.hv, platform, {
+    latencyNs: config.latencyNs,
+    windowNs: config.mode === 'free' ? config.windowNs : 0,
+  });
   const clocks = Array.from({ length: config.pcpus }, (_, p): PcpuClockResult => {
     const rate = oscillator.rate(p);
     return {

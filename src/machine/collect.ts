@@ -43,15 +43,28 @@ export interface HostTimes {
   readonly runMs: number;
 }
 
+/**
+ * When the run ended, ns. In free mode some pCPU's clock may have gone past the horizon in its last turn: then that is the
+ * end for all, so that everybody's runstates sum to the same.
+ */
+export function endOf({ core, params, shape }: BuiltMachine): number {
+  const { floors, pcpu } = core.hv.context;
+  if (params.hv.free === undefined) return floors.floor(0);
+  const ends = Array.from({ length: shape.hv.pcpus }, (_, p) => pcpu.turnedAt(p));
+  const outcome = core.hv.context.image.table(CONTROL).outcome(0);
+  return Math.max(0, outcome === OUTCOME.horizon ? params.horizonNs : 0, ...ends);
+}
+
 export function collect(built: BuiltMachine, config: MachineConfig, host: HostTimes): RunResult {
   const { image, core, shape } = built;
   const { hv } = core;
+  const isFree = built.params.hv.free !== undefined;
   const { machine, pcpu, vcpu, domain, perfc, isIdle } = hv.context;
   const mem = modelMemory(image, hv);
-  const elapsed = machine.floor(0);
+  const elapsed = endOf(built);
 
   function vcpuResult(v: number): VcpuResult {
-    const [running, runnable, blocked, offline] = [0, 1, 2, 3].map((k) => hv.runstates.timeIn(v, k));
+    const [running, runnable, blocked, offline] = [0, 1, 2, 3].map((k) => hv.runstates.timeIn(v, k, elapsed));
     return {
       id: vcpu.id(v),
       state: RUNSTATE_NAMES[vcpu.runstate(v)] ?? 'offline',
@@ -187,14 +200,17 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   });
 
   const outcome = image.table(CONTROL).outcome(0);
-  const events = machine.events(0);
+  const sumOf = (field: (runner: number) => number): number =>
+    Array.from({ length: shape.hv.runners }, (_, w) => field(w)).reduce((a, b) => a + b, 0);
+  const events = sumOf(machine.events);
   return {
     schema: RESULT_SCHEMA,
     outcome: outcome === OUTCOME.horizon ? 'horizon' : outcome === OUTCOME.idle ? 'idle' : 'stopped',
     simulatedNs: elapsed,
-    hash: traceHash(image.i32, image.region('trace-hash').base),
+    mode: config.mode,
+    hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base),
     events,
-    turns: machine.turns(0),
+    turns: sumOf(machine.turns),
     jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
     domains,
     pcpus,

@@ -47,6 +47,15 @@ export interface MachineConfig {
   readonly threads: number;
   /** Host memory in MiB that domains draw from. */
   readonly memoryMib: number;
+  /**
+   * `ordered`: one order of all interactions, the same result for any number of threads and any host. `free`: workers run at
+   * the same time, with real races; no two runs are alike. @default 'ordered'
+   */
+  readonly mode: 'ordered' | 'free';
+  /** Free mode: how far simulation clocks may run apart, ns, at least the latency. @default 100000 */
+  readonly windowNs: number;
+  /** Free mode: pauses at every lock and in every marked window, drawn from this seed; 0 = none. @default 0 */
+  readonly jitterSeed: number;
   /** Horizon, ns of simulation time; Infinity = until nothing is left to do. */
   readonly durationNs: number;
   /** What is drawn at boot (first pCPU of each VCPU, start of each round of idlers); 0 = nothing: the n-th is the n-th. */
@@ -100,6 +109,9 @@ export interface MachineConfig {
 
 /** What a machine is unless told otherwise: all but its shape, its duration and its guests. */
 export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durationNs' | 'guests'> = {
+  mode: 'ordered',
+  windowNs: 100_000,
+  jitterSeed: 0,
   memoryMib: 4096,
   seed: 1,
   latencyNs: 2000,

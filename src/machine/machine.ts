@@ -9,8 +9,8 @@ import { MessageChannel } from 'node:worker_threads';
 import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
-import { type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
-import { CONTROL, RUN } from '../pcpu/control-records.js';
+import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
+import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
@@ -146,14 +146,15 @@ export class Machine {
     const reason = error instanceof Error ? error.message : String(error);
     const { image, core } = this.#built;
     const holds = this.#bells.hasToken(worker);
-    const pcpu = holds ? core.hv.context.machine.turnOf(0) : undefined;
+    const pcpu = holds ? core.hv.context.machine.turnOf(this.#isFree ? worker : 0) : undefined;
     this.#raise(
       `worker ${worker} failed${pcpu === undefined ? '' : ` in a turn of pCPU ${pcpu}`}: ${reason}`,
       worker,
       pcpu,
       error,
     );
-    Atomics.store(image.i32, this.#state, RUN.finished);
+    // Not merely finished: some worker may wait for a lock that the dead one holds.
+    Atomics.store(image.i32, this.#state, RUN.aborted);
     this.#ringAll();
   }
 
@@ -170,14 +171,16 @@ export class Machine {
   /** Sends a command; the bell brings the worker to its next safe point. */
   async #command(act: (control: Remote<WorkerControl>) => Promise<number>): Promise<number> {
     const { image, core } = this.#built;
-    const floor = (): number => core.hv.context.machine.floor(0);
+    const floor = (): number => lowestFloor(core);
     if (this.#isFinished()) return floor();
     // Before `run`: the token rests until the command is there, or the machine would be past what it asks for.
     if (!this.#granted) Atomics.store(image.i32, this.#state, RUN.paused);
     this.#grant();
     // While the machine is paused the token rests with one worker, whom only a command of its own wakes at once.
     const isPaused = Atomics.load(image.i32, this.#state) === RUN.paused;
-    return this.#askWorker(isPaused ? image.table(CONTROL).holder(0) : 0, act, floor);
+    const result = await this.#askWorker(isPaused && !this.#isFree ? image.table(CONTROL).holder(0) : 0, act, floor);
+    if (Atomics.load(image.i32, this.#state) === RUN.paused) await this.#parked();
+    return result;
   }
 
   async #askWorker<T>(
@@ -198,14 +201,16 @@ export class Machine {
   }
 
   #isFinished(): boolean {
-    return Atomics.load(this.#built.image.i32, this.#state) === RUN.finished;
+    return Atomics.load(this.#built.image.i32, this.#state) >= RUN.finished;
   }
 
   /** The first token. Until then no turn is taken. */
   #grant(): void {
     if (this.#granted) return;
     this.#granted = true;
-    this.#bells.grant(0);
+    // In free mode all begin at once.
+    const runners = this.#isFree ? this.#workers.length : 1;
+    for (let w = 0; w < runners; w++) this.#bells.grant(w);
   }
 
   on(event: 'warning', listener: (text: string, stalledMs?: number) => void): this {
@@ -217,7 +222,12 @@ export class Machine {
   progress(): { simulatedNs: number; events: number } {
     const { machine } = this.#built.core.hv.context;
     // Boot lies before time 0.
-    return { simulatedNs: Math.max(0, machine.floor(0)), events: machine.events(0) };
+    const { core, shape } = this.#built;
+    let events = 0;
+    for (let w = 0; w < shape.hv.runners; w++) events += machine.events(w);
+    // A worker that has nothing left to do is at infinity.
+    const floor = lowestFloor(core);
+    return { simulatedNs: Math.max(0, Math.min(floor, this.config.durationNs)), events };
   }
 
   /**
@@ -254,6 +264,7 @@ export class Machine {
 
   /** Takes `turns` turns and pauses again. */
   async step(turns = 1): Promise<number> {
+    if (this.#isFree) throw new RangeError('free mode has no one order of turns to step through');
     if (!Number.isSafeInteger(turns) || turns < 1) throw new RangeError(`${turns} is no number of turns`);
     await this.#command((c) => c.step(turns));
     return this.#paused();
@@ -299,7 +310,49 @@ export class Machine {
       await delay(1);
     }
     if (this.#fault) throw this.#fault;
-    return core.hv.context.machine.floor(0);
+    await this.#parked();
+    return lowestFloor(core);
+  }
+
+  /** In free mode a machine is paused when all workers rest; in ordered mode when one does, as only one takes turns. */
+  async #parked(): Promise<void> {
+    if (!this.#isFree) return;
+    const { image } = this.#built;
+    const { base, shift } = image.column(WORKER, 'parked');
+    while (Atomics.load(image.i32, this.#state) === RUN.paused) {
+      if (this.#fault) throw this.#fault;
+      if (this.#workers.every((_, w) => Atomics.load(image.i32, base + (w << shift)) === 1)) return;
+      await delay(1);
+    }
+  }
+
+  /** Hard affinity of a VCPU from now on. @param domain its number @param cpus pCPU numbers */
+  async pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<void> {
+    this.#checkVcpu(domain, vcpu);
+    const known = cpus.filter((p) => Number.isSafeInteger(p) && p >= 0 && p < this.config.pcpus);
+    if (known.length === 0) throw new RangeError(`none of the pCPUs [${cpus.join(', ')}] exists`);
+    await this.#command((c) => c.pin(domain, vcpu, known));
+  }
+
+  /** Takes a VCPU off its pCPU, whatever it was doing, until `unpauseVcpu`. */
+  async pauseVcpu(domain: number, vcpu: number): Promise<void> {
+    this.#checkVcpu(domain, vcpu);
+    await this.#command((c) => c.pauseVcpu(domain, vcpu));
+  }
+
+  async unpauseVcpu(domain: number, vcpu: number): Promise<void> {
+    this.#checkVcpu(domain, vcpu);
+    await this.#command((c) => c.unpauseVcpu(domain, vcpu));
+  }
+
+  #checkVcpu(d: number, vcpu: number): void {
+    const { domain, shape } = this.#built.core.hv.context;
+    const exists = Number.isSafeInteger(d) && d >= 0 && d < shape.domains && vcpu >= 0 && vcpu < domain.maxVcpus(d);
+    if (!exists || !Number.isSafeInteger(vcpu)) throw new RangeError(`there is no VCPU ${vcpu} of domain ${d}`);
+  }
+
+  get #isFree(): boolean {
+    return this.config.mode === 'free';
   }
 }
 

@@ -137,7 +137,8 @@ export interface RunResult {
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
   readonly outcome: 'horizon' | 'idle' | 'stopped';
   readonly simulatedNs: number;
-  /** 16 hexadecimal digits over the interaction stream in (time, pCPU) order. */
+  readonly mode: 'ordered' | 'free';
+  /** 16 hexadecimal digits over the interaction stream in (time, pCPU) order; `none` in free mode, which has no such order. */
   readonly hash: string;
   /** Scheduler events: runstate changes plus timer pops. */
   readonly events: number;

@@ -1,5 +1,5 @@
 /**
- * Watches that the holder of the token passes safe points. It counts its own looks rather than trusting the clock alone,
+ * Watches that the holder of the token, or in free mode every worker, passes safe points. It counts its own looks rather than trusting the clock alone,
  * so a main thread that was itself asleep does not accuse a worker.
  */
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
@@ -20,29 +20,40 @@ export interface WatchdogActions {
 export class Watchdog {
   readonly #timer: NodeJS.Timeout;
 
-  constructor({ image, core }: BuiltMachine, stallLimitMs: number, actions: WatchdogActions) {
+  constructor({ image, core, shape, params }: BuiltMachine, stallLimitMs: number, actions: WatchdogActions) {
     const control = image.table(CONTROL);
     const worker = image.table(WORKER);
     const { machine } = core.hv.context;
-    let seen = -1;
-    let since = 0;
-    let warned = 0;
+    const isOrdered = params.hv.free === undefined;
+    /** Watches whoever is to pass safe points, by a number that changes when one is passed. */
+    const watch = (who: () => number): (() => void) => {
+      let seen = -1;
+      let since = 0;
+      let warned = 0;
+      return () => {
+        const w = who();
+        const mark = worker.safePoints(w) * 1024 + w;
+        if (mark !== seen || control.state(0) !== RUN.running) {
+          seen = mark;
+          since = 0;
+          warned = 0;
+          return;
+        }
+        since += LOOK_MS;
+        const pcpu = machine.turnOf(isOrdered ? 0 : w);
+        const text = `worker ${w} has not passed a safe point for ${(since / 1000).toFixed(1)} s (pCPU ${pcpu})`;
+        if (since >= stallLimitMs) actions.stalled(w, pcpu, text);
+        else if (since >= WARN_MS * (warned + 1) && warned < WARNINGS) {
+          warned++;
+          actions.warn(text, since);
+        }
+      };
+    };
+    const watches = isOrdered
+      ? [watch(() => control.holder(0))]
+      : Array.from({ length: shape.workers }, (_, w) => watch(() => w));
     this.#timer = setInterval(() => {
-      const holder = control.holder(0);
-      const mark = worker.safePoints(holder) * 1024 + holder;
-      if (mark !== seen || control.state(0) !== RUN.running) {
-        seen = mark;
-        since = 0;
-        warned = 0;
-        return;
-      }
-      since += LOOK_MS;
-      const text = `worker ${holder} has not passed a safe point for ${(since / 1000).toFixed(1)} s (pCPU ${machine.turnOf(0)})`;
-      if (since >= stallLimitMs) actions.stalled(holder, machine.turnOf(0), text);
-      else if (since >= WARN_MS * (warned + 1) && warned < WARNINGS) {
-        warned++;
-        actions.warn(text, since);
-      }
+      for (const look of watches) look();
     }, LOOK_MS);
     this.#timer.unref();
   }

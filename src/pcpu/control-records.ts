@@ -2,7 +2,8 @@
 import { type Region, tableRegion } from '../shared/image.js';
 import { struct } from '../shared/struct.js';
 
-export const RUN = { running: 0, paused: 1, finished: 2 } as const;
+/** From `finished` on it is over; `aborted`: by a fault, and who waits for a lock waits in vain. */
+export const RUN = { running: 0, paused: 1, finished: 2, aborted: 3 } as const;
 export const OUTCOME = { none: 0, horizon: 1, idle: 2, stopped: 3, aborted: 4 } as const;
 
 export const CONTROL = struct(
@@ -19,6 +20,8 @@ export const CONTROL = struct(
     wanted: 'i32',
     /** Worker that holds the token. Holder. */
     holder: 'i32',
+    /** Free mode: times a worker's floor was lowered; who looks at all floors looks again if it changed. Atomics. */
+    lowered: 'i32',
   },
   64,
 );
@@ -31,6 +34,8 @@ export const WORKER = struct(
     safePoints: 'i32',
     /** 1 while it wants the token to serve a command. Its own. */
     wants: 'i32',
+    /** 1 while it rests because the machine is paused. Atomics. */
+    parked: 'i32',
   },
   64,
 );

@@ -1,12 +1,13 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
+import { VPF_paused } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { ProcessorCore } from './processor.js';
-import type { RunLoop } from './run-loop.js';
+import type { SafePoint } from './safe-point.js';
 
 /** Numbers of the commands in the trace. */
-const COMMAND = { pause: 1, resume: 2, step: 3, runUntil: 4, stop: 5 } as const;
+const COMMAND = { pause: 1, resume: 2, step: 3, runUntil: 4, stop: 5, pin: 6, pauseVcpu: 7, unpauseVcpu: 8 } as const;
 
 export interface PcpuView {
   readonly pcpu: number;
@@ -28,31 +29,41 @@ export interface WorkerControl {
   /** Runs to the first turn at or after `ns`, then pauses. */
   runUntil(ns: number): Promise<number>;
   stop(): Promise<number>;
+  /** Hard affinity of a VCPU from now on: pCPU numbers, at least one of them on line. */
+  pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<number>;
+  /** Takes a VCPU off its pCPU until `unpauseVcpu`, whatever it was doing. */
+  pauseVcpu(domain: number, vcpu: number): Promise<number>;
+  unpauseVcpu(domain: number, vcpu: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
+/** Where simulation time stands: no turn before this will be taken any more. */
+export function lowestFloor({ hv }: ProcessorCore): number {
+  const { floors, shape } = hv.context;
+  let lowest = Infinity;
+  for (let w = 0; w < shape.runners; w++) lowest = Math.min(lowest, floors.floor(w));
+  return lowest;
+}
+
 /** What pCPU p is doing; between two turns only. */
-export function viewOf({ hv, keys }: ProcessorCore, p: number): PcpuView {
-  const { machine, pcpu, vcpu, queues, isIdle } = hv.context;
+export function viewOf(core: ProcessorCore, p: number): PcpuView {
+  const { hv, keys, turns } = core;
+  const { pcpu, vcpu, queues, isIdle } = hv.context;
   const v = pcpu.current(p);
   return {
     pcpu: p,
-    nowNs: machine.floor(0),
+    nowNs: lowestFloor(core),
     ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
-    nextTurnNs: keys.key(p),
+    nextTurnNs: hv.context.isOrdered ? keys.key(p) : turns.keyOf(p),
     runnable: queues.runq.nrRunnable(p),
     switches: pcpu.switches(p),
   };
 }
 
-export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop): WorkerControl {
+export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const STATE = (image.region('control').base + CONTROL.offsets.state) >> 2;
-  const { machine, trace } = core.hv.context;
-
-  const enter = (state: number): void => {
-    Atomics.store(image.i32, STATE, state);
-  };
+  const { sched, context } = core.hv;
+  const { trace, domain } = context;
 
   /**
    * The controller is one more participant: its commands are ordered between two turns, stamped with the time there, and
@@ -60,32 +71,47 @@ export function workerControl(image: Image, core: ProcessorCore, loop: RunLoop):
    * stay finished.
    */
   function command(name: keyof typeof COMMAND, act: () => void): Promise<number> {
-    return loop.withToken(() => {
+    return safe.queue(() => {
       trace.note(TRACE.control, COMMAND[name], 0);
-      if (Atomics.load(image.i32, STATE) !== RUN.finished) act();
-      return machine.floor(0);
+      if (!safe.isOver()) act();
+      return lowestFloor(core);
     });
   }
 
   return {
     ready: () => true,
-    pause: () => command('pause', () => enter(RUN.paused)),
-    resume: () => command('resume', () => enter(RUN.running)),
+    pause: () => command('pause', () => safe.setState(RUN.paused)),
+    resume: () => command('resume', () => safe.setState(RUN.running)),
     step: (turns) =>
       command('step', () => {
         control.setStepsLeft(0, turns);
-        enter(RUN.running);
+        safe.setState(RUN.running);
       }),
     runUntil: (ns) =>
       command('runUntil', () => {
         control.setPauseAt(0, ns);
-        enter(RUN.running);
+        safe.setState(RUN.running);
       }),
     stop: () =>
       command('stop', () => {
         control.setOutcome(0, OUTCOME.stopped);
-        enter(RUN.finished);
+        safe.setState(RUN.finished);
       }),
-    inspect: (p) => loop.withToken(() => viewOf(core, p)),
+    pin: (d, vcpu, cpus) =>
+      command('pin', () => {
+        const v = domain.firstVcpu(d) + vcpu;
+        core.turns.interact(core.pcpus[0]!, () => sched.setAffinity(v, cpus));
+      }),
+    pauseVcpu: (d, vcpu) =>
+      command('pauseVcpu', () => {
+        const v = domain.firstVcpu(d) + vcpu;
+        core.turns.interact(core.pcpus[0]!, () => sched.sleep(v, VPF_paused));
+      }),
+    unpauseVcpu: (d, vcpu) =>
+      command('unpauseVcpu', () => {
+        const v = domain.firstVcpu(d) + vcpu;
+        core.turns.interact(core.pcpus[0]!, () => sched.clearFlag(v, VPF_paused));
+      }),
+    inspect: (p) => safe.queue(() => viewOf(core, p)),
   };
 }

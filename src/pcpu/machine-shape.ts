@@ -12,6 +12,7 @@ import { spinlockRegions } from '../shared/spinlock.js';
 import { traceRegions } from '../shared/trace-ring.js';
 import { controlRegions } from './control-records.js';
 import { keyTreeRegions } from './key-tree.js';
+import { mailRegions } from './mail.js';
 import type { GuestKernelParams } from './model/kernel.js';
 import { type ModelShape, modelRegions } from './model/records.js';
 
@@ -37,14 +38,15 @@ export interface RunParams {
 }
 
 export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
-  const { pcpus } = shape.hv;
+  const { pcpus, domains, runners } = shape.hv;
   return layOut([
     doorbellRegion(shape.workers),
     ...controlRegions(shape.workers),
-    ...keyTreeRegions(pcpus),
-    ...traceRegions(pcpus),
-    ...spinlockRegions(numberOfLocks(pcpus), pcpus),
-    lockTimeRegion(numberOfLocks(pcpus)),
+    ...keyTreeRegions(pcpus, runners),
+    ...mailRegions(pcpus, shape.workers),
+    ...traceRegions(pcpus, runners),
+    ...spinlockRegions(numberOfLocks(domains), pcpus),
+    lockTimeRegion(numberOfLocks(domains)),
     perfcRegion(pcpus),
     ...balancerRegions(pcpus, shape.hv.vcpus),
     ...hvRegions(shape.hv),

@@ -1,8 +1,11 @@
 /** One worker's view of the machine: hypervisor, executors and turns, bound to the image once. */
 import { createHypervisor, type Hypervisor } from '../hv/hypervisor.js';
+import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
+import { CONTROL, RUN, WORKER } from './control-records.js';
 import { type KeyTree, keyTree } from './key-tree.js';
 import type { MachineShape, RunParams } from './machine-shape.js';
+import { type Mail, mail } from './mail.js';
 import { guestKernel } from './model/kernel.js';
 import { type Executor, type Turns, turns } from './turn.js';
 
@@ -10,17 +13,51 @@ export interface ProcessorCore {
   readonly hv: Hypervisor;
   readonly keys: KeyTree;
   readonly turns: Turns;
+  /** Free mode: between this worker and the others. */
+  readonly mail: Mail;
+  /** pCPUs whose turns are taken here in free mode. */
+  readonly pcpus: readonly number[];
 }
 
-export function processorCore(image: Image, shape: MachineShape, params: RunParams): ProcessorCore {
-  const keys = keyTree(image, shape.hv.pcpus);
+/**
+ * @param self number of the worker
+ * @param wake wakes another worker if it sleeps
+ */
+export function processorCore(
+  image: Image,
+  shape: MachineShape,
+  params: RunParams,
+  self = 0,
+  wake: (worker: number) => void = () => {},
+): ProcessorCore {
+  const isOrdered = params.hv.free === undefined;
+  const keys = keyTree(image, shape.hv.pcpus, isOrdered ? 0 : self);
+  const pcpu = image.table(PCPU);
+  const worker = image.table(WORKER);
+  const state = (image.region('control').base + CONTROL.offsets.state) >> 2;
+  const pcpus = Array.from({ length: shape.hv.pcpus }, (_, p) => p).filter((p) => isOrdered || pcpu.worker(p) === self);
   // The hypervisor switches guests, the executor makes hypercalls: the two are tied here.
-  const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, {
+  const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
     switchIn: (v, p) => executor.switchIn(v, p),
     keyChanged: (q) => turn.refresh(q),
+    isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
+    post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),
+    isEnded: () => {
+      // Asked by one that waits: it is well, whoever it waits for may not be.
+      worker.addSafePoints(self, 1);
+      return Atomics.load(image.i32, state) === RUN.aborted;
+    },
+  });
+  const post: Mail = mail(image, {
+    self,
+    workers: shape.workers,
+    workerOf: pcpu.worker,
+    pcpus,
+    window: hv.context.window,
+    wake,
   });
   const executor: Executor = guestKernel(image, hv, params.guest);
   const turn: Turns = turns(hv, executor, keys);
-  return { hv, keys, turns: turn };
+  return { hv, keys, turns: turn, mail: post, pcpus };
 }

@@ -28,16 +28,20 @@ export interface Turns {
   keyOf(p: number): number;
   /** Computes the key of another pCPU anew. */
   refresh(p: number): void;
+  /** Does something on behalf of pCPU p between two turns, as a command from outside. */
+  interact<T>(p: number, act: () => T): T;
 }
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
   const { context, smp, timers, sched, events, time, check } = hv;
-  const { pcpu, machine, trace, now, isIdle } = context;
+  const { pcpu, machine, floors, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
 
   function keyOf(p: number): number {
-    if (pcpu.softirq(p) !== 0) return machine.now(0);
+    if (pcpu.softirq(p) !== 0) return machine.now(me);
+    // In a rendezvous nothing happens but its end.
+    if (!isOrdered && pcpu.isHeld(p) !== 0) return pcpu.calibrateAt(p);
     // Each time is read once, into a local: read again on the rarer branch it would be a call with a boxed result.
     let key = pcpu.timerAt(p);
     const guestAt = pcpu.guestAt(p);
@@ -64,8 +68,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
 
   /** The turn's waits for locks, ns: they come off the time of whoever runs on. */
   function stalled(p: number): number {
-    const ns = machine.stall(0);
-    machine.setStall(0, 0);
+    const ns = machine.stall(me);
+    machine.setStall(me, 0);
     const v = pcpu.current(p);
     if (ns > 0 && !isIdle(v)) executor.stall(v, p, ns);
     return ns;
@@ -76,28 +80,42 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
 
   /** Lets the current guest act until it computes, gives up its pCPU, or something else wants the pCPU. */
   function runGuest(p: number): void {
-    const ns = now();
     let upcalls = 0;
     while (pcpu.softirq(p) === 0) {
       const v = pcpu.current(p);
       if (isIdle(v)) return;
       if (events.needsDelivery(v)) {
         if (++upcalls > UPCALLS_PER_TURN) {
-          pcpu.setEventIpiAt(p, ns + 1);
+          pcpu.setEventIpiAt(p, now() + 1);
           return;
         }
         executor.upcall(v, p);
-      } else if (pcpu.guestAt(p) <= ns) executor.run(v, p);
+      } else if (pcpu.guestAt(p) <= now()) executor.run(v, p);
       else return;
     }
+  }
+
+  /** Says when p is next: never at the same instant again. */
+  function endTurn(p: number, key: number): void {
+    const late = timed ? stalled(p) : 0;
+    if (!isOrdered) pcpu.setTurnedAt(p, now());
+    keys.set(p, Math.max(key, now() + 1 + late));
+  }
+
+  /** Somebody else set or stopped the ticker of the VCPU that runs here. */
+  function retime(p: number): void {
+    pcpu.setRetime(p, 0);
+    pcpu.setPeriodicAt(p, Infinity);
+    const v = pcpu.current(p);
+    if (!isIdle(v)) timers.startPeriodic(v, p);
   }
 
   return {
     // The time is read from the image here and in runGuest: handed through calls it would be boxed.
     take(p) {
       const ns = keys.key(p);
-      machine.setNow(0, ns);
-      machine.addTurns(0, 1);
+      machine.setNow(me, ns);
+      machine.addTurns(me, 1);
       smp.enterTurn(p);
       trace.turn(p, ns);
 
@@ -106,15 +124,16 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         const key = keyOf(p);
         if (key > ns) {
           // Nothing else was due: not what an idle machine is kept going by.
-          keys.set(p, key);
+          endTurn(p, key);
           return;
         }
       }
-      machine.setWorked(0, ns);
+      machine.setWorked(me, ns);
       // Arrivals. An event check has no work of its own: it brings the pCPU to the delivery of events below.
       if (pcpu.eventIpiAt(p) <= ns) {
         pcpu.setEventIpiAt(p, Infinity);
         check?.ipiArrived(p, true);
+        if (!isOrdered && pcpu.retime(p) !== 0) retime(p);
       }
       if (pcpu.reschedIpiAt(p) <= ns) {
         check?.ipiArrived(p, false);
@@ -138,15 +157,24 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         sched.schedule(p);
         runGuest(p);
       }
-      const late = timed ? stalled(p) : 0;
-      keys.set(p, Math.max(keyOf(p), ns + 1 + late));
+      endTurn(p, keyOf(p));
     },
     keyOf,
+    interact(p, act) {
+      smp.enterTurn(p);
+      machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p)));
+      const result = act();
+      endTurn(p, keyOf(p));
+      return result;
+    },
     refresh(p) {
       // The pCPU whose turn it is recomputes its own key last.
       // One that comes before it in the order has had its turn of this instant, or none: its next is 1 ns later.
       const self = smp.self();
-      if (p !== self) keys.set(p, Math.max(keyOf(p), machine.now(0) + (p < self ? 1 : 0)));
+      if (p === self) return;
+      if (isOrdered) keys.set(p, Math.max(keyOf(p), machine.now(me) + (p < self ? 1 : 0)));
+      // In free mode a pCPU's clock may be ahead of who sends to it.
+      else keys.set(p, Math.max(keyOf(p), pcpu.turnedAt(p) + 1));
     },
   };
 }

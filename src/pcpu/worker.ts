@@ -5,9 +5,11 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { doorbells } from '../shared/doorbell.js';
 import { Image } from '../shared/image.js';
 import { workerControl } from './control.js';
+import { freeLoop } from './free-loop.js';
 import { type MachineShape, machineMap, type RunParams } from './machine-shape.js';
+import { orderedLoop } from './ordered-loop.js';
 import { processorCore } from './processor.js';
-import { runLoop } from './run-loop.js';
+import { safePoint } from './safe-point.js';
 
 export interface WorkerTask {
   readonly memory: WebAssembly.Memory;
@@ -19,9 +21,12 @@ export interface WorkerTask {
 
 export default async function pcpuWorker({ memory, shape, params, self, port }: WorkerTask): Promise<void> {
   const image = new Image(memory, machineMap(shape, params.hv.scheduler));
-  const core = processorCore(image, shape, params);
-  const loop = runLoop(image, core, doorbells(image.i32, image.region('turn-words').base), self, params);
-  expose(workerControl(image, core, loop), nodeEndpoint(port));
+  const bells = doorbells(image.i32, image.region('turn-words').base);
+  const core = processorCore(image, shape, params, self, bells.nudge);
+  const safe = safePoint(image, bells, self, params, (p) => core.hv.context.pcpu.worker(p) === self);
+  const makeLoop = params.hv.free === undefined ? orderedLoop : freeLoop;
+  const loop = makeLoop(image, core, bells, self, params, safe);
+  expose(workerControl(image, core, safe), nodeEndpoint(port));
   try {
     await loop.run();
   } finally {

@@ -23,6 +23,8 @@ export interface Bitmaps {
   /** First bit after `bit`, cyclically, that `a & b` holds; -1 when there is none. */
   cycleAnd(bit: number, a: number, b: number): number;
   count(w: number): number;
+  /** Makes the mask hold exactly these bits. */
+  assign(w: number, bits: readonly number[]): void;
 }
 
 /**
@@ -101,6 +103,13 @@ export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitma
       let n = 0;
       for (let k = 0; k < words; k++) for (let x = i32[w + k]!; x !== 0; x &= x - 1) n++;
       return n;
+    },
+    assign(w, bits) {
+      for (let k = 0; k < words; k++) {
+        let word = 0;
+        for (const bit of bits) if (bit >> 5 === k) word |= 1 << (bit & 31);
+        i32[w + k] = word;
+      }
     },
   };
 }

@@ -11,6 +11,8 @@ const TOKEN = 1;
 const BELL = 2;
 /** The worker sleeps (or is about to) in Atomics.wait. */
 const SLEEPING = 4;
+/** Somebody has moved on, or sent mail: look again. */
+const NUDGE = 8;
 
 const LINE_BYTES = 64;
 
@@ -31,6 +33,13 @@ export interface Doorbells {
    * @param timeoutMs at most this long; Infinity = for ever
    */
   await(w: number, spins: number, timeoutMs: number): void;
+  /** Wakes worker `w` if it sleeps; not remembered if it does not. */
+  nudge(w: number): void;
+  /**
+   * Sleeps until worker `w` is rung or nudged. @param mustSleep looked at once more when everybody can see that w sleeps:
+   * whoever changes what it looks at nudges afterwards, so one of the two sees the other.
+   */
+  doze(w: number, timeoutMs: number, mustSleep: () => boolean): void;
 }
 
 export function doorbells(i32: Int32Array, base: number): Doorbells {
@@ -57,6 +66,15 @@ export function doorbells(i32: Int32Array, base: number): Doorbells {
       // A token or bell that came between the last look and here makes the exchange fail.
       if (Atomics.compareExchange(i32, at, 0, SLEEPING) === 0) Atomics.wait(i32, at, SLEEPING, timeoutMs);
       Atomics.and(i32, at, ~SLEEPING);
+    },
+    nudge(w) {
+      if ((Atomics.load(i32, word(w)) & SLEEPING) !== 0) post(w, NUDGE);
+    },
+    doze(w, timeoutMs, mustSleep) {
+      const at = word(w);
+      const old = Atomics.or(i32, at, SLEEPING);
+      if ((old & BELL) === 0 && mustSleep()) Atomics.wait(i32, at, old | SLEEPING, timeoutMs);
+      Atomics.and(i32, at, ~(SLEEPING | NUDGE));
     },
   };
 }

@@ -33,6 +33,11 @@ export function recordSample(i32: Int32Array, w: number, ns: number): void {
   i32[w + bucketOf(ns)]! += 1;
 }
 
+/** The same for a histogram that others add to at the same time. */
+export function addSample(i32: Int32Array, w: number, ns: number): void {
+  Atomics.add(i32, w + bucketOf(ns), 1);
+}
+
 export interface Quantiles {
   readonly count: number;
   /** Upper bounds of the buckets that hold the asked quantiles, ns, in the order asked. */

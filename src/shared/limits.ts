@@ -35,6 +35,8 @@ export const MAX_DRIFT_PPM = 500;
 /** Inter-CPU latency, ns. At least 1: an effect on another pCPU must lie in the future of the turn that caused it. */
 export const MIN_LATENCY_NS = 1;
 export const MAX_LATENCY_NS = 1_000_000_000;
+/** Free mode's window, ns: what low halves of times can tell apart, with room for the latency. */
+export const MAX_WINDOW_NS = 1_000_000_000;
 /** Time a lock is held, ns. */
 export const MAX_LOCK_NS = 1_000_000;
 /** Time a guest-kernel operation takes, ns. At least 1, so that a loop of operations cannot stand still in time. */

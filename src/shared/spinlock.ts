@@ -1,26 +1,49 @@
 /**
- * Spinlocks of the hypervisor. A lock records its owner and panics on misuse: taking a lock one already holds,
- * releasing a lock one does not hold. In debug builds it also checks the lock order: a pCPU takes locks of growing
- * rank, and of growing number within a rank (docs/lock-order.md).
+ * Spinlocks of the hypervisor and of the guests' kernels. A lock records its owner and panics on misuse: taking a lock one
+ * already holds, releasing a lock one does not hold. In debug builds it also checks the lock order: a pCPU takes locks of
+ * growing rank, and of growing number within a rank (docs/lock-order.md).
  *
  * `exclusive` is for ordered mode, where only the holder of the turn runs: no other thread can touch the word, so plain
  * accesses do. Owner checks stay on, so a lock that would deadlock in free mode panics in ordered mode too.
+ *
+ * In free mode a lock carries simulation time: its release notes how far the holder's clock had got, and who takes it next
+ * moves on to that. So whatever is read under a lock was written at an earlier simulation time.
  */
 import { type Region, rawRegion } from './image.js';
+import { type Jitter, noJitter } from './jitter.js';
 
 /** Lock ranks, in the order in which they may be taken. */
-export const LOCK_RANK = { schedulerPrivate: 1, runQueue: 2, console: 3 } as const;
+export const LOCK_RANK = {
+  guest: 1,
+  eventTable: 2,
+  event: 3,
+  wall: 4,
+  rendezvous: 5,
+  schedulerPrivate: 6,
+  runQueue: 7,
+  timer: 8,
+  console: 9,
+} as const;
 
 /** Deepest nesting of locks on one pCPU. */
 const MAX_HELD = 8;
 
-/** Words of a lock: owner (pCPU + 1, 0 = free) and rank; a cache line each, as two pCPUs spin on two locks. */
+/** Words of a lock: owner (pCPU + 1, 0 = free), rank, last holder + 1, and the time of its release; a cache line each. */
 const LOCK_BYTES = 64;
+const RANK = 1;
+const LAST = 2;
+/** In doubles. */
+const TIME = 2;
 /** Words of a pCPU's stack of held locks: depth, then lock numbers. */
 const HELD_BYTES = 64;
 
 export class LockPanic extends Error {
   override readonly name = 'LockPanic';
+}
+
+/** The machine was ended while a lock was waited for, whose holder may be gone. */
+export class MachineEnded extends Error {
+  override readonly name = 'MachineEnded';
 }
 
 export const spinlockRegions = (locks: number, pcpus: number): Region[] => [
@@ -39,16 +62,34 @@ export interface Spinlocks {
   owner(lock: number): number;
 }
 
-export interface SpinlockOptions {
-  readonly exclusive: boolean;
-  readonly debug: boolean;
+/** What a lock needs where several threads run at once. */
+export interface FreeRunning {
+  /** Simulation time of the turn in progress: its index in `f64`. */
+  readonly now: number;
+  /** What a lock's line takes from pCPU to pCPU, ns: later than its release by so much another pCPU has it. */
+  readonly handOverNs: (lock: number) => number;
+  /** Rounds to spin before sleeping for a moment: a holder may have been put off its core. */
+  readonly spins: number;
+  readonly jitter: Jitter;
+  /** Whether the machine is over: nobody may ever release the lock. */
+  readonly isEnded: () => boolean;
 }
+
+export interface SpinlockOptions {
+  readonly debug: boolean;
+  /** Absent: ordered mode, one runner at a time. */
+  readonly free?: FreeRunning | undefined;
+}
+
+/** How long a waiter sleeps at a time once it has spun enough, host ms. */
+const NAP_MS = 0.05;
 
 export function spinlocks(
   i32: Int32Array,
+  f64: Float64Array,
   locksBase: number,
   heldBase: number,
-  { exclusive, debug }: SpinlockOptions,
+  { debug, free }: SpinlockOptions,
 ): Spinlocks {
   const locks = locksBase >> 2;
   const held = heldBase >> 2;
@@ -64,8 +105,8 @@ export function spinlocks(
     if (depth >= MAX_HELD) panic(lock, pcpu, 'nests too deeply at');
     if (checkOrder && depth > 0) {
       const top = i32[h + depth]!;
-      const topRank = i32[wordOf(top) + 1]!;
-      const rank = i32[wordOf(lock) + 1]!;
+      const topRank = i32[wordOf(top) + RANK]!;
+      const rank = i32[wordOf(lock) + RANK]!;
       if (rank < topRank || (rank === topRank && lock < top)) {
         i32[wordOf(lock)] = 0;
         throw new LockPanic(
@@ -84,47 +125,101 @@ export function spinlocks(
     let k = depth;
     while (k > 0 && i32[h + k] !== lock) k--;
     for (; k < depth; k++) i32[h + k] = i32[h + k + 1]!;
+    i32[h + depth] = 0;
     i32[h] = depth - 1;
   }
 
-  function tryTake(w: number, pcpu: number): boolean {
-    if (!exclusive) return Atomics.compareExchange(i32, w, 0, pcpu + 1) === 0;
-    if (i32[w] !== 0) return false;
-    i32[w] = pcpu + 1;
-    return true;
+  const init = (lock: number, rank: number): void => {
+    i32[wordOf(lock) + RANK] = rank;
+    f64[(wordOf(lock) >> 1) + TIME] = -Infinity;
+  };
+  const owner = (lock: number): number => Atomics.load(i32, wordOf(lock)) - 1;
+
+  if (free === undefined) {
+    function take(lock: number, w: number, pcpu: number, checkOrder: boolean): void {
+      i32[w] = pcpu + 1;
+      if (debug) push(lock, pcpu, checkOrder);
+    }
+    return {
+      init,
+      owner,
+      acquire(lock, pcpu) {
+        const w = wordOf(lock);
+        // With a single runner a lock that is taken stays taken.
+        if (i32[w] !== 0) panic(lock, pcpu, i32[w] === pcpu + 1 ? 'takes again' : 'would wait for ever for');
+        take(lock, w, pcpu, true);
+      },
+      tryAcquire(lock, pcpu) {
+        const w = wordOf(lock);
+        if (i32[w] === pcpu + 1) panic(lock, pcpu, 'takes again');
+        if (i32[w] !== 0) return false;
+        take(lock, w, pcpu, false);
+        return true;
+      },
+      release(lock, pcpu) {
+        const w = wordOf(lock);
+        if (i32[w] !== pcpu + 1) panic(lock, pcpu, 'releases');
+        if (debug) pop(lock, pcpu);
+        i32[w] = 0;
+      },
+    };
+  }
+
+  const { now: NOW, handOverNs, spins, jitter, isEnded } = free;
+  const hasJitter = jitter !== noJitter;
+
+  function waitFor(lock: number, w: number, pcpu: number): void {
+    for (let n = 0; ; n++) {
+      const holder = Atomics.load(i32, w);
+      if (holder === 0) return;
+      if (holder === pcpu + 1) panic(lock, pcpu, 'takes again');
+      if (n < spins) continue;
+      // Nobody notifies: a release costs nothing more for a sleeper that is hardly ever there.
+      Atomics.wait(i32, w, holder, NAP_MS);
+      if (isEnded()) throw new MachineEnded(`pCPU ${pcpu} waited for lock ${lock} of a machine that has ended`);
+    }
+  }
+
+  /** What was done under the lock before was done by then. */
+  function moveOn(lock: number, w: number, pcpu: number): void {
+    const last = i32[w + LAST]!;
+    const released = f64[(w >> 1) + TIME]!;
+    const from = last === pcpu + 1 ? released : released + handOverNs(lock);
+    if (from > f64[NOW]!) f64[NOW] = from;
   }
 
   return {
-    init(lock, rank) {
-      i32[wordOf(lock) + 1] = rank;
-    },
+    init,
+    owner,
     acquire(lock, pcpu) {
       const w = wordOf(lock);
-      while (!tryTake(w, pcpu)) {
-        if (i32[w] === pcpu + 1) panic(lock, pcpu, 'takes again');
-        // With a single runner a lock that is taken stays taken.
-        if (exclusive) panic(lock, pcpu, 'would wait for ever for');
-        // Test before test-and-set: spin on a shared cache line, not on an exclusive one.
-        while (Atomics.load(i32, w) !== 0);
-      }
+      if (hasJitter) jitter();
+      // Test before test-and-set: wait on a shared cache line, not on an exclusive one.
+      while (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) waitFor(lock, w, pcpu);
+      moveOn(lock, w, pcpu);
       if (debug) push(lock, pcpu, true);
+      if (hasJitter) jitter();
     },
     tryAcquire(lock, pcpu) {
       const w = wordOf(lock);
-      if (!tryTake(w, pcpu)) {
+      if (hasJitter) jitter();
+      if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) {
         if (i32[w] === pcpu + 1) panic(lock, pcpu, 'takes again');
         return false;
       }
+      moveOn(lock, w, pcpu);
       if (debug) push(lock, pcpu, false);
       return true;
     },
     release(lock, pcpu) {
       const w = wordOf(lock);
+      if (hasJitter) jitter();
       if (i32[w] !== pcpu + 1) panic(lock, pcpu, 'releases');
       if (debug) pop(lock, pcpu);
-      if (exclusive) i32[w] = 0;
-      else Atomics.store(i32, w, 0);
+      i32[w + LAST] = pcpu + 1;
+      f64[(w >> 1) + TIME] = f64[NOW]!;
+      Atomics.store(i32, w, 0);
+      if (hasJitter) jitter();
     },
-    owner: (lock) => Atomics.load(i32, wordOf(lock)) - 1,
   };
 }

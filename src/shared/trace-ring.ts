@@ -31,10 +31,11 @@ export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
 
 const NAMES: Readonly<Record<number, string>> = Object.fromEntries(Object.entries(TRACE).map(([k, v]) => [v, k]));
 
-export const traceRegions = (pcpus: number): Region[] => [
+/** @param runners how many take turns at the same time: 1 in ordered mode */
+export const traceRegions = (pcpus: number, runners: number): Region[] => [
   rawRegion('trace-rings', TRACE_RECORDS * RECORD_WORDS * 4, pcpus),
   rawRegion('trace-heads', 64, pcpus),
-  rawRegion('trace-hash', 64, 1),
+  rawRegion('trace-hash', 64, runners),
 ];
 
 export interface Tracer {
@@ -51,14 +52,21 @@ export interface TraceBases {
   readonly hash: number;
 }
 
+export interface TracerOptions {
+  /** Whether records go to the rings as well. */
+  readonly keep: boolean;
+  /** Ordered mode: there is one order to hash. */
+  readonly ordered: boolean;
+  /** Number of this runner: whose turn it is, and when, stands in a place of its own. */
+  readonly me: number;
+}
+
 /**
- * @param keep whether records go to the rings as well
- *
  * Two 32-bit lanes of multiply-and-rotate, independent of each other so that they overlap in the processor; only the
- * holder of the turn writes them.
+ * holder of the turn writes them. In free mode there is no one order, and so no hash.
  */
-export function tracer(i32: Int32Array, bases: TraceBases, keep: boolean): Tracer {
-  const hash = bases.hash >> 2;
+export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me }: TracerOptions): Tracer {
+  const hash = (bases.hash >> 2) + me * 16;
   const rings = bases.rings >> 2;
   const heads = bases.heads >> 2;
   const PCPU = hash + 2;
@@ -87,19 +95,20 @@ export function tracer(i32: Int32Array, bases: TraceBases, keep: boolean): Trace
 
   return {
     turn(pcpu, ns) {
+      if (!ordered && !keep) return;
       const hi = Math.floor(ns / 4294967296);
       const lo = (ns - hi * 4294967296) | 0;
       i32[PCPU] = pcpu;
       i32[TIME_LO] = lo;
       i32[TIME_HI] = hi;
-      mix(lo, (hi << 12) ^ pcpu);
+      if (ordered) mix(lo, (hi << 12) ^ pcpu);
       if (keep) keepRecord(TRACE.turn, 0, 0);
     },
     note(kind, a, b) {
       if (keep) keepRecord(kind, a, b);
     },
     record(kind, a, b) {
-      mix(a ^ (kind << 26), b);
+      if (ordered) mix(a ^ (kind << 26), b);
       if (keep) keepRecord(kind, a, b);
     },
   };

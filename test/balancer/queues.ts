@@ -18,8 +18,7 @@ export interface Queues extends RunQueues {
 export function makeQueues(pcpus: number, vcpus: number): Queues {
   const image = Image.create(layOut([...balancerRegions(pcpus, vcpus), ...spinlockRegions(pcpus, pcpus)]));
   const queues = runQueues(image, pcpus, true);
-  const locks = spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
-    exclusive: true,
+  const locks = spinlocks(image.i32, image.f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: true,
   });
   const { masks, word, entry, list } = queues;

@@ -32,6 +32,7 @@ export function fakeDomain(id: number, over: Partial<DomainResult>): DomainResul
 
 export function fakeResult(over: Partial<RunResult> = {}): RunResult {
   return {
+    mode: 'ordered',
     schema: 'ringzero.run/1',
     outcome: 'horizon',
     simulatedNs: 10e9,

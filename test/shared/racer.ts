@@ -4,6 +4,7 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { doorbells } from '../../src/shared/doorbell.js';
+import { noJitter } from '../../src/shared/jitter.js';
 import { spinlocks } from '../../src/shared/spinlock.js';
 import { beginUpdate, endUpdate } from '../../src/shared/version-counter.js';
 
@@ -26,8 +27,14 @@ export const COUNTER = 512;
 /** Words of the payload that a versioned update fills with one number. */
 export const PAYLOAD = 8;
 const [LOCKS, HELD] = [4 * AREA, 4 * AREA + 1024];
+const CLOCKS = 256;
 
-export const lockOf = (i32: Int32Array) => spinlocks(i32, LOCKS, HELD, { exclusive: false, debug: true });
+export const lockOf = (i32: Int32Array, self: number) =>
+  spinlocks(i32, new Float64Array(i32.buffer), LOCKS, HELD, {
+    debug: true,
+    // A clock of each racer's own, in words that nothing else uses.
+    free: { now: CLOCKS / 2 + self, handOverNs: () => 0, spins: 100, jitter: noJitter, isEnded: () => false },
+  });
 
 function meet(i32: Int32Array, racers: number): void {
   Atomics.add(i32, GATE, 1);
@@ -58,7 +65,7 @@ const JOBS = {
     }
   },
   locked(i32: Int32Array, { self, rounds }: RacerData): void {
-    const locks = lockOf(i32);
+    const locks = lockOf(i32, self);
     for (let n = 0; n < rounds; n++) {
       locks.acquire(0, self);
       increment(i32);
@@ -66,7 +73,7 @@ const JOBS = {
     }
   },
   tryLocked(i32: Int32Array, { self, rounds }: RacerData): void {
-    const locks = lockOf(i32);
+    const locks = lockOf(i32, self);
     for (let n = 0; n < rounds; n++) {
       while (!locks.tryAcquire(0, self));
       increment(i32);

@@ -1,19 +1,38 @@
 import { expect } from 'chai';
-import { Image, layOut } from '../../src/shared/image.js';
-import { LOCK_RANK, LockPanic, type SpinlockOptions, spinlockRegions, spinlocks } from '../../src/shared/spinlock.js';
+import { Image, layOut, rawRegion } from '../../src/shared/image.js';
+import { noJitter } from '../../src/shared/jitter.js';
+import { type FreeRunning, LOCK_RANK, LockPanic, spinlockRegions, spinlocks } from '../../src/shared/spinlock.js';
 import { race } from './race.js';
 import { COUNTER } from './racer.js';
 
 const PRIVATE = 0;
 const [RUNQ_A, RUNQ_B] = [1, 2];
 
-function make(options: Partial<SpinlockOptions> = {}) {
-  const image = Image.create(layOut(spinlockRegions(12, 2)));
-  const locks = spinlocks(image.i32, image.region('spinlocks').base, image.region('held-locks').base, {
-    exclusive: false,
-    debug: true,
-    ...options,
-  });
+interface Options {
+  readonly exclusive?: boolean;
+  readonly debug?: boolean;
+  readonly free?: Partial<FreeRunning>;
+}
+
+const map = layOut([...spinlockRegions(12, 2), rawRegion('clocks', 64, 2)]);
+
+/** Locks as the runner `me` of the image sees them. */
+function attach(image: Image, { exclusive = false, debug = true, free = {} }: Options = {}, me = 0) {
+  const running: FreeRunning = {
+    now: (image.region('clocks').base >> 3) + 8 * me,
+    handOverNs: () => 0,
+    spins: 1000,
+    jitter: noJitter,
+    isEnded: () => false,
+    ...free,
+  };
+  const locksBase = image.region('spinlocks').base;
+  const heldBase = image.region('held-locks').base;
+  return spinlocks(image.i32, image.f64, locksBase, heldBase, { debug, free: exclusive ? undefined : running });
+}
+
+function make(options: Options = {}) {
+  const locks = attach(Image.create(map), options);
   locks.init(PRIVATE, LOCK_RANK.schedulerPrivate);
   for (let lock = 1; lock < 12; lock++) locks.init(lock, LOCK_RANK.runQueue);
   return locks;
@@ -80,7 +99,7 @@ describe('the lock order', () => {
     locks.acquire(RUNQ_A, 0);
     expect(() => locks.acquire(PRIVATE, 0)).to.throw(
       LockPanic,
-      'lock order: pCPU 0 takes lock 0 (rank 1) under lock 1',
+      'lock order: pCPU 0 takes lock 0 (rank 6) under lock 1',
     );
   });
 

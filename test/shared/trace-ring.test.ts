@@ -21,9 +21,9 @@ interface Entry {
 }
 
 function run(entries: readonly Entry[], keep: boolean) {
-  const image = Image.create(layOut(traceRegions(4)));
+  const image = Image.create(layOut(traceRegions(4, 1)));
   const bases = traceBases(image);
-  const trace = tracer(image.i32, bases, keep);
+  const trace = tracer(image.i32, bases, { keep, ordered: true, me: 0 });
   for (const { pcpu, ns, kind, a, b } of entries) {
     trace.turn(pcpu, ns);
     trace.record(kind, a, b);

@@ -51,7 +51,7 @@ export interface Simulation {
 export function simulate(config: MachineConfig): Simulation {
   const built = buildMachine(config, 1);
   const { keys, turns, hv } = built.core;
-  const { machine } = hv.context;
+  const { machine, floors } = hv.context;
   return {
     built,
     run(ns = config.durationNs, afterTurn) {
@@ -62,11 +62,11 @@ export function simulate(config: MachineConfig): Simulation {
           const idle = t === Infinity || (ns >= config.durationNs && !hv.time.isAnythingLeft());
           const end = idle ? machine.worked(0) : ns;
           machine.setNow(0, end);
-          machine.setFloor(0, end);
+          floors.setFloor(0, end);
           built.image.table(CONTROL).setOutcome(0, idle ? OUTCOME.idle : OUTCOME.horizon);
           return;
         }
-        machine.setFloor(0, t);
+        floors.setFloor(0, t);
         turns.take(p);
         afterTurn?.(p, t);
       }

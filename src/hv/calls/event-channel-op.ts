@@ -1,4 +1,9 @@
-/** event_channel_op (event_channel.h). */
+/**
+ * event_channel_op (event_channel.h).
+ *
+ * Locking: whoever changes a port holds the table lock, and for the write itself the event lock of the port's domain. So a
+ * record may be read under either: by a sender, who takes its own domain's event lock, and by whoever changes ports.
+ */
 import {
   XEN_EEXIST,
   XEN_EFAULT,
@@ -11,6 +16,7 @@ import {
 import * as E from '../../shared/public/event-channel.js';
 import { type AbiLayout, offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { DOMID_SELF, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../../shared/public/xen.js';
+import { EVENT_TABLE_LOCK, eventLock } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
 
@@ -18,8 +24,8 @@ import { type CallParts, type Handler, pointer } from './call.js';
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
 
 export function eventChannelOp(parts: CallParts): Handler {
-  const { context, memory, events } = parts;
-  const { vcpu, domain, evtchn, regs, shape } = context;
+  const { context, memory, events, smp } = parts;
+  const { vcpu, domain, evtchn, regs, locks, shape } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
     interdomain: offsetsOf(E.evtchn_bind_interdomain, 64),
@@ -46,10 +52,12 @@ export function eventChannelOp(parts: CallParts): Handler {
 
   function set(d: number, port: number, state: number, notifyVcpu: number, remote: number, remotePort: number): void {
     const r = events.record(d, port);
+    locks.acquire(eventLock(d), smp.self());
     evtchn.setState(r, state);
     evtchn.setNotifyVcpu(r, notifyVcpu);
     evtchn.setRemote(r, remote);
     evtchn.setRemotePort(r, remotePort);
+    locks.release(eventLock(d), smp.self());
   }
 
   function allocUnbound(v: number, arg: number): number {
@@ -127,7 +135,7 @@ export function eventChannelOp(parts: CallParts): Handler {
       default:
         return -XEN_EINVAL;
     }
-    evtchn.setNotifyVcpu(r, id);
+    set(d, port, evtchn.state(r), id, evtchn.remote(r), evtchn.remotePort(r));
     return 0;
   }
 
@@ -145,10 +153,9 @@ export function eventChannelOp(parts: CallParts): Handler {
         break;
       }
       case E.EVTCHNSTAT_interdomain: {
-        const remote = events.record(evtchn.remote(r), evtchn.remotePort(r));
-        evtchn.setState(remote, E.EVTCHNSTAT_unbound);
-        evtchn.setRemote(remote, d);
-        evtchn.setRemotePort(remote, 0);
+        const [remote, remotePort] = [evtchn.remote(r), evtchn.remotePort(r)];
+        const notify = evtchn.notifyVcpu(events.record(remote, remotePort));
+        set(remote, remotePort, E.EVTCHNSTAT_unbound, notify, d, 0);
         break;
       }
     }
@@ -162,9 +169,14 @@ export function eventChannelOp(parts: CallParts): Handler {
     const port = memory.u32(arg);
     if (!events.isValid(d, port)) return -XEN_EINVAL;
     const r = events.record(d, port);
-    switch (evtchn.state(r)) {
+    locks.acquire(eventLock(d), smp.self());
+    const state = evtchn.state(r);
+    const remote = evtchn.remote(r);
+    const remotePort = evtchn.remotePort(r);
+    locks.release(eventLock(d), smp.self());
+    switch (state) {
       case E.EVTCHNSTAT_interdomain:
-        events.setPending(evtchn.remote(r), evtchn.remotePort(r));
+        events.setPending(remote, remotePort);
         return 0;
       case E.EVTCHNSTAT_ipi:
         events.setPending(d, port);
@@ -235,6 +247,10 @@ export function eventChannelOp(parts: CallParts): Handler {
     const operation = operations[cmd];
     if (!operation) return -XEN_ENOSYS;
     const arg = pointer(parts, v, 1, sizeOf(operation[0], 64));
-    return arg === FAULT ? -XEN_EFAULT : operation[1](v, arg);
+    if (arg === FAULT) return -XEN_EFAULT;
+    locks.acquire(EVENT_TABLE_LOCK, smp.self());
+    const result = operation[1](v, arg);
+    locks.release(EVENT_TABLE_LOCK, smp.self());
+    return result;
   };
 }

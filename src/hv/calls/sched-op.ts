@@ -15,7 +15,6 @@ import {
 } from '../../shared/public/sched.js';
 import { vcpu_info } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
-import { VPF_blocked } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
 
 /** Most ports one poll may name. */
@@ -34,10 +33,10 @@ export function schedOp(parts: CallParts): {
 
   function block(v: number): number {
     u8[vcpu.infoAddr(v) + UPCALL_MASK] = 0;
-    vcpu.setPauseFlags(v, vcpu.pauseFlags(v) | VPF_blocked);
+    sched.block(v);
     // An event that came between the guest's last look and here must not be slept through: look again, now that every
     // sender will find the VCPU blocked and wake it.
-    if (events.needsDelivery(v)) vcpu.setPauseFlags(v, vcpu.pauseFlags(v) & ~VPF_blocked);
+    if (events.needsDelivery(v)) sched.cancelBlock(v);
     else smp.raiseSchedule(smp.self());
     return 0;
   }
@@ -58,15 +57,15 @@ export function schedOp(parts: CallParts): {
     const timeout = memory.u64(arg + at.timeout);
     for (let k = 0; k < n; k++) if (!events.isValid(d, memory.u32(list + 4 * k))) return -XEN_EINVAL;
 
-    vcpu.setPauseFlags(v, vcpu.pauseFlags(v) | VPF_blocked);
-    if (vcpu.pollPort(v) === 0) domain.addPollers(d, 1);
-    vcpu.setPollPort(v, n === 1 ? memory.u32(list) : -1);
+    sched.block(v);
+    events.startPolling(v, n === 1 ? memory.u32(list) : -1);
     // The wake-up race again: whoever made a port pending before we were on record did not wake us.
     let pending = events.needsDelivery(v);
     for (let k = 0; k < n && !pending; k++) pending = events.isPending(d, memory.u32(list + 4 * k));
     if (pending || (timeout !== 0 && timeout <= time.systemTime(smp.self()))) {
       events.stopPolling(v);
-      vcpu.setPauseFlags(v, vcpu.pauseFlags(v) & ~VPF_blocked);
+      events.catchUp(v);
+      sched.cancelBlock(v);
       return 0;
     }
     if (timeout !== 0) timers.setPoll(v, timeout);

@@ -46,7 +46,7 @@ export interface HypercallDispatch {
 }
 
 export function hypercallDispatch(parts: CallParts): HypercallDispatch {
-  const { regs, trace, perfc, machine } = parts.context;
+  const { regs, trace, perfc, machine, me } = parts.context;
   const absent: Handler = () => -XEN_ENOSYS;
   const sched = schedOp(parts);
   const callbacks = callbackOp(parts);
@@ -69,7 +69,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
   const { hypercalls } = PERFC;
   return {
     call(v) {
-      perfc.inc(machine.turnOf(0), hypercalls);
+      perfc.inc(machine.turnOf(me), hypercalls);
       trace.record(TRACE.hypercall, v, regs.nr(v));
       return dispatch(v);
     },

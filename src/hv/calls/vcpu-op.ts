@@ -30,7 +30,7 @@ export function entryPointOffset(width: Width): number {
 }
 
 export function vcpuOp(parts: CallParts): Handler {
-  const { context, memory, sched, events, timers, runstates, time } = parts;
+  const { context, memory, smp, sched, events, timers, runstates, time } = parts;
   const { vcpu, domain, pcpu, queues, regs, image, now } = context;
   const INFO = offsetsOf(vcpu_info, 64);
 
@@ -76,9 +76,11 @@ export function vcpuOp(parts: CallParts): Handler {
     if (arg === FAULT) return -XEN_EFAULT;
     const at = memory.translateAt(vcpu.domain(v), arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
     if (at === FAULT) return -XEN_EFAULT;
-    vcpu.setRunstateAddr(target, at);
-    vcpu.setRunstateDirty(target, 0xf);
-    runstates.publish(target);
+    sched.locked(target, () => {
+      vcpu.setRunstateAddr(target, at);
+      vcpu.setRunstateDirty(target, 0xf);
+      runstates.publish(target);
+    });
     return 0;
   }
 
@@ -89,8 +91,11 @@ export function vcpuOp(parts: CallParts): Handler {
     if (at === FAULT) return -XEN_EFAULT;
     // The version is read and written as one word.
     if ((at & 3) !== 0) return -XEN_ENXIO;
-    vcpu.setTimeAddr(target, at);
-    if (queues.entry.isRunning(target) !== 0) time.update(target);
+    // Under the lock a page has one writer, whoever's pCPU it is.
+    sched.locked(target, () => {
+      vcpu.setTimeAddr(target, at);
+      if (queues.entry.isRunning(target) !== 0) time.update(target);
+    });
     return 0;
   }
 
@@ -122,8 +127,11 @@ export function vcpuOp(parts: CallParts): Handler {
     const sel = to + (is64 ? INFO.evtchn_pending_sel : offsetsOf(vcpu_info, 32).evtchn_pending_sel);
     memory.setU32(sel, 0xffffffff);
     if (is64) memory.setU32(sel + 4, 0xffffffff);
+    // Everything is pending: what a sender wrote to the old place a moment ago is found by its port's own bit.
     events.markPending(target);
-    if (queues.entry.isRunning(target) !== 0) time.update(target);
+    sched.locked(target, () => {
+      if (queues.entry.isRunning(target) !== 0) time.update(target);
+    });
     return 0;
   }
 
@@ -142,9 +150,13 @@ export function vcpuOp(parts: CallParts): Handler {
   function retime(target: number): void {
     if (queues.entry.isRunning(target) === 0) return;
     const p = queues.entry.processor(target);
+    if (!smp.isMine(p)) {
+      smp.retime(p);
+      return;
+    }
     pcpu.setPeriodicAt(p, Infinity);
     timers.startPeriodic(target, p);
-    parts.smp.refresh(p);
+    smp.keyMoved(p);
   }
 
   function setSingleshot(v: number): number {
@@ -154,7 +166,7 @@ export function vcpuOp(parts: CallParts): Handler {
     const at = offsetsOf(V.vcpu_set_singleshot_timer, width);
     const deadline = memory.u64(arg + at.timeout_abs_ns);
     const flags = memory.u32(arg + at.flags);
-    if ((flags & V.VCPU_SSHOTTMR_future) !== 0 && deadline < time.systemTime(parts.smp.self())) return -XEN_ETIME;
+    if ((flags & V.VCPU_SSHOTTMR_future) !== 0 && deadline < time.systemTime(smp.self())) return -XEN_ETIME;
     timers.setSingleshot(v, deadline);
     return 0;
   }

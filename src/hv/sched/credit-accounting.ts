@@ -11,7 +11,7 @@ import { PERFC } from '../perfc.js';
 import {
   type CREDIT_DOMAIN,
   type CREDIT_GLOBAL,
-  type CREDIT_VCPU,
+  CREDIT_VCPU,
   CREDITS_PER_MS,
   PRI_OVER,
   PRI_UNDER,
@@ -36,16 +36,18 @@ export interface CreditAccounting {
 }
 
 export function creditAccounting(hv: HvContext, generic: GenericScheduler, state: CreditState): CreditAccounting {
-  const { vcpu, domain, queues, trace, perfc, params, shape, now, machine } = hv;
+  const { image, vcpu, domain, queues, trace, perfc, params, shape, words, me, now, machine } = hv;
   const { entry } = queues;
   const { cv, cd, cg, activeVcpus, activeDomains } = state;
   /** Credits of one pCPU per timeslice. */
   const CPT = Math.floor((params.tsliceNs / 1e6) * CREDITS_PER_MS);
   const P = PERFC;
+  const creditColumn = image.column(CREDIT_VCPU, 'credit');
+  const creditWord = (v: number): number => (creditColumn.base + (v << creditColumn.shift)) | 0;
 
   function activate(v: number): void {
     const d = vcpu.domain(v);
-    perfc.inc(machine.turnOf(0), P.acct_vcpu_active);
+    perfc.inc(machine.turnOf(me), P.acct_vcpu_active);
     activeVcpus.append(d, v);
     cd.addActiveVcpus(d, 1);
     cg.addWeight(0, domain.weight(d));
@@ -60,7 +62,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   function deactivate(v: number): void {
     if (!activeVcpus.isLinked(v)) return;
     const d = vcpu.domain(v);
-    perfc.inc(machine.turnOf(0), P.acct_vcpu_idle);
+    perfc.inc(machine.turnOf(me), P.acct_vcpu_idle);
     activeVcpus.remove(d, v);
     cd.addActiveVcpus(d, -1);
     cg.addWeight(0, -domain.weight(d));
@@ -68,7 +70,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   }
 
   function park(v: number): void {
-    perfc.inc(machine.turnOf(0), P.vcpu_park);
+    perfc.inc(machine.turnOf(me), P.vcpu_park);
     trace.record(TRACE.park, v, 1);
     cv.setIsParked(v, 1);
     generic.pause(v);
@@ -76,7 +78,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
 
   /** Unpause first, then clear the flag: the wake-up in between must not boost. */
   function unpark(v: number): void {
-    perfc.inc(machine.turnOf(0), P.vcpu_unpark);
+    perfc.inc(machine.turnOf(me), P.vcpu_unpark);
     trace.record(TRACE.park, v, 0);
     generic.unpause(v);
     cv.setIsParked(v, 0);
@@ -84,14 +86,14 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
 
   /** Gives one VCPU its share; returns its credit, for the balance. */
   function settle(v: number, share: number, capPerVcpu: number): number {
-    cv.addCredit(v, share);
-    const credit = cv.credit(v);
+    // The VCPU may be running, and burning, at the same time under its own lock.
+    const credit = words.add(creditWord(v), share) + share;
     if (credit < 0) {
       entry.setPri(v, PRI_OVER);
       if (capPerVcpu > 0 && credit < -capPerVcpu && cv.isParked(v) === 0) park(v);
       if (credit >= -CPT) return credit;
-      perfc.inc(machine.turnOf(0), P.acct_min_credit);
-      cv.setCredit(v, -CPT);
+      perfc.inc(machine.turnOf(me), P.acct_min_credit);
+      words.add(creditWord(v), -CPT - credit);
       return -CPT;
     }
     entry.setPri(v, PRI_UNDER);
@@ -100,7 +102,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     // It does not use what it gets: it stops earning, and keeps half as a lead for when it comes back.
     deactivate(v);
     const kept = Math.floor(credit / 2);
-    cv.setCredit(v, kept);
+    words.add(creditWord(v), kept - credit);
     return kept;
   }
 
@@ -117,7 +119,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     },
 
     run() {
-      const self = machine.turnOf(0);
+      const self = machine.turnOf(me);
       const totalWeight = cg.weight(0);
       trace.record(TRACE.accounting, totalWeight, cg.balance(0));
       if (totalWeight === 0) {

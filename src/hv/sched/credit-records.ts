@@ -11,7 +11,11 @@ export const PRI_IDLE = -64;
 /** Credits a millisecond of running costs, and earns in all. */
 export const CREDITS_PER_MS = 10;
 
-/** Guarded by the run-queue lock of the VCPU's pCPU; `credit` and the active link also change under the private lock. */
+/**
+ * Guarded by the run-queue lock of the VCPU's pCPU; the active link by the private lock. `credit` is burnt under the one and
+ * given under the other, so it changes by atomic additions; `isParked` and `pri` are set under either, and a sort that finds a
+ * priority of a moment ago is one epoch late, as in Xen.
+ */
 export const CREDIT_VCPU = struct('credit-vcpu', {
   /** Since when the running VCPU has not been debited, ns. */
   startTime: 'f64',

@@ -40,9 +40,11 @@ const MIN_TIMER_NS = 500_000;
 const LOAD_BALANCE_RATELIMIT_NS = 1e6;
 
 function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
-  const { image, vcpu, pcpu, domain, queues, locks, trace, perfc, params, shape, now, isIdle, idleOf } = hv;
+  const { image, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
+  const { isIdle, idleOf } = hv;
   const { entry, runq, list, masks, word } = queues;
   const cv = image.table(CREDIT_VCPU);
+  const creditColumn = image.column(CREDIT_VCPU, 'credit');
   const cd = image.table(CREDIT_DOMAIN);
   const cg = image.table(CREDIT_GLOBAL);
   const activeVcpus = lists(
@@ -59,7 +61,6 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
 
   const IDLERS = word(MASK.idlers);
-  const SCRATCH = word(MASK.scratch);
   const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
   /** A timeslice below 3 ms has one tick. */
   const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
@@ -87,15 +88,17 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     const val = delta * CREDITS_PER_MS + cv.residual(v);
     const credits = Math.floor(val / MS);
     cv.setResidual(v, val - credits * MS);
-    cv.addCredit(v, -credits);
+    // Accounting gives at the same time, under another lock: neither may be lost.
+    if (credits !== 0) words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -credits);
     cv.setStartTime(v, t);
   }
 
   /** Finds a pCPU that should look at its run queue now that `v` was put in one. */
   function tickle(v: number): void {
     const p = entry.processor(v);
-    const self = hv.machine.turnOf(0);
+    const self = hv.machine.turnOf(me);
     const current = pcpu.current(p);
+    const SCRATCH = word(MASK.scratch + self);
     const pri = entry.pri(v);
     const noIdlers = masks.isEmpty(IDLERS);
     let target = NONE;
@@ -134,7 +137,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     }
     trace.record(TRACE.tickle, target, v);
     // Before the kick: the next waker must not count on the same idler.
-    masks.clearAtomic(IDLERS, target);
+    if (masks.has(IDLERS, target)) masks.clearAtomic(IDLERS, target);
     generic.raiseSchedule(target);
   }
 
@@ -188,12 +191,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     } else if (next !== NONE) queues.remove(next);
 
     if (next === NONE) {
-      masks.setAtomic(IDLERS, p);
+      if (!masks.has(IDLERS, p)) masks.setAtomic(IDLERS, p);
       pcpu.setNext(p, idleOf(p));
       pcpu.setNextSlice(p, Infinity);
       return;
     }
-    masks.clearAtomic(IDLERS, p);
+    if (masks.has(IDLERS, p)) masks.clearAtomic(IDLERS, p);
     cv.setStartTime(next, t);
     pcpu.setNext(p, next);
     pcpu.setNextSlice(p, tsliceNs);
@@ -227,7 +230,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
     sleep(v) {
       const p = entry.processor(v);
-      perfc.inc(hv.machine.turnOf(0), P.vcpu_sleep);
+      perfc.inc(hv.machine.turnOf(me), P.vcpu_sleep);
       if (pcpu.current(p) === v) {
         // Its pCPU is about to be free, but is not idle before it went through the scheduler.
         masks.clearAtomic(IDLERS, p);
@@ -240,7 +243,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
     wake(v) {
       const p = entry.processor(v);
-      const self = hv.machine.turnOf(0);
+      const self = hv.machine.turnOf(me);
       if (pcpu.current(p) === v) {
         perfc.inc(self, P.vcpu_wake_running);
         return;
@@ -262,7 +265,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     yield(v) {
-      perfc.inc(hv.machine.turnOf(0), P.vcpu_yield);
+      perfc.inc(hv.machine.turnOf(me), P.vcpu_yield);
       entry.setYielded(v, 1);
     },
 
@@ -296,7 +299,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
         burnCredits(v);
         if (!activeVcpus.isLinked(v)) {
           locks.acquire(PRIVATE_LOCK, p);
-          accounting.activate(v);
+          // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
+          if (!activeVcpus.isLinked(v)) accounting.activate(v);
           locks.release(PRIVATE_LOCK, p);
         } else if (pick(v) !== p) {
           perfc.inc(p, P.migrate_running);
@@ -316,9 +320,9 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     nextAccounting: () => cg.nextAccounting(0),
 
     accounting() {
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(0));
+      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
       accounting.run();
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(0));
+      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
     },
 
     dumpSettings: () =>

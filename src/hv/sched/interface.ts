@@ -4,7 +4,7 @@
  * all state in the image and is listed in registry.ts.
  *
  * Locking: every operation that names a VCPU is called with the run-queue lock of that VCPU's pCPU held, `doSchedule`
- * with the lock of the pCPU that schedules; `tick`, `accounting` and `adjust` with none.
+ * with the lock of the pCPU that schedules; `contextSaved`, `tick`, `accounting` and `adjust` with none.
  */
 import type { Region } from '../../shared/image.js';
 import type { HvContext } from '../context.js';
@@ -37,7 +37,7 @@ export interface SchedulerOps {
   pickCpu(v: number): number;
   /** Moves a VCPU that neither runs nor is queued to pCPU `p`. */
   migrate(v: number, p: number): void;
-  /** The state of a VCPU that was switched out is saved. */
+  /** The state of a VCPU that was switched out is saved; nobody else may run it before this is through. No lock is held. */
   contextSaved(v: number): void;
   /** Domain parameters changed (weight, cap in the domain's record). */
   adjust(d: number): void;

@@ -29,9 +29,8 @@ export interface GuestBoot {
 
 export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info: number) => number): GuestBoot {
   const { hv, kv, kd, task, sleepers } = mem;
-  const { vcpu, domain, image } = hv.context;
+  const { vcpu, domain, words, image } = hv.context;
   const { memory } = hv;
-  const { i32 } = image;
   const INFO_BYTES = sizeOf(vcpu_info, 64);
 
   const vcpuOp = (v: number, cmd: number, id: number, arg: number): number =>
@@ -102,7 +101,7 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
       const lock = kv.lockPort(v);
       const maskAt =
         domain.width(d) === 64 ? offsetsOf(shared_info, 64).evtchn_mask : offsetsOf(shared_info, 32).evtchn_mask;
-      i32[((domain.sharedInfo(d) + maskAt) >> 2) + (lock >> 5)]! |= 1 << (lock & 31);
+      words.or(((domain.sharedInfo(d) + maskAt) >> 2) + (lock >> 5), 1 << (lock & 31));
       memory.setU64(kv.argAddr(v), kd.runstateArea(d) + id * RUNSTATE_BYTES);
       must(vcpuOp(v, V.VCPUOP_register_runstate_memory_area, id, kv.argGuest(v)), 'register_runstate_memory_area');
       if (id === 0) startUseCase(v);

@@ -12,7 +12,7 @@ const TIME = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
 /** @returns system time, ns, as the guest with its vcpu_info at image address `info` reads it now */
-export function guestClock({ image, machine, params, version: versions, now }: HvContext): (info: number) => number {
+export function guestClock({ image, machine, params, version: versions, me, now }: HvContext): (info: number) => number {
   const { i32 } = image;
   const counters = oscillators(image);
   // On purpose: a negative delta read as an unsigned one.
@@ -26,7 +26,7 @@ export function guestClock({ image, machine, params, version: versions, now }: H
     const w = (info + TIME) >> 2;
     for (let attempt = 0; ; attempt++) {
       const version = versions.readVersion(w);
-      const delta = counters.read(machine.turnOf(0), now()) - fromHalves(i32[w + TSC]!, i32[w + TSC + 1]!);
+      const delta = counters.read(machine.turnOf(me), now()) - fromHalves(i32[w + TSC]!, i32[w + TSC + 1]!);
       const ns = fromHalves(i32[w + SYSTEM]!, i32[w + SYSTEM + 1]!);
       const mul = i32[w + MUL]! >>> 0;
       const shift = (i32[w + SHIFT]! << 24) >> 24;

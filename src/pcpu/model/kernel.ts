@@ -3,6 +3,7 @@
  * upcalls, runs a domain's tasks, blocks when idle, polls when it waits for a lock. It talks to the hypervisor by
  * hypercalls and learns time, events and callbacks only from the bytes of its own frames.
  */
+import { guestLock } from '../../hv/context.js';
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import type { Image } from '../../shared/image.js';
@@ -41,7 +42,7 @@ export interface GuestKernelParams {
 export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
   const mem: ModelMemory = modelMemory(image, hv);
   const { kv, kd, task, sleepers } = mem;
-  const { vcpu, domain, pcpu, now, params: hvParams } = hv.context;
+  const { vcpu, domain, pcpu, locks: spinlocks, words, now, params: hvParams } = hv.context;
   const { i32, u8 } = image;
   const calls = guestHypercalls(mem);
   const clock = guestClock(hv.context);
@@ -151,7 +152,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (kv.polling(v) === 0) return;
     kv.setPolling(v, 0);
     const port = kv.lockPort(v);
-    i32[(domain.sharedInfo(vcpu.domain(v)) >> 2) + PENDING + (port >> 5)]! &= ~(1 << (port & 31));
+    words.and((domain.sharedInfo(vcpu.domain(v)) >> 2) + PENDING + (port >> 5), ~(1 << (port & 31)));
     // A poll that timed out tells nobody.
     expire(v);
   }
@@ -196,7 +197,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const bit = 1 << (port & 31);
     if (((selected >>> (port >> (is64 ? 6 : 5))) & 1) === 0) return false;
     if ((i32[word]! & ~i32[page + (is64 ? MASK64 : MASK32) + (port >> 5)]! & bit) === 0) return false;
-    i32[word] = i32[word]! & ~bit;
+    words.and(word, ~bit);
     return true;
   }
 
@@ -207,8 +208,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const sel = (info >> 2) + (domain.width(d) === 64 ? SEL64 : SEL32);
     u8[info + INFO.evtchn_upcall_pending] = 0;
     // The kernel's ports are below 1,024 and so in the selector's first word.
-    const selected = i32[sel]!;
-    i32[sel] = 0;
+    const selected = words.exchange(sel, 0);
     const timer = takePort(d, selected, kv.timerPort(v));
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
     takePort(d, selected, kv.ipiPort(v));
@@ -267,7 +267,21 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     return true;
   }
 
-  return {
+  /**
+   * The kernel of a domain with several VCPUs has one lock, taken at every entry: its VCPUs share tasks, queues and mutexes.
+   * With a single VCPU there is nobody to share with, and as in a uniprocessor kernel no lock.
+   */
+  function enter(v: number, p: number): void {
+    const d = vcpu.domain(v);
+    if (domain.maxVcpus(d) > 1) spinlocks.acquire(guestLock(d), p);
+  }
+
+  function leave(v: number, p: number): void {
+    const d = vcpu.domain(v);
+    if (domain.maxVcpus(d) > 1) spinlocks.release(guestLock(d), p);
+  }
+
+  const unlocked: Executor = {
     run(v, p) {
       if (leavesShutDown(v, p)) return;
       if (kv.mode(v) === MODE.boot) {
@@ -334,6 +348,30 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         readClock(v);
         startSegment(v, p);
       }
+    },
+  };
+
+  return {
+    run(v, p) {
+      enter(v, p);
+      unlocked.run(v, p);
+      leave(v, p);
+    },
+    upcall(v, p) {
+      enter(v, p);
+      unlocked.upcall(v, p);
+      leave(v, p);
+    },
+    stall: unlocked.stall,
+    switchOut(v, p) {
+      enter(v, p);
+      unlocked.switchOut(v, p);
+      leave(v, p);
+    },
+    switchIn(v, p) {
+      enter(v, p);
+      unlocked.switchIn(v, p);
+      leave(v, p);
     },
   };
 }

@@ -1,0 +1,208 @@
+/**
+ * Free mode (docs/free-mode.md): every worker takes the turns of its own pCPUs, in order of time among themselves, at the same
+ * time as the others. Simulation clocks run apart by at most a window; what one pCPU learns of another brings its clock
+ * forward (locks, mail and events carry the time they come from), so nothing is seen before it happened.
+ *
+ * The window is kept by floors. A worker's floor says: no turn of mine before this, unless somebody sends me something. It is
+ * held back by what the worker sent and the receiver has not taken up yet, and so the least of all floors is below everything
+ * that is still to come. A worker takes a turn only up to a window above it.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Doorbells } from '../shared/doorbell.js';
+import type { Image } from '../shared/image.js';
+import { MachineEnded } from '../shared/spinlock.js';
+import { CONTROL, OUTCOME, RUN } from './control-records.js';
+import type { RunParams } from './machine-shape.js';
+import type { RunLoop } from './ordered-loop.js';
+import type { ProcessorCore } from './processor.js';
+import { type SafePoint, WATCH_MS } from './safe-point.js';
+
+/** Turns between two safe points. */
+const BATCH = 1024;
+/** Turns after which those who wait for this worker to get on are told. */
+const NUDGE_TURNS = 16;
+/** Longest sleep while others are behind, host ms: a nudge that came a moment too early costs no more. */
+const DOZE_MS = 1;
+/** Looks at the other floors before a worker sleeps that is a window ahead, where every worker has a core. */
+const LOOKS = 400;
+
+const NOBODY = -1;
+
+const WHY = { goOn: 0, ahead: 1, done: 2 } as const;
+type Why = (typeof WHY)[keyof typeof WHY];
+
+export function freeLoop(
+  image: Image,
+  core: ProcessorCore,
+  bells: Doorbells,
+  self: number,
+  params: RunParams,
+  safe: SafePoint,
+): RunLoop {
+  const { keys, turns, hv, mail, pcpus } = core;
+  const { machine, floors, pcpu, isIdle } = hv.context;
+  const control = image.table(CONTROL);
+  const LOWERED = (image.region('control').base + CONTROL.offsets.lowered) >> 2;
+  const workers = image.region('worker').count;
+  const { horizonNs } = params;
+  const windowNs = params.hv.free?.windowNs ?? 0;
+  /** With more workers than cores a look at others' floors only keeps them from moving. */
+  const looks = params.spins > 0 ? LOOKS : 1;
+
+  /** The least over all workers, at one moment: a floor that was lowered meanwhile may have been missed. */
+  function least(of: (w: number) => number): number {
+    for (;;) {
+      const before = Atomics.load(image.i32, LOWERED);
+      let lowest = Infinity;
+      for (let w = 0; w < workers; w++) {
+        const floor = of(w);
+        if (floor < lowest) lowest = floor;
+      }
+      if (Atomics.load(image.i32, LOWERED) === before) return lowest;
+    }
+  }
+
+  /** pCPUs that are held in a rendezvous hold back the others, too. */
+  function earliestHeld(): number {
+    let earliest = Infinity;
+    if (!hv.time.isMeeting()) return earliest;
+    for (const p of pcpus) if (pcpu.isHeld(p) !== 0) earliest = Math.min(earliest, pcpu.turnedAt(p));
+    return earliest;
+  }
+
+  function publish(next: number, workFloor: number): void {
+    const unseen = mail.earliestUnseen();
+    const floor = Math.min(next, unseen, earliestHeld());
+    const work = Math.min(workFloor, unseen);
+    const isLower = floor < floors.floor(self) || work < floors.workFloor(self);
+    floors.setFloor(self, floor);
+    floors.setWorkFloor(self, work);
+    if (isLower) Atomics.add(image.i32, LOWERED, 1);
+  }
+
+  /** First what was sent, then the floor, then word to the senders: in this order nothing is ever above all floors. */
+  function takeMail(): void {
+    // No pCPU's turn: all of them may get an earlier key.
+    hv.smp.enterTurn(NOBODY);
+    mail.take(hv.smp.deliver);
+    publish(keys.key(keys.root()), -Infinity);
+    mail.acknowledge();
+  }
+
+  /** Nothing to do here but to keep time. */
+  function isQuiet(): boolean {
+    for (const p of pcpus) {
+      if (!isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return false;
+      if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return false;
+    }
+    return !mail.hasMail();
+  }
+
+  function nudgeOthers(): void {
+    for (let w = 0; w < workers; w++) if (w !== self) bells.nudge(w);
+  }
+
+  /** How far this worker may go right now. */
+  let limit = -Infinity;
+  let tookAt = -Infinity;
+
+  /** Why the turn at `t` is not to be taken yet, as far as others are concerned. */
+  function holdsBack(t: number, until: number): Why {
+    publish(t, isQuiet() ? Infinity : -Infinity);
+    if (least(floors.workFloor) === Infinity) {
+      safe.finish(OUTCOME.idle);
+      return WHY.done;
+    }
+    const lowest = least(floors.floor);
+    if (lowest >= horizonNs) {
+      safe.finish(OUTCOME.horizon);
+      return WHY.done;
+    }
+    limit = lowest + windowNs;
+    if (t < until) return t <= limit ? WHY.goOn : WHY.ahead;
+    if (until < horizonNs && lowest >= until) pauseHere();
+    return WHY.ahead;
+  }
+
+  /** All have got to where the machine is to pause. */
+  function pauseHere(): void {
+    control.setPauseAt(0, Infinity);
+    if (safe.state() === RUN.running) safe.setState(RUN.paused);
+  }
+
+  /** Takes turns; returns when it cannot for now, or it is time for a safe point. */
+  function batch(until: number): Why {
+    for (let n = 0; n < BATCH; n++) {
+      if (mail.hasMail()) takeMail();
+      const p = keys.root();
+      const t = keys.key(p);
+      // A gap, too, is a reason to look around: perhaps it never ends.
+      if (t > limit || t >= until || t - tookAt > windowNs) {
+        const why = holdsBack(t, until);
+        if (why !== WHY.goOn) return why;
+      }
+      if (safe.hasFault) {
+        machine.setNow(self, t);
+        machine.setTurnOf(self, p);
+        safe.fail(p, t);
+      }
+      publish(t, -Infinity);
+      tookAt = t;
+      turns.take(p);
+      if (n % NUDGE_TURNS === NUDGE_TURNS - 1) nudgeOthers();
+    }
+    return WHY.goOn;
+  }
+
+  /** Until others have caught up, something is sent here, or it is time for a safe point. */
+  function waitForOthers(until: number): void {
+    nudgeOthers();
+    const isStuck = (): boolean => {
+      if (mail.hasMail() || safe.state() !== RUN.running) return false;
+      return holdsBack(keys.key(keys.root()), until) === WHY.ahead;
+    };
+    for (let n = 0; n < looks; n++) {
+      if (!isStuck()) return;
+      if (bells.isRung(self)) return;
+    }
+    bells.doze(self, DOZE_MS, isStuck);
+  }
+
+  async function work(): Promise<void> {
+    safe.serveCommands();
+    if (safe.isOver()) return;
+    if (safe.state() === RUN.paused) {
+      await safe.park();
+      return;
+    }
+    const ahead = safe.aheadMs(Math.min(keys.key(keys.root()), horizonNs), floors.floor(self));
+    if (ahead > 0) {
+      publish(keys.key(keys.root()), isQuiet() ? Infinity : -Infinity);
+      await delay(Math.min(ahead, WATCH_MS));
+      if (mail.hasMail()) takeMail();
+      return;
+    }
+    const until = Math.min(horizonNs, control.pauseAt(0));
+    if (batch(until) === WHY.ahead) waitForOthers(until);
+  }
+
+  return {
+    async run() {
+      try {
+        while (!safe.isOver()) {
+          safe.pass();
+          if (bells.isRung(self)) await safe.serveMessages();
+          if (bells.hasToken(self)) await work();
+          else if (safe.hasCommands()) safe.serveCommands();
+          else bells.await(self, 0, WATCH_MS);
+        }
+      } catch (error) {
+        // Somebody else's fault: who is at fault says so.
+        if (!(error instanceof MachineEnded)) throw error;
+      }
+      nudgeOthers();
+      await safe.serveMessages();
+      safe.serveCommands();
+    },
+  };
+}

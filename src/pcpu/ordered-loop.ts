@@ -1,0 +1,146 @@
+/**
+ * Ordered mode (docs/clocks.md): all interactions of all pCPUs in one order by (time, pCPU). Exactly one worker holds the
+ * token; only it reads or writes hypervisor state. It takes the turn at the root of the key tree, whoever owns that
+ * pCPU, and hands over after a batch. Nothing read from the image outlives a turn, so the result does not depend on who
+ * holds the token when.
+ *
+ * Safe points lie between batches: there a worker serves its control channel, parks the token, paces itself.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Doorbells } from '../shared/doorbell.js';
+import type { Image } from '../shared/image.js';
+import { CONTROL, OUTCOME, RUN, WORKER } from './control-records.js';
+import type { RunParams } from './machine-shape.js';
+import type { ProcessorCore } from './processor.js';
+import { type SafePoint, WATCH_MS } from './safe-point.js';
+
+/** Turns between two safe points: about half a host millisecond; the cost of a handover is lost in it. */
+const BATCH = 2048;
+/** Simulated time between two safe points of a paced run, host ns. */
+const PACE_STEP_NS = 5e6;
+
+export interface RunLoop {
+  /** Runs until the machine is finished; the worker's one endless task. */
+  run(): Promise<void>;
+}
+
+export function orderedLoop(
+  image: Image,
+  core: ProcessorCore,
+  bells: Doorbells,
+  self: number,
+  params: RunParams,
+  safe: SafePoint,
+): RunLoop {
+  const { keys, turns, hv } = core;
+  const { machine, floors, pcpu } = hv.context;
+  const control = image.table(CONTROL);
+  const worker = image.table(WORKER);
+  const WANTED = (image.region('control').base + CONTROL.offsets.wanted) >> 2;
+  const workers = image.region('worker').count;
+  const { horizonNs, pace } = params;
+
+  /** Takes up to `most` turns before `until`; returns whether the machine is done. */
+  function batch(most: number, until: number): boolean {
+    for (let n = 0; n < most; n++) {
+      const p = keys.root();
+      const t = keys.key(p);
+      if (t >= until) {
+        if (t < horizonNs && t !== Infinity) return false;
+        const idle = t === Infinity || !hv.time.isAnythingLeft();
+        const end = idle ? machine.worked(0) : horizonNs;
+        machine.setNow(0, end);
+        floors.setFloor(0, end);
+        safe.finish(idle ? OUTCOME.idle : OUTCOME.horizon);
+        return true;
+      }
+      if (safe.hasFault) {
+        machine.setNow(0, t);
+        machine.setTurnOf(0, p);
+        safe.fail(p, t);
+      }
+      // Before the turn: whoever may run ahead may do so up to here plus L.
+      floors.setFloor(0, t);
+      turns.take(p);
+    }
+    return false;
+  }
+
+  function serveCommands(): void {
+    safe.serveCommands();
+    if (worker.wants(self) !== 0) {
+      worker.setWants(self, 0);
+      Atomics.sub(image.i32, WANTED, 1);
+    }
+  }
+
+  function want(): void {
+    if (worker.wants(self) !== 0) return;
+    worker.setWants(self, 1);
+    Atomics.add(image.i32, WANTED, 1);
+  }
+
+  /** Who gets the token: a worker with a command, else the owner of the next turn. */
+  function successor(): number {
+    if (Atomics.load(image.i32, WANTED) > 0) {
+      for (let k = 1; k < workers; k++) {
+        const w = (self + k) % workers;
+        if (worker.wants(w) !== 0) return w;
+      }
+    }
+    return pcpu.worker(keys.root());
+  }
+
+  async function turnOfThisWorker(): Promise<void> {
+    serveCommands();
+    if (safe.isOver()) return;
+    if (safe.state() === RUN.paused) {
+      await safe.park();
+      serveCommands();
+      return;
+    }
+    const ahead = safe.aheadMs(Math.min(keys.key(keys.root()), horizonNs), floors.floor(0));
+    if (ahead > 0) {
+      await delay(Math.min(ahead, WATCH_MS));
+      return;
+    }
+    const steps = control.stepsLeft(0);
+    const most = steps < 0 ? BATCH : Math.min(BATCH, steps);
+    const paceEnd = pace > 0 ? floors.floor(0) + PACE_STEP_NS * pace : Infinity;
+    const before = machine.turns(0);
+    if (batch(most, Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.root()) + 1)))) return;
+    if (steps >= 0) control.setStepsLeft(0, steps - (machine.turns(0) - before));
+    if (control.stepsLeft(0) === 0 || keys.key(keys.root()) >= control.pauseAt(0)) {
+      if (control.stepsLeft(0) !== 0) {
+        machine.setNow(0, control.pauseAt(0));
+        floors.setFloor(0, control.pauseAt(0));
+      }
+      control.setStepsLeft(0, -1);
+      control.setPauseAt(0, Infinity);
+      safe.setState(RUN.paused);
+      return;
+    }
+    const next = successor();
+    if (next !== self) {
+      control.setHolder(0, next);
+      bells.handOver(self, next);
+    }
+  }
+
+  return {
+    async run() {
+      while (!safe.isOver()) {
+        safe.pass();
+        if (bells.isRung(self)) await safe.serveMessages();
+        if (bells.hasToken(self)) await turnOfThisWorker();
+        else if (safe.hasCommands() && safe.state() === RUN.paused) serveCommands();
+        else {
+          if (safe.hasCommands()) want();
+          bells.await(self, params.spins, WATCH_MS);
+        }
+      }
+      await safe.serveMessages();
+      serveCommands();
+    },
+  };
+}
