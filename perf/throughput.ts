@@ -1,5 +1,6 @@
 /**
- * One throughput case in a process of its own: `throughput.js PCPUS VCPUS THREADS`. Prints JSON: scheduler events a second
+ * One throughput case in a process of its own: `throughput.js PCPUS VCPUS THREADS [ordered|free [POOLS]]`; with POOLS the pCPUs
+ * and VCPUs are split into so many, each pinned to its own. Prints JSON: scheduler events a second
  * of the machine and of the lean loop beside it, in rounds that alternate, so that a slow moment of the host hits both.
  */
 import { Bench } from 'tinybench';
@@ -7,11 +8,14 @@ import { Machine } from '../src/machine/machine.js';
 import { leanLoop } from './lean.js';
 import { benchConfig, shortPhases } from './workloads.js';
 
-const [pcpus, vcpus, threads] = process.argv.slice(2).map(Number) as [number, number, number];
+const [pcpus, vcpus, threads] = process.argv.slice(2, 5).map(Number) as [number, number, number];
+const mode = process.argv[5] === 'free' ? 'free' : 'ordered';
+const pools = Number(process.argv[6] ?? 1);
+const windowNs = Number(process.argv[7] ?? 100_000);
 const rssBefore = process.memoryUsage().rss;
 const began = performance.now();
 const machine = await Machine.create(
-  benchConfig({ pcpus, threads, durationNs: Infinity, guests: shortPhases(pcpus, vcpus) }),
+  benchConfig({ pcpus, threads, mode, windowNs, durationNs: Infinity, guests: shortPhases(pcpus, vcpus, pools) }),
 );
 const startMs = performance.now() - began;
 const rssMib = (process.memoryUsage().rss - rssBefore) / 2 ** 20;
@@ -54,5 +58,5 @@ await machine.close();
 
 const median = (xs: number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1] ?? 0;
 process.stdout.write(
-  `${JSON.stringify({ pcpus, vcpus, threads, eventsPerSecond: median(rates), best: Math.max(...rates), lean: median(leanRates), startMs, rssMib })}\n`,
+  `${JSON.stringify({ pcpus, vcpus, threads, mode, pools, eventsPerSecond: median(rates), best: Math.max(...rates), lean: median(leanRates), startMs, rssMib })}\n`,
 );

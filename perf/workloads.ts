@@ -3,14 +3,17 @@ import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../src/m
 import { parseRtApp } from '../src/workload/rt-app.js';
 
 /** Four VCPUs a pCPU at 25 % each: queues are short but rarely empty, the worst case for a scheduler's bookkeeping. */
-export function shortPhases(pcpus: number, vcpus: number): GuestConfig[] {
+/** @param pools into how many the machine is split; the VCPUs of each are pinned to its pCPUs */
+export function shortPhases(pcpus: number, vcpus: number, pools = 1): GuestConfig[] {
+  const poolOf = (n: number): number => Math.floor((n * pools) / vcpus);
+  const all = Array.from({ length: pcpus }, (_, p) => p);
   return Array.from({ length: vcpus }, (_, n) => ({
     name: `d${n}`,
     vcpus: 1,
     memoryMib: 16,
     weight: 256,
     cap: 0,
-    cpus: [],
+    cpus: pools === 1 ? [] : [all.filter((p) => Math.floor((p * pools) / pcpus) === poolOf(n))],
     cpusSoft: [],
     abi: 64,
     workload: parseRtApp(

@@ -36,6 +36,9 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
   const OVERLOADED = word(MASK.overloaded);
   const IDLERS = word(MASK.idlers);
 
+  /** Steps from pCPU `from` to `to` in the round, 1 to all. */
+  const distance = (from: number, to: number): number => (to > from ? to - from : to - from + queues.pcpus);
+
   function stealFrom(peer: number, p: number, pri: number, step: BalanceStep): number {
     for (let v = list.first(peer); v !== NONE; v = list.next(v)) {
       if (entry.pri(v) <= pri) break;
@@ -60,8 +63,9 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
     for (let step: BalanceStep = SOFT; step <= HARD; step++) {
       let peer = masks.cycle(start, OVERLOADED);
       if (peer === NONE) return NONE;
-      const first = peer;
-      do {
+      // Once round, by distance: the mask changes meanwhile, and the first peer may not be in it any more to end the round.
+      for (let gone = 0; ; ) {
+        gone = distance(start, peer);
         // An idle peer is about to take from its own queue; leave it to it. The count is a racy hint, checked again
         // by walking the queue under its lock.
         if (peer !== p && runq.nrRunnable(peer) > 1) {
@@ -79,7 +83,8 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
           }
         }
         peer = masks.cycle(peer, OVERLOADED);
-      } while (peer !== first && peer !== NONE);
+        if (peer === NONE || distance(start, peer) <= gone) break;
+      }
     }
     return NONE;
   };

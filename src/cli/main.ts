@@ -47,6 +47,9 @@ interface Flags {
   latency?: number;
   cycleHz?: number;
   seed?: number;
+  mode?: string;
+  window?: number;
+  jitter?: number;
   pace?: number;
   scheduler?: string;
   json?: string | true;
@@ -79,6 +82,9 @@ function toRunOptions(flags: Flags): RunOptions {
     latencyNs: flags.latency,
     cycleHz: flags.cycleHz,
     seed: flags.seed,
+    mode: flags.mode as MachineOverrides['mode'],
+    windowNs: flags.window,
+    jitterSeed: flags.jitter,
     pace: flags.pace,
     scheduler: flags.scheduler,
     trace: flags.trace,
@@ -172,6 +178,11 @@ function machineOptions(command: Command): Command {
     .option('--latency <time>', 'inter-CPU communication latency', duration)
     .option('--cycle-hz <frequency>', 'frequency of the cycle counters', frequency)
     .option('--seed <n>', 'seed of everything random', number)
+    .addOption(
+      new Option('--mode <mode>', 'one order of everything, or workers at the same time').choices(['ordered', 'free']),
+    )
+    .option('--window <time>', 'free mode: how far simulation clocks may run apart', duration)
+    .option('--jitter <seed>', 'free mode: pauses at locks and where races live, drawn from this seed', number)
     .option('--pace <speed>', 'simulated seconds per host second, for watching; 0 = as fast as possible', number)
     .option('--scheduler <name>', 'CPU scheduler')
     .option('--trace', 'keep trace records')

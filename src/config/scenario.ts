@@ -27,6 +27,9 @@ export type MachineOverrides = Partial<
     | 'taskLogLines'
     | 'stallLimitMs'
     | 'inject'
+    | 'mode'
+    | 'windowNs'
+    | 'jitterSeed'
     | 'synchronise'
     | 'calibration'
     | 'checkTime'
@@ -50,6 +53,9 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   memory: 'memoryMib',
   duration: 'durationNs',
   seed: 'seed',
+  mode: 'mode',
+  window: 'windowNs',
+  jitter: 'jitterSeed',
   latency: 'latencyNs',
   'cycle-hz': 'cycleHz',
   pace: 'pace',
@@ -78,6 +84,8 @@ const OPTIONS: Readonly<Record<string, string>> = {
   cycleHz: '--cycle-hz',
   stallLimitMs: '--stall-limit',
   taskLogLines: '--log-lines',
+  windowNs: '--window',
+  jitterSeed: '--jitter',
 };
 
 function machineSettings(section: MachineSection): Partial<MachineConfig> {

@@ -123,6 +123,12 @@ const EPOCH_PPM = 0.06;
 /** What a guest may be wrong about UTC, ns, and from when on that is asked: the NTP client needs its time. */
 const WALL_BOUND_NS = 1e6;
 
+/**
+ * How late the machine may be in free mode, ns: a pCPU is brought forward past what is due by a window at most, and in the turn
+ * that serves it by another; and by L for each time the lock of a guest's kernel was handed on meanwhile.
+ */
+const lateBound = (windowNs: number | undefined, L: number): number => (windowNs === undefined ? 0 : 2 * windowNs + 16 * L);
+
 const TIME = offsetsOf(vcpu_info, 64).time >> 2;
 /** Words of wc_sec, and wc_nsec behind it, in the shared info page. */
 const WC_32 = offsetsOf(shared_info, 32).wc_sec >> 2;
@@ -147,11 +153,12 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
   const L = params.latencyNs;
   /** How far another pCPU's clock may be ahead when this one looks at it. */
   const WINDOW = params.free?.windowNs ?? 0;
+  const LATE = lateBound(params.free?.windowNs, L);
   const seenDomain = image.table(SEEN_DOMAIN);
   /** Where this runner's findings begin. */
   const MINE = me * TIME_CHECKS.length;
   const calibrated = params.timing.calibration !== 'off';
-  const LATE_NS = EPOCH_NS + Math.max(10e6, 16 * L) + WINDOW;
+  const LATE_NS = EPOCH_NS + Math.max(10e6, 16 * L) + LATE;
 
   function judge(name: number, p: number, v: number, size: number, bound: number): void {
     const kind = MINE + name;
@@ -307,7 +314,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       judge(KIND['wall-clock'], p, v, Math.abs(wallOf(vcpu.domain(v)) + ns - t), WALL_BOUND_NS);
     }
     const expected = seen.expected(v);
-    const overdue = counters.read(PLATFORM, t) - expected - L - WINDOW;
+    const overdue = counters.read(PLATFORM, t) - expected - L - LATE;
     // A pCPU that takes it out of its queue first notes that it fired: looked at in this order it is one or the other.
     if (overdue > 0 && timer.position(2 * v) === 0 && seen.expected(v) === expected) {
       judge(KIND['timer-lost'], p, v, overdue, 0);
@@ -333,7 +340,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     timerFired(v, p, isSingleShot, systemNs) {
       const late = counters.read(PLATFORM, now()) - systemNs;
       judge(KIND['timer-early'], p, v, Math.max(0, -late), L);
-      judge(KIND['timer-late'], p, v, Math.max(0, late), L + WINDOW);
+      judge(KIND['timer-late'], p, v, Math.max(0, late), L + LATE);
       if (isSingleShot) seen.setExpected(v, Infinity);
     },
     ticked(v, p) {
@@ -343,7 +350,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
       if (last > 0) {
         judge(KIND['ticker-doubled'], p, v, Math.max(0, last + period - t), 0);
         // Only a VCPU that ran all the while could have been ticked in time.
-        if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), WINDOW);
+        if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), LATE);
       }
       seen.setTickerAt(v, t);
     },
@@ -362,7 +369,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     ipiArrived(q, isEvent) {
       const late = now() - (isEvent ? ipi.event(q) : ipi.resched(q)) - L;
       // Pulled or pushed by what was due on q at the same instant: a turn charges a nanosecond.
-      judge(KIND['ipi-late'], machine.turnOf(me), -1, Math.max(0, late), 1 + WINDOW);
+      judge(KIND['ipi-late'], machine.turnOf(me), -1, Math.max(0, late), 1 + LATE);
     },
     booted() {
       let least = Infinity;
@@ -401,14 +408,14 @@ export function timeFindings(
   image: Image,
   shape: CheckedShape,
   endNs: number,
-  { latencyNs, windowNs }: { readonly latencyNs: number; readonly windowNs: number },
+  { latencyNs, windowNs }: { readonly latencyNs: number; readonly windowNs: number | undefined },
 ): TimeFinding[] {
   const check = image.table(TIME_CHECK);
   const seen = image.table(SEEN_VCPU);
   const front = image.table(FRONT);
   const lost = KIND['timer-lost'];
   for (let v = 0; v < shape.vcpus; v++) {
-    const overdue = endNs - seen.expected(v) - 1e6 - latencyNs - windowNs;
+    const overdue = endNs - seen.expected(v) - 1e6 - latencyNs - lateBound(windowNs, latencyNs);
     if (overdue <= 0) continue;
     if (check.violations(lost) === 0) {
       check.setFirstSize(lost, overdue);

@@ -179,6 +179,7 @@ export class Machine {
     // While the machine is paused the token rests with one worker, whom only a command of its own wakes at once.
     const isPaused = Atomics.load(image.i32, this.#state) === RUN.paused;
     const result = await this.#askWorker(isPaused && !this.#isFree ? image.table(CONTROL).holder(0) : 0, act, floor);
+    if (this.#isFree && isPaused && Atomics.load(image.i32, this.#state) !== RUN.paused) this.#wakeAll();
     if (Atomics.load(image.i32, this.#state) === RUN.paused) await this.#parked();
     return result;
   }
@@ -198,6 +199,11 @@ export class Machine {
     } finally {
       clearInterval(again);
     }
+  }
+
+  /** Workers that rest listen to their ports only. */
+  #wakeAll(): void {
+    for (const { control } of this.#workers) control.wake().catch(() => undefined);
   }
 
   #isFinished(): boolean {

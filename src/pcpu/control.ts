@@ -21,6 +21,8 @@ export interface PcpuView {
 
 export interface WorkerControl {
   ready(): true;
+  /** Looks around: another worker may have ended a pause. */
+  wake(): Promise<void>;
   /** All take effect between two turns; each answers with the simulation time at which it did. */
   pause(): Promise<number>;
   resume(): Promise<number>;
@@ -80,6 +82,7 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
 
   return {
     ready: () => true,
+    wake: () => safe.queue(() => {}),
     pause: () => command('pause', () => safe.setState(RUN.paused)),
     resume: () => command('resume', () => safe.setState(RUN.running)),
     step: (turns) =>

@@ -23,8 +23,15 @@ const BATCH = 1024;
 const NUDGE_TURNS = 16;
 /** Longest sleep while others are behind, host ms: a nudge that came a moment too early costs no more. */
 const DOZE_MS = 1;
-/** Looks at the other floors before a worker sleeps that is a window ahead, where every worker has a core. */
-const LOOKS = 400;
+/**
+ * Looks at the last worker's floor before one that is a window ahead sleeps, where every worker has a core: some 200 us. To be woken
+ * takes 50 us, in which the other in turn gets a window ahead and sleeps; so whoever sleeps early makes both sleep most of the time.
+ */
+const LOOKS = 3_000;
+/** Between two looks: a line that is looked at all the time is slow to write for whom it belongs to. */
+const PAUSE = 16;
+/** Looks at a floor that does not move before one goes on with less than half a window. */
+const PATIENCE = 20;
 
 const NOBODY = -1;
 
@@ -49,6 +56,9 @@ export function freeLoop(
   /** With more workers than cores a look at others' floors only keeps them from moving. */
   const looks = params.spins > 0 ? LOOKS : 1;
 
+  /** The worker that was found to be the last. */
+  let last = 0;
+
   /** The least over all workers, at one moment: a floor that was lowered meanwhile may have been missed. */
   function least(of: (w: number) => number): number {
     for (;;) {
@@ -56,7 +66,9 @@ export function freeLoop(
       let lowest = Infinity;
       for (let w = 0; w < workers; w++) {
         const floor = of(w);
-        if (floor < lowest) lowest = floor;
+        if (floor >= lowest) continue;
+        lowest = floor;
+        last = w;
       }
       if (Atomics.load(image.i32, LOWERED) === before) return lowest;
     }
@@ -98,6 +110,14 @@ export function freeLoop(
     return !mail.hasMail();
   }
 
+  /**
+   * Coming to a rendezvous and leaving it is allowed beyond the limit: those who are held there hold back everybody, and one that
+   * had got to the limit when it was called could never come.
+   */
+  function mayMeet(t: number): boolean {
+    return hv.time.isMeeting() && pcpu.calibrateAt(keys.root()) <= t;
+  }
+
   function nudgeOthers(): void {
     for (let w = 0; w < workers; w++) if (w !== self) bells.nudge(w);
   }
@@ -108,7 +128,8 @@ export function freeLoop(
 
   /** Why the turn at `t` is not to be taken yet, as far as others are concerned. */
   function holdsBack(t: number, until: number): Why {
-    publish(t, isQuiet() ? Infinity : -Infinity);
+    // At time 0 the domains are still to be started.
+    publish(t, t > 0 && isQuiet() ? Infinity : -Infinity);
     if (least(floors.workFloor) === Infinity) {
       safe.finish(OUTCOME.idle);
       return WHY.done;
@@ -119,7 +140,7 @@ export function freeLoop(
       return WHY.done;
     }
     limit = lowest + windowNs;
-    if (t < until) return t <= limit ? WHY.goOn : WHY.ahead;
+    if (t < until) return t <= limit || mayMeet(t) ? WHY.goOn : WHY.ahead;
     if (until < horizonNs && lowest >= until) pauseHere();
     return WHY.ahead;
   }
@@ -161,9 +182,20 @@ export function freeLoop(
       if (mail.hasMail() || safe.state() !== RUN.running) return false;
       return holdsBack(keys.key(keys.root()), until) === WHY.ahead;
     };
-    for (let n = 0; n < looks; n++) {
-      if (!isStuck()) return;
-      if (bells.isRung(self)) return;
+    if (!isStuck()) return;
+    const who = last;
+    // Not only as far as is just enough: then it would be a window ahead again after its next turn, and so on, and both would go at
+    // the pace at which a floor gets from core to core. But if the other does not move, just enough must do: it may wait for us.
+    const comfortable = keys.key(keys.root()) - windowNs / 2;
+    let seen = floors.floor(who);
+    for (let n = 0, since = 0; n < looks && !mail.hasMail(); n++, since++) {
+      for (let k = 0; k < PAUSE; k++) if (bells.isRung(self)) return;
+      const floor = floors.floor(who);
+      if (floor >= comfortable || safe.state() !== RUN.running) return;
+      if (floor !== seen) {
+        seen = floor;
+        since = 0;
+      } else if (since > PATIENCE && floor >= comfortable - windowNs / 2) return;
     }
     bells.doze(self, DOZE_MS, isStuck);
   }
