@@ -74,7 +74,7 @@ const locksAt = (exclusive: boolean) =>
       ? undefined
       : {
           now: image.region('clock').base >> 3,
-          handOverNs: () => 0,
+          firstHandedOver: Infinity, handOverNs: 0,
           spins: 1000,
           jitter: noJitter,
           isEnded: () => false,

@@ -108,7 +108,7 @@ export interface HvContext {
   faulty(kind: TimeFault, p: number): boolean;
 }
 
-/** Lock numbers; what each guards stands in docs/lock-order.md. Two a pCPU, two a domain. */
+/** Lock numbers; what each guards stands in docs/lock-order.md. One a pCPU, two a domain. */
 export const PRIVATE_LOCK = 0;
 export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
@@ -116,9 +116,8 @@ export const EVENT_TABLE_LOCK = 3;
 export const CONSOLE_LOCK = 4;
 const FIRST_RUNQ_LOCK = 8;
 export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
-export const timerLock = (p: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + p;
-export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + 2 * MAX_PCPUS + d;
-const FIRST_GUEST_LOCK = FIRST_RUNQ_LOCK + 2 * MAX_PCPUS + MAX_DOMAINS;
+export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
+const FIRST_GUEST_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
 /** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
 export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
 export const numberOfLocks = (domains: number): number => FIRST_GUEST_LOCK + domains;
@@ -152,7 +151,8 @@ export function createContext(
     free: free && {
       now: NOW,
       // A guest's data go with its lock, and nothing gets to another pCPU in less than L.
-      handOverNs: (lock) => (lock >= FIRST_GUEST_LOCK ? params.latencyNs : 0),
+      firstHandedOver: FIRST_GUEST_LOCK,
+      handOverNs: params.latencyNs,
       spins: free.spins,
       jitter: window,
       isEnded,
@@ -198,7 +198,7 @@ export function createContext(
 function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) => number {
   return (lock) => {
     if (lock === PRIVATE_LOCK) return privateLockNs;
-    return lock >= runqLock(0) && lock < timerLock(0) ? runqLockNs : 0;
+    return lock >= runqLock(0) && lock < eventLock(0) ? runqLockNs : 0;
   };
 }
 
@@ -217,7 +217,6 @@ export function initialiseHv(hv: HvContext): void {
   }
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
-    locks.init(timerLock(p), LOCK_RANK.timer);
     const idle = hv.idleOf(p);
     masks.set(word(MASK.online), p);
     masks.set(word(MASK.idlers), p);

@@ -114,10 +114,13 @@ export function eventChannels(
 
   function markPending(v: number): void {
     const flag = vcpu.infoAddr(v) + UPCALL_PENDING;
-    if (words.exchangeByte(flag, 1) !== 0) return;
+    if (u8[flag] !== 0) return;
+    u8[flag] = 1;
     window();
-    const running = queues.entry.isRunning(v) !== 0;
+    // Clearing the blocked flag is an atomic operation even where it is clear: only after it may one look whether v runs. v, for
+    // its part, sets the flag, or says that it runs, and then looks for events: one of the two sees the other.
     unblock(v);
+    const running = queues.entry.isRunning(v) !== 0;
     if (running) smp.kickGuest(queues.entry.processor(v));
   }
 

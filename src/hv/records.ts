@@ -128,8 +128,7 @@ export const DOMAIN = struct(
 
 /**
  * Written by the turn; in ordered mode a remote sender lowers the two arrival times. In free mode only the pCPU's own worker
- * touches it (others send mail, mail.ts), except for `current`, which changes under the run-queue lock, and `timerAt` and
- * `timers`, under the timer lock.
+ * touches it (others send mail, mail.ts), except for `current`, which changes under the run-queue lock.
  */
 export const PCPU = struct(
   'pcpu',
@@ -251,7 +250,14 @@ export const TIMER = struct('timer', {
   queue: 'i32',
   /** Calibrations of its pCPU when it was set: after another the time has to be looked at again. */
   scale: 'i32',
+  /** Free mode: the system time its VCPU wants it set to (Infinity = stopped), while `requested` (Atomics) is 1. */
+  wish: 'f64',
+  requested: 'i32',
+  nextRequest: 'i32',
 });
+
+/** Free mode: timers of a pCPU's queue that other workers want something of, the last + 1, linked by `nextRequest`. Atomics. */
+export const TIMER_REQUESTS = struct('timer-requests', { first: 'i32' }, 64);
 
 /** The registers a hypercall travels in: number, then up to six arguments as 64-bit halves. */
 export const REGS = struct('hypercall-regs', { nr: 'i32', lo: ['i32', 6], hi: ['i32', 6] });
@@ -284,6 +290,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(VCPU, shape.vcpus + shape.pcpus),
   tableRegion(REGS, shape.vcpus),
   tableRegion(TIMER, 2 * shape.vcpus),
+  tableRegion(TIMER_REQUESTS, shape.pcpus),
   rawRegion('timer-queues', 4 * 2 * Math.max(1, shape.vcpus), shape.pcpus),
   tableRegion(EVTCHN, shape.domains * shape.evtchns),
   rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),

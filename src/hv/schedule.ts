@@ -183,7 +183,8 @@ export function scheduler(
     }
     if (!isIdle(prev)) ops.contextSaved(prev);
     window();
-    // Last of all, and before the look at its flags: whoever moves it from now on finds it saved, or its flag is seen here.
+    // Last of all, and before the looks at its flags and at the other's events: whoever moves it from now on finds it saved, or is
+    // seen here; whoever sends to the other finds it running, or is seen. So an atomic store, which no later look overtakes.
     words.store(runningWord(prev), 0);
   }
 
@@ -213,7 +214,9 @@ export function scheduler(
     wake,
     sleep,
     clearFlag,
-    unblock: (v) => clearFlag(v, VPF_blocked),
+    unblock(v) {
+      if ((words.and(flagsWord(v), ~VPF_blocked) & VPF_blocked) !== 0) wake(v);
+    },
     block(v) {
       words.or(flagsWord(v), VPF_blocked);
       window();

@@ -425,7 +425,8 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     lastPair: cpu.system,
     calibrations: cpu.calibrations,
     isAnythingLeft,
-    isMeeting: () => words.load(calledWord) !== words.load(releasedWord),
+    // Plain reads: a call that is seen late is one that came a moment later.
+    isMeeting: () => rendezvous.called(0) !== rendezvous.released(0),
     timerFor(p, systemNs) {
       const t = now();
       const cycles = Math.ceil((systemNs - cpu.system(p)) * cpu.cyclesPerNs(p));

@@ -2,12 +2,14 @@
  * Timers of VCPUs (S16–S18): the single-shot timer (set_timer_op and VCPUOP_set_singleshot_timer share it, as in Xen), the
  * poll timer and the periodic ticker. The first two sit in the queue of the pCPU that armed them and fire there, even if
  * the VCPU has moved since; the ticker only exists while its VCPU runs.
+ *
+ * Queues are under no lock: only the runner of the pCPU's turns touches one, and others leave word.
  */
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
 import { VIRQ_TIMER } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
-import { type HvContext, timerLock } from './context.js';
-import { PCPU, TIMER } from './records.js';
+import type { HvContext } from './context.js';
+import { PCPU, TIMER, TIMER_REQUESTS } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
 import type { TimeCheck } from './time-check.js';
@@ -35,6 +37,8 @@ export interface Timers {
   runDue(p: number): void;
   /** The periodic ticker of the VCPU running on p. */
   periodicDue(p: number): void;
+  /** Free mode: does what VCPUs that have moved to other workers want of their timers in pCPU p's queue. Between turns. */
+  serveRequests(p: number): void;
   /** Owed ticks and the next deadline, when v is switched in on p. */
   startPeriodic(v: number, p: number): void;
 }
@@ -52,8 +56,12 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, locks, trace, window, me, now, faulty } = hv;
+  const { image, vcpu, pcpu, machine, words, trace, window, me, isOrdered, now, faulty } = hv;
   const timer = image.table(TIMER);
+  const requested = image.column(TIMER, 'requested');
+  const requestedWord = (t: number): number => (requested.base + (t << requested.shift)) | 0;
+  const requests = image.column(TIMER_REQUESTS, 'first');
+  const headWord = (p: number): number => (requests.base + (p << requests.shift)) | 0;
   const queues = image.region('timer-queues');
   const heaps: DeadlineHeaps = deadlineHeaps(image.i32, image.f64, image.columns(TIMER, 'deadline', 'position'), {
     size: image.column(PCPU, 'timers'),
@@ -65,53 +73,79 @@ export function timers(
     pcpu.setTimerAt(p, heaps.earliest(p));
   }
 
-  /** Takes the lock of the queue a timer belongs to. While it was waited for, the VCPU may have taken the timer along. */
-  function lockQueueOf(t: number, self: number): number {
+  /** @param p the pCPU in whose queue it goes, one of this runner's */
+  function arm(p: number, t: number, asked: number): void {
+    timer.setAsked(t, asked);
+    timer.setScale(t, time.calibrations(p));
+    if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
+    heaps.arm(p, t, Math.max(time.timerFor(p, asked), now() + MIN_DELAY_NS));
+    noteEarliest(p);
+  }
+
+  function disarm(p: number, t: number): void {
+    if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
+    heaps.disarm(p, t);
+    noteEarliest(p);
+    // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing.
+    if (p !== smp.self()) keyChanged(p);
+  }
+
+  /**
+   * Whether timer t is in the queue of another worker, or about to be: then only that worker may touch it. One that is in no
+   * queue is its VCPU's, who takes it along: the other worker is through with it when its position says so, and nobody but
+   * the VCPU itself, on one pCPU at a time, sets it.
+   */
+  const isElsewhere = (t: number): boolean =>
+    !smp.isMine(timer.queue(t)) && (heaps.isArmed(t) || words.load(requestedWord(t)) !== 0);
+
+  /** Leaves word at the queue's worker what is to become of timer t: the newest wish counts. */
+  function request(t: number, deadlineNs: number): void {
+    const q = timer.queue(t);
+    timer.setWish(t, deadlineNs);
+    window();
+    if (words.exchange(requestedWord(t), 1) !== 0) return;
+    const head = headWord(q);
     for (;;) {
-      const q = timer.queue(t);
-      locks.acquire(timerLock(q), self);
-      if (timer.queue(t) === q) return q;
-      locks.release(timerLock(q), self);
+      const first = Atomics.load(image.i32, head);
+      timer.setNextRequest(t, first);
+      if (Atomics.compareExchange(image.i32, head, first, t + 1) === first) break;
     }
+    smp.keyMoved(q);
   }
 
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();
-    const q = lockQueueOf(t, p);
-    if (q !== p) {
-      heaps.disarm(q, t);
-      noteEarliest(q);
-      // Under the lock of the queue it leaves: who waited for that lock looks again.
-      timer.setQueue(t, p);
-      locks.release(timerLock(q), p);
-      if (smp.isMine(q)) keyChanged(q);
-      locks.acquire(timerLock(p), p);
-    }
     const asked = check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p));
-    timer.setAsked(t, asked);
-    timer.setScale(t, time.calibrations(p));
-    if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
-    heaps.arm(p, t, Math.max(time.timerFor(p, deadlineNs), now() + MIN_DELAY_NS));
-    noteEarliest(p);
-    locks.release(timerLock(p), p);
+    const q = timer.queue(t);
+    if (q !== p) {
+      if (isElsewhere(t)) {
+        if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
+        request(t, asked);
+        return;
+      }
+      if (heaps.isArmed(t)) disarm(q, t);
+      timer.setQueue(t, p);
+    }
+    arm(p, t, asked);
   }
 
   function stop(t: number): void {
     const self = smp.self();
-    const q = lockQueueOf(t, self);
-    if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
-    heaps.disarm(q, t);
-    noteEarliest(q);
-    locks.release(timerLock(q), self);
-    // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing. Another worker's is left: it
-    // finds nothing due, which costs a turn.
-    if (q !== self && smp.isMine(q)) keyChanged(q);
+    // In free mode only the VCPU itself may: the timer may be under way with it. One that fires for nothing wakes for nothing.
+    if (!isOrdered && pcpu.current(self) !== t >> 1) {
+      if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
+      return;
+    }
+    if (!isElsewhere(t)) disarm(timer.queue(t), t);
+    else {
+      if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
+      request(t, Infinity);
+    }
   }
 
   /** Takes the first due timer out of pCPU p's queue; -1 when none is due. */
   function takeDue(p: number): number {
     const t = now();
-    locks.acquire(timerLock(p), p);
     let taken = -1;
     while (taken < 0 && heaps.earliest(p) <= t) {
       const due = heaps.top(p);
@@ -126,7 +160,6 @@ export function timers(
       taken = due;
     }
     noteEarliest(p);
-    locks.release(timerLock(p), p);
     return taken;
   }
 
@@ -145,7 +178,6 @@ export function timers(
     stopPoll: (v) => stop(2 * v + 1),
 
     runDue(p) {
-      // The lock is not held while a timer does its work: that wakes VCPUs, and stops other timers.
       for (let due = takeDue(p); due >= 0; due = takeDue(p)) {
         const v = due >> 1;
         machine.addEvents(me, 1);
@@ -167,6 +199,19 @@ export function timers(
       const from = faulty('past-periodic', p) ? pcpu.periodicAt(p) : now();
       pcpu.setPeriodicAt(p, from + vcpu.periodicPeriod(v));
       actions.sendVirq(v, VIRQ_TIMER);
+    },
+
+    serveRequests(p) {
+      let t = words.exchange(headWord(p), 0) - 1;
+      while (t >= 0) {
+        const next = timer.nextRequest(t) - 1;
+        // Before the wish is read: one that is changed from here on is left word of again.
+        words.exchange(requestedWord(t), 0);
+        const wish = timer.wish(t);
+        if (wish === Infinity) disarm(p, t);
+        else arm(p, t, wish);
+        t = next;
+      }
     },
 
     startPeriodic(v, p) {

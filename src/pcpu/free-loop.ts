@@ -10,6 +10,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Doorbells } from '../shared/doorbell.js';
 import type { Image } from '../shared/image.js';
+import { IPI } from '../hv/smp.js';
 import { MachineEnded } from '../shared/spinlock.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
@@ -83,6 +84,11 @@ export function freeLoop(
   }
 
   function publish(next: number, workFloor: number): void {
+    // Nearly always: nothing is under way, nobody is held, and this worker has been at work before.
+    if (!hv.time.isMeeting() && !mail.isUnseen() && next >= floors.floor(self) && workFloor === floors.workFloor(self)) {
+      floors.setFloor(self, next);
+      return;
+    }
     const unseen = mail.earliestUnseen();
     const floor = Math.min(next, unseen, earliestHeld());
     const work = Math.min(workFloor, unseen);
@@ -96,7 +102,10 @@ export function freeLoop(
   function takeMail(): void {
     // No pCPU's turn: all of them may get an earlier key.
     hv.smp.enterTurn(NOBODY);
-    mail.take(hv.smp.deliver);
+    mail.take((q, kind, at, sentAt) => {
+      if (kind === IPI.key) hv.timers.serveRequests(q);
+      hv.smp.deliver(q, kind, at, sentAt);
+    });
     publish(keys.key(keys.root()), -Infinity);
     mail.acknowledge();
   }
@@ -122,9 +131,10 @@ export function freeLoop(
     for (let w = 0; w < workers; w++) if (w !== self) bells.nudge(w);
   }
 
-  /** How far this worker may go right now. */
-  let limit = -Infinity;
-  let tookAt = -Infinity;
+  /** How far this worker may go right now, and when it took its last turn. Doubles in variables would be boxed. */
+  const LIMIT = 0;
+  const TOOK_AT = 1;
+  const own = new Float64Array(2).fill(-Infinity);
 
   /** Why the turn at `t` is not to be taken yet, as far as others are concerned. */
   function holdsBack(t: number, until: number): Why {
@@ -139,7 +149,8 @@ export function freeLoop(
       safe.finish(OUTCOME.horizon);
       return WHY.done;
     }
-    limit = lowest + windowNs;
+    const limit = lowest + windowNs;
+    own[LIMIT] = limit;
     if (t < until) return t <= limit || mayMeet(t) ? WHY.goOn : WHY.ahead;
     if (until < horizonNs && lowest >= until) pauseHere();
     return WHY.ahead;
@@ -158,7 +169,7 @@ export function freeLoop(
       const p = keys.root();
       const t = keys.key(p);
       // A gap, too, is a reason to look around: perhaps it never ends.
-      if (t > limit || t >= until || t - tookAt > windowNs) {
+      if (t > own[LIMIT]! || t >= until || t - own[TOOK_AT]! > windowNs) {
         const why = holdsBack(t, until);
         if (why !== WHY.goOn) return why;
       }
@@ -168,7 +179,7 @@ export function freeLoop(
         safe.fail(p, t);
       }
       publish(t, -Infinity);
-      tookAt = t;
+      own[TOOK_AT] = t;
       turns.take(p);
       if (n % NUDGE_TURNS === NUDGE_TURNS - 1) nudgeOthers();
     }

@@ -53,6 +53,8 @@ export interface Mail {
   /** Empties the boxes of this worker's pCPUs; afterwards, when the new floor is published, comes `acknowledge`. */
   take(deliver: (q: number, kind: IpiKind, at: number, sentAt: number) => void): void;
   acknowledge(): void;
+  /** Whether something this worker sent may not be in its receiver's floor yet. */
+  isUnseen(): boolean;
   /** The earliest arrival this worker has sent that may not be in its receiver's floor yet, ns. */
   earliestUnseen(): number;
 }
@@ -132,6 +134,7 @@ export function mail(image: Image, options: MailOptions): Mail {
     acknowledge() {
       Atomics.store(i32, seenWord(self), taken);
     },
+    isUnseen: () => unseen !== 0,
     earliestUnseen() {
       if (unseen === 0) return Infinity;
       let earliest = Infinity;

@@ -125,12 +125,13 @@ function makeHeaps(i32: Int32Array, f64: Float64Array, timers: TimerColumns, que
     disarm(q, t) {
       const at = position(t);
       if (at === 0) return;
-      setPosition(t, 0);
       const base = slotWord(q);
       const size = i32[sizeWord(q)]! - 1;
       i32[sizeWord(q)] = size;
       const last = i32[(base + size) | 0]!;
       if (last !== t) place(base, size, at - 1, last);
+      // Last: whoever sees it out of its queue finds the queue done with it.
+      setPosition(t, 0);
     },
     size: (q) => i32[sizeWord(q)]!,
   };

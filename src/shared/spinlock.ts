@@ -11,6 +11,7 @@
  */
 import { type Region, rawRegion } from './image.js';
 import { type Jitter, noJitter } from './jitter.js';
+import { releaseWord } from './shared-words.js';
 
 /** Lock ranks, in the order in which they may be taken. */
 export const LOCK_RANK = {
@@ -21,8 +22,7 @@ export const LOCK_RANK = {
   rendezvous: 5,
   schedulerPrivate: 6,
   runQueue: 7,
-  timer: 8,
-  console: 9,
+  console: 8,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */
@@ -66,8 +66,9 @@ export interface Spinlocks {
 export interface FreeRunning {
   /** Simulation time of the turn in progress: its index in `f64`. */
   readonly now: number;
-  /** What a lock's line takes from pCPU to pCPU, ns: later than its release by so much another pCPU has it. */
-  readonly handOverNs: (lock: number) => number;
+  /** Locks from this number on take a while from pCPU to pCPU: another one has them this much after their release, ns. */
+  readonly firstHandedOver: number;
+  readonly handOverNs: number;
   /** Rounds to spin before sleeping for a moment: a holder may have been put off its core. */
   readonly spins: number;
   readonly jitter: Jitter;
@@ -165,13 +166,16 @@ export function spinlocks(
     };
   }
 
-  const { now: NOW, handOverNs, spins, jitter, isEnded } = free;
+  const { now: NOW, firstHandedOver, handOverNs, spins, jitter, isEnded } = free;
   const hasJitter = jitter !== noJitter;
 
-  function waitFor(lock: number, w: number, pcpu: number): void {
+  function waitAndTake(lock: number, w: number, pcpu: number): void {
     for (let n = 0; ; n++) {
       const holder = Atomics.load(i32, w);
-      if (holder === 0) return;
+      if (holder === 0) {
+        if (Atomics.compareExchange(i32, w, 0, pcpu + 1) === 0) return;
+        continue;
+      }
       if (holder === pcpu + 1) panic(lock, pcpu, 'takes again');
       if (n < spins) continue;
       // Nobody notifies: a release costs nothing more for a sleeper that is hardly ever there.
@@ -182,9 +186,8 @@ export function spinlocks(
 
   /** What was done under the lock before was done by then. */
   function moveOn(lock: number, w: number, pcpu: number): void {
-    const last = i32[w + LAST]!;
-    const released = f64[(w >> 1) + TIME]!;
-    const from = last === pcpu + 1 ? released : released + handOverNs(lock);
+    let from = f64[((w >> 1) + TIME) | 0]!;
+    if (lock >= firstHandedOver && i32[(w + LAST) | 0] !== pcpu + 1) from += handOverNs;
     if (from > f64[NOW]!) f64[NOW] = from;
   }
 
@@ -195,7 +198,7 @@ export function spinlocks(
       const w = wordOf(lock);
       if (hasJitter) jitter();
       // Test before test-and-set: wait on a shared cache line, not on an exclusive one.
-      while (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) waitFor(lock, w, pcpu);
+      if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) waitAndTake(lock, w, pcpu);
       moveOn(lock, w, pcpu);
       if (debug) push(lock, pcpu, true);
       if (hasJitter) jitter();
@@ -216,9 +219,9 @@ export function spinlocks(
       if (hasJitter) jitter();
       if (i32[w] !== pcpu + 1) panic(lock, pcpu, 'releases');
       if (debug) pop(lock, pcpu);
-      i32[w + LAST] = pcpu + 1;
-      f64[(w >> 1) + TIME] = f64[NOW]!;
-      Atomics.store(i32, w, 0);
+      i32[(w + LAST) | 0] = pcpu + 1;
+      f64[((w >> 1) + TIME) | 0] = f64[NOW]!;
+      releaseWord(i32, w, 0);
       if (hasJitter) jitter();
     },
   };

@@ -6,13 +6,15 @@
  * a crashed or malicious writer left odd. Atomics on the version order the plain accesses between them.
  */
 
+import { releaseWord } from './shared-words.js';
+
 /** @param w index into `i32` of the version word */
 export function beginUpdate(i32: Int32Array, w: number): void {
-  Atomics.store(i32, w, (i32[w]! + 1) | 1);
+  releaseWord(i32, w, (i32[w]! + 1) | 1);
 }
 
 export function endUpdate(i32: Int32Array, w: number): void {
-  Atomics.store(i32, w, (i32[w]! + 1) | 0);
+  releaseWord(i32, w, (i32[w]! + 1) | 0);
 }
 
 /** First half of a read: the version to hand to `isConsistent` after the copy. */

@@ -69,6 +69,7 @@ export function schedOp(parts: CallParts): {
       return 0;
     }
     if (timeout !== 0) timers.setPoll(v, timeout);
+    else timers.stopPoll(v);
     smp.raiseSchedule(smp.self());
     return 0;
   }
