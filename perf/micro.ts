@@ -3,9 +3,9 @@
  * prints JSON. Every task does `BATCH` operations a call, so that the clock's own cost disappears.
  */
 import { Bench } from 'tinybench';
+import { hardMask } from '../src/balancer/records.js';
 import { buildMachine } from '../src/machine/build.js';
 import { fromHalves, scaleDelta } from '../src/shared/clock.js';
-import { hardMask } from '../src/balancer/records.js';
 import { Image, layOut, rawRegion } from '../src/shared/image.js';
 import { noJitter } from '../src/shared/jitter.js';
 import { EVTCHNOP_bind_ipi, EVTCHNOP_send } from '../src/shared/public/event-channel.js';
@@ -74,7 +74,8 @@ const locksAt = (exclusive: boolean) =>
       ? undefined
       : {
           now: image.region('clock').base >> 3,
-          firstHandedOver: Infinity, handOverNs: 0,
+          firstHandedOver: Infinity,
+          handOverNs: 0,
           spins: 1000,
           jitter: noJitter,
           isEnded: () => false,

@@ -84,7 +84,12 @@ const SEEN_DOMAIN = struct('time-seen-domain', { clock: 'f64' });
  */
 const FRONT = struct('time-front', { settled: 'f64', previous: 'f64', current: 'f64', slot: 'f64', reads: 'f64' }, 64);
 
-type CheckedShape = { readonly pcpus: number; readonly vcpus: number; readonly domains: number; readonly runners: number };
+type CheckedShape = {
+  readonly pcpus: number;
+  readonly vcpus: number;
+  readonly domains: number;
+  readonly runners: number;
+};
 
 export const timeCheckRegions = (shape: CheckedShape): Region[] => [
   tableRegion(TIME_CHECK, TIME_CHECKS.length * shape.runners),
@@ -127,7 +132,8 @@ const WALL_BOUND_NS = 1e6;
  * How late the machine may be in free mode, ns: a pCPU is brought forward past what is due by a window at most, and in the turn
  * that serves it by another; and by L for each time the lock of a guest's kernel was handed on meanwhile.
  */
-const lateBound = (windowNs: number | undefined, L: number): number => (windowNs === undefined ? 0 : 2 * windowNs + 16 * L);
+const lateBound = (windowNs: number | undefined, L: number): number =>
+  windowNs === undefined ? 0 : 2 * windowNs + 16 * L;
 
 const TIME = offsetsOf(vcpu_info, 64).time >> 2;
 /** Words of wc_sec, and wc_nsec behind it, in the shared info page. */
@@ -300,7 +306,8 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
 
   function sample(v: number, p: number, ns: number): void {
     const t = now();
-    const other = shape.pcpus === 1 ? p : (p + 1 + (((front.reads(me) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
+    const other =
+      shape.pcpus === 1 ? p : (p + 1 + (((front.reads(me) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
     judge(KIND['counter-skew'], p, v, Math.abs(ns - time().systemTime(other)), L + WINDOW);
     const true_ = (t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p)) / oscillator.rate(PLATFORM);
     const ppm = Math.abs(cpu.cyclesPerNs(p) / true_ - 1) * 1e6;

@@ -72,7 +72,8 @@ const PAGE_WORDS = [
 ] as const;
 
 export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): TimeKeeping {
-  const { image, vcpu, pcpu, domain, params, queues, locks, words, version, window, shape, isOrdered, now, faulty } = hv;
+  const { image, vcpu, pcpu, domain, params, queues, locks, words, version, window, shape, isOrdered, now, faulty } =
+    hv;
   const { i32 } = image;
   const { latencyNs: L, cycleHz: hz, timing } = params;
   const counters: Oscillators = oscillators(image);

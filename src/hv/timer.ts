@@ -131,16 +131,11 @@ export function timers(
 
   function stop(t: number): void {
     const self = smp.self();
+    if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
     // In free mode only the VCPU itself may: the timer may be under way with it. One that fires for nothing wakes for nothing.
-    if (!isOrdered && pcpu.current(self) !== t >> 1) {
-      if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
-      return;
-    }
-    if (!isElsewhere(t)) disarm(timer.queue(t), t);
-    else {
-      if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
-      request(t, Infinity);
-    }
+    if (!isOrdered && pcpu.current(self) !== t >> 1) return;
+    if (isElsewhere(t)) request(t, Infinity);
+    else if (heaps.isArmed(t)) disarm(timer.queue(t), t);
   }
 
   /** Takes the first due timer out of pCPU p's queue; -1 when none is due. */

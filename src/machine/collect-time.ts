@@ -4,8 +4,8 @@ import { timeFindings } from '../hv/time-check.js';
 import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, upperBoundOf } from '../shared/histogram.js';
 import { OSCILLATOR, oscillators } from '../shared/oscillator.js';
 import type { BuiltMachine } from './build.js';
-import { endOf } from './collect.js';
 import { POWER_ON_NS } from './build.js';
+import { endOf } from './collect.js';
 import type { MachineConfig } from './config.js';
 import type { PcpuClockResult, TimeResult } from './result.js';
 

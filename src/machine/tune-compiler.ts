@@ -6,7 +6,7 @@
  */
 import { setFlagsFromString } from 'node:v8';
 
-const FLAGS = ['--min-inlining-frequency=0.01', '--max-inlined-bytecode-size-cumulative=3000'];
+const FLAGS = ['--min-inlining-frequency=0.01', '--max-inlined-bytecode-size-cumulative=4500'];
 
 /** Before the first worker starts. */
 export function tuneCompiler(): void {

@@ -8,9 +8,9 @@
  * that is still to come. A worker takes a turn only up to a window above it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { IPI } from '../hv/smp.js';
 import type { Doorbells } from '../shared/doorbell.js';
 import type { Image } from '../shared/image.js';
-import { IPI } from '../hv/smp.js';
 import { MachineEnded } from '../shared/spinlock.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
@@ -85,7 +85,12 @@ export function freeLoop(
 
   function publish(next: number, workFloor: number): void {
     // Nearly always: nothing is under way, nobody is held, and this worker has been at work before.
-    if (!hv.time.isMeeting() && !mail.isUnseen() && next >= floors.floor(self) && workFloor === floors.workFloor(self)) {
+    if (
+      !hv.time.isMeeting() &&
+      !mail.isUnseen() &&
+      next >= floors.floor(self) &&
+      workFloor === floors.workFloor(self)
+    ) {
       floors.setFloor(self, next);
       return;
     }

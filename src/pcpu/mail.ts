@@ -8,7 +8,7 @@
  * A worker has seen what it was sent when `seen` has reached the number of the last posting. Until then the sender keeps its
  * own floor at the arrival (`earliestUnseen`), so that nobody can run a window ahead of something that is under way.
  */
-import { type IpiKind, IPI_KINDS } from '../hv/smp.js';
+import { IPI_KINDS, type IpiKind } from '../hv/smp.js';
 import { type Image, type Region, tableRegion } from '../shared/image.js';
 import type { Jitter } from '../shared/jitter.js';
 import { struct } from '../shared/struct.js';

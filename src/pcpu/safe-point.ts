@@ -136,4 +136,3 @@ export function safePoint(
     hasFault: inject !== undefined,
   };
 }
-

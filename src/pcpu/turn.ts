@@ -173,6 +173,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       const self = smp.self();
       if (p === self) return;
       if (isOrdered) keys.set(p, Math.max(keyOf(p), machine.now(me) + (p < self ? 1 : 0)));
+      else if (!smp.isMine(p)) throw new Error(`a key of pCPU ${p}, which is another worker's`);
       // In free mode a pCPU's clock may be ahead of who sends to it.
       else keys.set(p, Math.max(keyOf(p), pcpu.turnedAt(p) + 1));
     },

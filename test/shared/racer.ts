@@ -33,7 +33,14 @@ export const lockOf = (i32: Int32Array, self: number) =>
   spinlocks(i32, new Float64Array(i32.buffer), LOCKS, HELD, {
     debug: true,
     // A clock of each racer's own, in words that nothing else uses.
-    free: { now: CLOCKS / 2 + self, firstHandedOver: Infinity, handOverNs: 0, spins: 100, jitter: noJitter, isEnded: () => false },
+    free: {
+      now: CLOCKS / 2 + self,
+      firstHandedOver: Infinity,
+      handOverNs: 0,
+      spins: 100,
+      jitter: noJitter,
+      isEnded: () => false,
+    },
   });
 
 function meet(i32: Int32Array, racers: number): void {

@@ -20,7 +20,8 @@ const map = layOut([...spinlockRegions(12, 2), rawRegion('clocks', 64, 2)]);
 function attach(image: Image, { exclusive = false, debug = true, free = {} }: Options = {}, me = 0) {
   const running: FreeRunning = {
     now: (image.region('clocks').base >> 3) + 8 * me,
-    firstHandedOver: Infinity, handOverNs: 0,
+    firstHandedOver: Infinity,
+    handOverNs: 0,
     spins: 1000,
     jitter: noJitter,
     isEnded: () => false,

@@ -12,7 +12,14 @@ const TIME = offsetsOf(vcpu_info, 64).time;
 const T = offsetsOf(vcpu_time_info, 64);
 
 /** @returns system time, ns, as the guest with its vcpu_info at image address `info` reads it now */
-export function guestClock({ image, machine, params, version: versions, me, now }: HvContext): (info: number) => number {
+export function guestClock({
+  image,
+  machine,
+  params,
+  version: versions,
+  me,
+  now,
+}: HvContext): (info: number) => number {
   const { i32 } = image;
   const counters = oscillators(image);
   // On purpose: a negative delta read as an unsigned one.
