@@ -215,6 +215,8 @@ export const WALL_CLOCK = struct('wall-clock', {
   tscStable: 'i32',
   /** Times it was set: by the boot, then by domain 0. */
   sets: 'i32',
+  /** 1 when boot is over and the domains run. */
+  started: 'i32',
 });
 
 /** The rendezvous of free mode; one record. */
@@ -231,6 +233,9 @@ export const RENDEZVOUS = struct(
   },
   64,
 );
+
+/** What the outside holds back; one record. Atomics. */
+export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
 
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {
@@ -285,6 +290,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('cpu-time-pages', 32, shape.pcpus),
   tableRegion(WALL_CLOCK, 1),
   tableRegion(RENDEZVOUS, 1),
+  tableRegion(HELD_BACK, 1),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),
   tableRegion(VCPU, shape.vcpus + shape.pcpus),

@@ -11,7 +11,7 @@ import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running
 import { TRACE } from '../shared/trace-ring.js';
 import { type HvContext, runqLock } from './context.js';
 import { PERFC } from './perfc.js';
-import { VCPU, VPF_blocked, VPF_migrating, VPF_parked } from './records.js';
+import { HELD_BACK, VCPU, VPF_blocked, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
 import type { Runstates } from './runstate.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
 import type { Smp } from './smp.js';
@@ -42,6 +42,11 @@ export interface Scheduler {
   sleep(v: number, flag: number): void;
   clearFlag(v: number, flag: number): void;
   yield(v: number): void;
+  /** Takes a VCPU off its pCPU for somebody outside, until `unpause`; once is enough, and so is once to let it go. */
+  pause(v: number): void;
+  unpause(v: number): void;
+  /** Whether a VCPU is paused from outside: then a machine in which nothing happens is not at its end. */
+  isHeldBack(): boolean;
   /** Hard affinity from now on, also of a VCPU that runs or is queued elsewhere. At least one of `cpus` is on line. */
   setAffinity(v: number, cpus: readonly number[]): void;
   /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
@@ -59,6 +64,7 @@ export function scheduler(
 ): Scheduler {
   const { image, vcpu, pcpu, queues, locks, words, trace, perfc, window, now, isIdle } = hv;
   const { entry, masks, word } = queues;
+  const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
   const flagColumn = image.column(VCPU, 'pauseFlags');
   const runningColumn = image.column(RUNQ_ENTRY, 'isRunning');
   /** Pause flags are several parties': each changes its own bits, atomically, and looks at the others afterwards. */
@@ -224,6 +230,16 @@ export function scheduler(
     cancelBlock(v) {
       words.and(flagsWord(v), ~VPF_blocked);
     },
+    pause(v) {
+      if ((vcpu.pauseFlags(v) & VPF_paused) === 0) words.add(heldBackWord, 1);
+      sleep(v, VPF_paused);
+    },
+    unpause(v) {
+      if ((vcpu.pauseFlags(v) & VPF_paused) === 0) return;
+      clearFlag(v, VPF_paused);
+      words.add(heldBackWord, -1);
+    },
+    isHeldBack: () => image.i32[heldBackWord] !== 0,
     setAffinity(v, cpus) {
       const lock = lockOf(v);
       masks.assign(word(hardMask(v)), cpus);

@@ -42,6 +42,8 @@ export interface TimeKeeping {
   run(p: number): void;
   /** Whether anything but time-keeping will ever happen again; true in free mode, where nobody can say by himself. */
   isAnythingLeft(): boolean;
+  /** Whether the domains were started. */
+  hasStarted(): boolean;
   /** Free mode: whether pCPUs are being held in a rendezvous. */
   isMeeting(): boolean;
   /** Sets UTC at system time 0, as seconds and nanoseconds since 1970, and tells the domains. */
@@ -400,6 +402,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (timing.calibration === 'local') give(p, JOB.calibrate, EPOCH_NS);
     if (p !== MASTER) return;
     if (timing.calibration === 'rendezvous') wakeMasterEpoch(EPOCH_NS);
+    wall.setStarted(0, 1);
     startDomains();
   }
 
@@ -426,6 +429,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     lastPair: cpu.system,
     calibrations: cpu.calibrations,
     isAnythingLeft,
+    hasStarted: () => wall.started(0) !== 0,
     // Plain reads: a call that is seen late is one that came a moment later.
     isMeeting: () => rendezvous.called(0) !== rendezvous.released(0),
     timerFor(p, systemNs) {

@@ -11,6 +11,7 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
+import { modelMemory } from '../pcpu/model/memory.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
@@ -18,7 +19,8 @@ import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine } from './build.js';
 import { findConfigProblem } from './check-config.js';
 import { collect } from './collect.js';
-import type { MachineConfig } from './config.js';
+import { domainNumber, type MachineConfig } from './config.js';
+import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
 import type { RunResult } from './result.js';
 import { tuneCompiler } from './tune-compiler.js';
@@ -51,6 +53,7 @@ export class Machine {
   #fault: MachineFault | undefined;
   #closed = false;
   #granted = false;
+  #broken: (() => string[]) | undefined;
 
   private constructor(config: MachineConfig, built: BuiltMachine, pool: Piscina, startMs: number) {
     this.config = config;
@@ -330,6 +333,28 @@ export class Machine {
       if (this.#workers.every((_, w) => Atomics.load(image.i32, base + (w << shift)) === 1)) return;
       await delay(1);
     }
+  }
+
+  /**
+   * What is wrong with a paused machine, by the rules of invariants.ts; nothing when all is well.
+   * @throws RangeError while it runs
+   */
+  verify(): string[] {
+    const isPaused = Atomics.load(this.#built.image.i32, this.#state) === RUN.paused;
+    if (this.#granted && !isPaused && !this.#isFinished())
+      throw new RangeError('only a paused machine can be verified');
+    this.#broken ??= invariants(this.#built);
+    return this.#broken();
+  }
+
+  /** Work of every task so far, ns, in the order of guests, tasks and instances. While the machine is paused. */
+  work(): number[] {
+    const { core, image } = this.#built;
+    const { kd, task } = modelMemory(image, core.hv);
+    return this.config.guests.flatMap((_, n) => {
+      const d = domainNumber(this.config.guests, n);
+      return Array.from({ length: kd.tasks(d) }, (_, k) => task.work(kd.firstTask(d) + k));
+    });
   }
 
   /** Hard affinity of a VCPU from now on. @param domain its number @param cpus pCPU numbers */

@@ -1,5 +1,4 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
-import { VPF_paused } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
@@ -108,12 +107,12 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
     pauseVcpu: (d, vcpu) =>
       command('pauseVcpu', () => {
         const v = domain.firstVcpu(d) + vcpu;
-        core.turns.interact(core.pcpus[0]!, () => sched.sleep(v, VPF_paused));
+        core.turns.interact(core.pcpus[0]!, () => sched.pause(v));
       }),
     unpauseVcpu: (d, vcpu) =>
       command('unpauseVcpu', () => {
         const v = domain.firstVcpu(d) + vcpu;
-        core.turns.interact(core.pcpus[0]!, () => sched.clearFlag(v, VPF_paused));
+        core.turns.interact(core.pcpus[0]!, () => sched.unpause(v));
       }),
     inspect: (p) => safe.queue(() => viewOf(core, p)),
   };

@@ -117,6 +117,7 @@ export function freeLoop(
 
   /** Nothing to do here but to keep time. */
   function isQuiet(): boolean {
+    if (!hv.time.hasStarted() || hv.sched.isHeldBack()) return false;
     for (const p of pcpus) {
       if (!isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return false;
       if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return false;
@@ -143,8 +144,7 @@ export function freeLoop(
 
   /** Why the turn at `t` is not to be taken yet, as far as others are concerned. */
   function holdsBack(t: number, until: number): Why {
-    // At time 0 the domains are still to be started.
-    publish(t, t > 0 && isQuiet() ? Infinity : -Infinity);
+    publish(t, isQuiet() ? Infinity : -Infinity);
     if (least(floors.workFloor) === Infinity) {
       safe.finish(OUTCOME.idle);
       return WHY.done;
@@ -233,6 +233,9 @@ export function freeLoop(
     const until = Math.min(horizonNs, control.pauseAt(0));
     if (batch(until) === WHY.ahead) waitForOthers(until);
   }
+
+  // A command may send: this worker is at work from now on, at a time not before that of all floors together.
+  safe.onCommands = () => publish(Math.min(keys.key(keys.root()), least(floors.floor)), -Infinity);
 
   return {
     async run() {

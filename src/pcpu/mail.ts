@@ -149,3 +149,9 @@ export function mail(image: Image, options: MailOptions): Mail {
     },
   };
 }
+
+/** Whether something sent to worker w has not been taken up yet. While all workers rest. */
+export function isMailUnderWay(image: Image, w: number): boolean {
+  const boxes = image.table(MAIL);
+  return boxes.posted(w) !== boxes.seen(w);
+}

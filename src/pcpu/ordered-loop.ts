@@ -47,7 +47,10 @@ export function orderedLoop(
       const t = keys.key(p);
       if (t >= until) {
         if (t < horizonNs && t !== Infinity) return false;
-        const idle = t === Infinity || !hv.time.isAnythingLeft();
+        // Somebody outside may let go what he holds.
+        const isHeldBack = hv.sched.isHeldBack();
+        if (isHeldBack && horizonNs === Infinity) return false;
+        const idle = !isHeldBack && (t === Infinity || !hv.time.isAnythingLeft());
         const end = idle ? machine.worked(0) : horizonNs;
         machine.setNow(0, end);
         floors.setFloor(0, end);
@@ -110,7 +113,13 @@ export function orderedLoop(
     const before = machine.turns(0);
     if (batch(most, Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.root()) + 1)))) return;
     if (steps >= 0) control.setStepsLeft(0, steps - (machine.turns(0) - before));
-    if (control.stepsLeft(0) === 0 || keys.key(keys.root()) >= control.pauseAt(0)) {
+    const next = keys.key(keys.root());
+    if (next === Infinity && control.pauseAt(0) === Infinity) {
+      // Everything that could happen is held back from outside.
+      await delay(1);
+      return;
+    }
+    if (control.stepsLeft(0) === 0 || next >= control.pauseAt(0)) {
       if (control.stepsLeft(0) !== 0) {
         machine.setNow(0, control.pauseAt(0));
         floors.setFloor(0, control.pauseAt(0));
@@ -120,10 +129,10 @@ export function orderedLoop(
       safe.setState(RUN.paused);
       return;
     }
-    const next = successor();
-    if (next !== self) {
-      control.setHolder(0, next);
-      bells.handOver(self, next);
+    const to = successor();
+    if (to !== self) {
+      control.setHolder(0, to);
+      bells.handOver(self, to);
     }
   }
 

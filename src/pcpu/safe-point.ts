@@ -26,6 +26,8 @@ export interface SafePoint {
   hasCommands(): boolean;
   /** Executes the commands that wait here, in order. */
   serveCommands(): void;
+  /** Called before commands are executed. */
+  onCommands: () => void;
   /** Queues a command for `serveCommands`. */
   queue<T>(command: () => T): Promise<T>;
   /** Rests while the machine is paused, executing commands, until one of them resumes or stops it. */
@@ -63,10 +65,12 @@ export function safePoint(
   const state = (): number => Atomics.load(image.i32, STATE);
 
   function serveCommands(): void {
+    if (commands.length > 0) safe.onCommands();
     for (let command = commands.shift(); command; command = commands.shift()) command();
   }
 
-  return {
+  const safe: SafePoint = {
+    onCommands: () => {},
     state,
     isOver: () => state() >= RUN.finished,
     setState(next) {
@@ -135,4 +139,5 @@ export function safePoint(
     },
     hasFault: inject !== undefined,
   };
+  return safe;
 }

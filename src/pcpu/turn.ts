@@ -34,7 +34,7 @@ export interface Turns {
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
   const { context, smp, timers, sched, events, time, check } = hv;
-  const { pcpu, machine, floors, trace, me, isOrdered, now, isIdle } = context;
+  const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
 
@@ -93,6 +93,13 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       } else if (pcpu.guestAt(p) <= now()) executor.run(v, p);
       else return;
     }
+  }
+
+  /** A command comes from outside, at the time at which the machine as a whole stands. */
+  function sinceWhen(): number {
+    let lowest = Infinity;
+    for (let w = 0; w < shape.runners; w++) lowest = Math.min(lowest, floors.floor(w));
+    return lowest === Infinity ? 0 : lowest;
   }
 
   /** Says when p is next: never at the same instant again. */
@@ -162,7 +169,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     keyOf,
     interact(p, act) {
       smp.enterTurn(p);
-      machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p)));
+      machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
       const result = act();
       endTurn(p, keyOf(p));
       return result;

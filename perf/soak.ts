@@ -1,0 +1,185 @@
+/**
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W]`: free mode with pauses at every lock and in every marked window, while
+ * VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
+ * at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { uniformInt } from 'pure-rand/distribution/uniformInt';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { type GuestConfig, MACHINE_DEFAULTS } from '../src/machine/config.js';
+import { Machine } from '../src/machine/machine.js';
+import { parseRtApp } from '../src/workload/rt-app.js';
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '20' },
+    first: { type: 'string', default: '1' },
+    seconds: { type: 'string', default: '60' },
+    workers: { type: 'string', default: '8' },
+    pcpus: { type: 'string', default: '8' },
+  },
+});
+const [seeds, first, seconds, workers, pcpus] = [
+  values.seeds,
+  values.first,
+  values.seconds,
+  values.workers,
+  values.pcpus,
+].map(Number) as [number, number, number, number, number];
+if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
+  console.error('usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P]');
+  process.exit(2);
+}
+
+const guest = (name: string, vcpus: number, tasks: object, over: Partial<GuestConfig> = {}): GuestConfig => ({
+  name,
+  vcpus,
+  memoryMib: 64,
+  weight: 256,
+  cap: 0,
+  cpus: [],
+  cpusSoft: [],
+  abi: 64,
+  workload: parseRtApp(JSON.stringify({ tasks }), name),
+  ...over,
+});
+
+/** VCPUs that share locks, meet at barriers, sleep, tick, compute, and are parked. */
+const GUESTS: readonly GuestConfig[] = [
+  guest('racers', 6, { racer: { instance: 6, loop: -1, run0: 20, lock: 'm', run1: 5, unlock: 'm', sleep: 30 } }),
+  guest('meeters', 4, { meeter: { instance: 4, loop: -1, run: 40, barrier: 'b' } }),
+  guest('timers', 3, { tick: { instance: 3, loop: -1, run: 10, timer: { ref: 'unique', period: 150 } } }),
+  guest('hogs', 3, { hog: { instance: 3, loop: -1, run: 1_000_000 } }, { cap: 120 }),
+  guest('legacy', 2, { web: { instance: 4, loop: -1, run: 200, sleep: 300 } }, { abi: 32 }),
+];
+
+interface Outcome {
+  readonly problems: readonly string[];
+  readonly outcome: string;
+  readonly pins: number;
+  readonly pauses: number;
+  readonly looks: number;
+  readonly events: number;
+  readonly simulatedS: number;
+}
+
+async function soak(seed: number): Promise<Outcome> {
+  const random = xoroshiro128plus(seed);
+  const draw = (below: number): number => uniformInt(random, 0, below - 1);
+  const machine = await Machine.create({
+    ...MACHINE_DEFAULTS,
+    mode: 'free',
+    jitterSeed: seed,
+    pcpus,
+    threads: workers,
+    memoryMib: 65536,
+    durationNs: Infinity,
+    checkTime: true,
+    debug: true,
+    seed,
+    guests: GUESTS,
+  });
+  const problems: string[] = [];
+  let [pins, pauses, looks] = [0, 0, 0];
+  const held = new Set<string>();
+  const running = machine.run();
+  const ended = running.then(
+    () => undefined,
+    (error: unknown) => {
+      problems.push(String(error));
+    },
+  );
+  const anyVcpu = (): readonly [number, number] => {
+    const n = draw(GUESTS.length);
+    return [n + 1, draw(GUESTS[n]!.vcpus)];
+  };
+
+  async function look(): Promise<void> {
+    await machine.pause();
+    looks++;
+    problems.push(...machine.verify());
+    await machine.resume();
+  }
+
+  async function act(): Promise<void> {
+    const [d, v] = anyVcpu();
+    const key = `${d}.${v}`;
+    switch (draw(4)) {
+      case 0:
+      case 1: {
+        pins++;
+        const some = Array.from({ length: pcpus }, (_, p) => p).filter(() => draw(3) === 0);
+        await machine.pin(d, v, some.length > 0 ? some : [draw(pcpus)]);
+        break;
+      }
+      case 2:
+        if (held.has(key)) await machine.unpauseVcpu(d, v);
+        else await machine.pauseVcpu(d, v);
+        if (!held.delete(key)) held.add(key);
+        pauses++;
+        break;
+      default:
+        await look();
+    }
+  }
+
+  const until = performance.now() + seconds * 1000;
+  try {
+    while (performance.now() < until && problems.length === 0) {
+      await act();
+      await delay(draw(20));
+    }
+    // Everybody is let go and may run anywhere: then everybody must get on.
+    for (const key of held) {
+      const [d, v] = key.split('.').map(Number) as [number, number];
+      await machine.unpauseVcpu(d, v);
+    }
+    for (const [n, g] of GUESTS.entries()) {
+      for (let v = 0; v < g.vcpus; v++)
+        await machine.pin(
+          n + 1,
+          v,
+          Array.from({ length: pcpus }, (_, p) => p),
+        );
+    }
+    const from = await machine.pause();
+    const before = machine.work();
+    await machine.runUntil(from + 400e6);
+    problems.push(...machine.verify());
+    for (const [n, work] of machine.work().entries()) {
+      if (work === before[n]) problems.push(`task ${n} does not get on any more: a wake-up was lost`);
+    }
+  } catch (error) {
+    problems.push(String(error));
+  }
+  await machine.stop();
+  await ended;
+  const result = await running.catch(() => undefined);
+  await machine.close();
+  for (const { check, violations, worst, first: at } of result?.time?.findings ?? []) {
+    if (violations === 0) continue;
+    problems.push(`${check}: ${violations} times, at worst ${worst}, first at ${at?.atNs} ns on pCPU ${at?.pcpu}`);
+  }
+  return {
+    problems,
+    outcome: result?.outcome ?? 'fault',
+    pins,
+    pauses,
+    looks,
+    events: result?.events ?? 0,
+    simulatedS: (result?.simulatedNs ?? 0) / 1e9,
+  };
+}
+
+let failed = 0;
+console.log(`${workers} workers, ${pcpus} pCPUs, ${seconds} s a seed`);
+for (let seed = first; seed < first + seeds; seed++) {
+  const { problems, outcome, pins, pauses, looks, events, simulatedS } = await soak(seed);
+  const did = `${outcome}, ${events} events in ${simulatedS.toFixed(2)} simulated s, ${pins} pinned, ${pauses} paused or let go, ${looks} looks`;
+  console.log(`seed ${String(seed).padStart(3)}: ${problems.length === 0 ? 'nothing wrong' : 'WRONG'} (${did})`);
+  for (const problem of problems.slice(0, 10)) console.log(`    ${problem}`);
+  if (problems.length > 0) failed++;
+}
+console.log(failed === 0 ? 'nothing wrong in any' : `${failed} of ${seeds} went wrong`);
+process.exitCode = failed === 0 ? 0 : 1;
