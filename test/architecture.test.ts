@@ -18,7 +18,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   pcpu: ['shared', 'balancer', 'hv'],
-  machine: ['shared', 'workload', 'hv', 'pcpu'],
+  machine: ['shared', 'workload', 'balancer', 'hv', 'pcpu'],
   config: ['shared', 'workload', 'machine'],
   report: ['machine', 'config'],
   cli: ['workload', 'machine', 'config', 'report'],
@@ -99,7 +99,7 @@ describe('rooms and doors', () => {
     expect(files.length).to.be.greaterThan(60);
     expect(imports.filter(isOurs).length).to.be.greaterThan(200);
     const worker = imports.filter(({ from }) => from === 'pcpu/worker.ts').map(({ specifier }) => specifier);
-    expect(worker).to.include.members(['node:worker_threads', 'comlink', './run-loop.js']);
+    expect(worker).to.include.members(['node:worker_threads', 'comlink', './ordered-loop.js', './free-loop.js']);
     const main = imports.filter(({ from }) => from === 'cli/main.ts').map(({ specifier }) => specifier);
     expect(main, 'a dynamic import').to.include('../machine/machine.js');
   });

@@ -38,7 +38,7 @@ export function createHypervisor(
   const context = createContext(image, shape, params, self, processor.isEnded);
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
-  const check = params.checkTime ? timeCheck(context, () => time) : undefined;
+  const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
   const bus = smp(context, check, processor);
   const memory = guestMemory(context);
   const states = runstates(context, memory, check);

@@ -69,5 +69,6 @@ export function timedLocks(
     },
     release: locks.release,
     owner: locks.owner,
+    counts: locks.counts,
   };
 }

@@ -38,6 +38,8 @@ export const FLOOR = struct(
     floor: 'f64',
     /** Free mode: Infinity while it has nothing to do but keep time, and nothing it sent is under way; else less. */
     workFloor: 'f64',
+    /** How far its clocks were ahead of the least floor at most, when that was looked at, ns. */
+    apart: 'f64',
   },
   64,
 );
@@ -168,6 +170,9 @@ export const PCPU = struct(
   },
   64,
 );
+
+/** Period of the calibration, ns (Xen's EPOCH). */
+export const EPOCH_NS = 1e9;
 
 /** A pCPU's clock (time.ts): written by its own turn; the answer by the master's. */
 export const CPU_TIME = struct(

@@ -14,8 +14,7 @@ import { RUNSTATE_running } from '../shared/public/vcpu.js';
 import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
 import { struct } from '../shared/struct.js';
 import type { HvContext } from './context.js';
-import { CPU_TIME, TIMER, WALL_CLOCK } from './records.js';
-import { EPOCH_NS, type TimeKeeping } from './time.js';
+import { CPU_TIME, EPOCH_NS, TIMER, WALL_CLOCK } from './records.js';
 
 /** Everything that can be wrong with time, in the order in which it is reported. */
 export const TIME_CHECKS = [
@@ -140,7 +139,8 @@ const TIME = offsetsOf(vcpu_info, 64).time >> 2;
 const WC_32 = offsetsOf(shared_info, 32).wc_sec >> 2;
 const WC_64 = offsetsOf(shared_info, 64).wc_sec >> 2;
 
-export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
+/** @param systemTime system time as a pCPU extrapolates it now, ns: what the hypervisor, which is checked, has to say */
+export function timeCheck(hv: HvContext, systemTime: (p: number) => number): TimeCheck {
   const { image, vcpu, domain, params, shape, version, me, isOrdered, now, machine } = hv;
   const { i32 } = image;
   const check = image.table(TIME_CHECK);
@@ -308,7 +308,7 @@ export function timeCheck(hv: HvContext, time: () => TimeKeeping): TimeCheck {
     const t = now();
     const other =
       shape.pcpus === 1 ? p : (p + 1 + (((front.reads(me) / SAMPLE) | 0) % (shape.pcpus - 1))) % shape.pcpus;
-    judge(KIND['counter-skew'], p, v, Math.abs(ns - time().systemTime(other)), L + WINDOW);
+    judge(KIND['counter-skew'], p, v, Math.abs(ns - systemTime(other)), L + WINDOW);
     const true_ = (t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p)) / oscillator.rate(PLATFORM);
     const ppm = Math.abs(cpu.cyclesPerNs(p) / true_ - 1) * 1e6;
     judge(KIND.frequency, p, v, ppm, cpu.calibrations(p) > 2 ? EPOCH_PPM : BOOT_PPM);

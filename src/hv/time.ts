@@ -17,11 +17,8 @@ import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
 import { type HvContext, RENDEZVOUS_LOCK, runqLock, WALL_LOCK } from './context.js';
-import { CPU_TIME, RENDEZVOUS, WALL_CLOCK } from './records.js';
+import { CPU_TIME, EPOCH_NS, RENDEZVOUS, WALL_CLOCK } from './records.js';
 import type { Smp } from './smp.js';
-
-/** Period of the calibration, ns (Xen's EPOCH). */
-export const EPOCH_NS = 1e9;
 
 export interface TimeKeeping {
   /** Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in and at each calibration. */

@@ -5,8 +5,8 @@ import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, upperBoundOf } from '../shared/hist
 import { OSCILLATOR, oscillators } from '../shared/oscillator.js';
 import type { BuiltMachine } from './build.js';
 import { POWER_ON_NS } from './build.js';
-import { endOf } from './collect.js';
 import type { MachineConfig } from './config.js';
+import { endOf } from './end-of-run.js';
 import type { PcpuClockResult, TimeResult } from './result.js';
 
 function errorHistogram({ image, shape }: BuiltMachine): TimeResult['errorHistogram'] {

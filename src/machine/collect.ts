@@ -8,10 +8,12 @@ import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
 import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histogram.js';
+import type { LockCounts } from '../shared/spinlock.js';
 import { traceHash } from '../shared/trace-ring.js';
 import type { BuiltMachine } from './build.js';
 import { collectTime } from './collect-time.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
+import { endOf } from './end-of-run.js';
 import { fairShares, jainIndex } from './fair-share.js';
 import {
   type DomainResult,
@@ -43,18 +45,6 @@ export interface HostTimes {
   readonly runMs: number;
 }
 
-/**
- * When the run ended, ns. In free mode some pCPU's clock may have gone past the horizon in its last turn: then that is the
- * end for all, so that everybody's runstates sum to the same.
- */
-export function endOf({ core, params, shape }: BuiltMachine): number {
-  const { floors, pcpu } = core.hv.context;
-  if (params.hv.free === undefined) return floors.floor(0);
-  const ends = Array.from({ length: shape.hv.pcpus }, (_, p) => pcpu.turnedAt(p));
-  const outcome = core.hv.context.image.table(CONTROL).outcome(0);
-  return Math.max(0, outcome === OUTCOME.horizon ? params.horizonNs : 0, ...ends);
-}
-
 export function collect(built: BuiltMachine, config: MachineConfig, host: HostTimes): RunResult {
   const { image, core, shape } = built;
   const { hv } = core;
@@ -78,12 +68,14 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     const time = image.table(LOCK_TIME);
     const sum = (of: (n: number) => number): number =>
       Array.from({ length: count }, (_, k) => of(first + k)).reduce((a, b) => a + b, 0);
+    // In free mode what really happened, in ordered mode what would in the simulated time that locks are held.
+    const real = (of: (counts: LockCounts) => number): number => sum((n) => of(hv.context.locks.counts(n)));
     return {
       lock,
-      acquired: sum(time.acquired),
-      contended: sum(time.contended),
+      acquired: isFree ? real(({ taken }) => taken) : sum(time.acquired),
+      contended: isFree ? real(({ waited }) => waited) : sum(time.contended),
       waitedNs: sum(time.waitedNs),
-      tryFailed: sum(time.tryFailed),
+      tryFailed: isFree ? real(({ failed }) => failed) : sum(time.tryFailed),
     };
   }
 
@@ -199,6 +191,8 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     };
   });
 
+  const apart = (): number =>
+    Math.max(...Array.from({ length: shape.hv.runners }, (_, w) => hv.context.floors.apart(w)));
   const outcome = image.table(CONTROL).outcome(0);
   const sumOf = (field: (runner: number) => number): number =>
     Array.from({ length: shape.hv.runners }, (_, w) => field(w)).reduce((a, b) => a + b, 0);
@@ -208,6 +202,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     outcome: outcome === OUTCOME.horizon ? 'horizon' : outcome === OUTCOME.idle ? 'idle' : 'stopped',
     simulatedNs: elapsed,
     mode: config.mode,
+    ...(isFree ? { free: { windowNs: config.windowNs, jitterSeed: config.jitterSeed, apartNs: apart() } } : {}),
     hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base),
     events,
     turns: sumOf(machine.turns),

@@ -122,7 +122,7 @@ export interface TimeResult {
   readonly clocks: readonly PcpuClockResult[];
 }
 
-/** A kind of lock of the hypervisor, in simulated time; all 0 where locks take none. */
+/** A kind of lock of the hypervisor. Ordered mode: in the simulated time that locks take, all 0 where they take none. */
 export interface LockResult {
   readonly lock: 'run-queue' | 'private';
   readonly acquired: number;
@@ -138,6 +138,8 @@ export interface RunResult {
   readonly outcome: 'horizon' | 'idle' | 'stopped';
   readonly simulatedNs: number;
   readonly mode: 'ordered' | 'free';
+  /** Free mode: the window asked for, and how far apart simulation clocks were found at most, ns. */
+  readonly free?: { readonly windowNs: number; readonly jitterSeed: number; readonly apartNs: number };
   /** 16 hexadecimal digits over the interaction stream in (time, pCPU) order; `none` in free mode, which has no such order. */
   readonly hash: string;
   /** Scheduler events: runstate changes plus timer pops. */

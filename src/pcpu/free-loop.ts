@@ -155,15 +155,19 @@ export function freeLoop(
       return WHY.done;
     }
     const limit = lowest + windowNs;
+    const apart = machine.now(self) - lowest;
+    if (apart > floors.apart(self) && lowest > 0) floors.setApart(self, apart);
     own[LIMIT] = limit;
     if (t < until) return t <= limit || mayMeet(t) ? WHY.goOn : WHY.ahead;
-    if (until < horizonNs && lowest >= until) pauseHere();
+    if (until < horizonNs && lowest >= until) pauseHere(until);
     return WHY.ahead;
   }
 
   /** All have got to where the machine is to pause. */
-  function pauseHere(): void {
+  function pauseHere(until: number): void {
     control.setPauseAt(0, Infinity);
+    // There the machine stands, though nothing may happen for long: a command that comes now comes then.
+    publish(until, -Infinity);
     if (safe.state() === RUN.running) safe.setState(RUN.paused);
   }
 

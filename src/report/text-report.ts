@@ -91,11 +91,19 @@ function totals(result: RunResult): [string, string][] {
       .filter(({ acquired }) => acquired > 0)
       .map((lock): [string, string] => [
         `${lock.lock} lock`,
-        `taken ${formatCount(lock.acquired)} times, waited for ${formatCount(lock.contended)} times, ${formatDuration(lock.waitedNs)} in all; trylock failed ${formatCount(lock.tryFailed)} times`,
+        `taken ${formatCount(lock.acquired)} times, waited for ${formatCount(lock.contended)} times${lock.waitedNs > 0 ? `, ${formatDuration(lock.waitedNs)} in all` : ''}; trylock failed ${formatCount(lock.tryFailed)} times`,
       ]),
+    ...(result.free === undefined
+      ? []
+      : [
+          [
+            'clocks apart',
+            `at most ${formatDuration(result.free.apartNs)}, window ${formatDuration(result.free.windowNs)}`,
+          ] satisfies [string, string],
+        ]),
     ['Jain fairness', result.jain.toFixed(4)],
     ['events', formatCount(result.events)],
-    ['trace hash', result.hash],
+    ['trace hash', result.free === undefined ? result.hash : 'none: free mode has no one order'],
     ['host time', `${formatMs(host.runMs)} on ${threads}, after a start of ${formatMs(host.startMs)}`],
     ['host speed', `${formatRate(host.eventsPerSecond)} events/s, ${formatRate(host.speed)} simulated s per host s`],
   ];

@@ -133,7 +133,9 @@ export function timeReport(
       `${title}: ${formatDuration(result.simulatedNs)} of time, ${formatCount(time.reads)} clock reads checked`,
     ),
     `L = ${formatDuration(time.latencyNs)}; the boot's warp check ${time.tscStable ? 'found none: TSC_STABLE' : `found ${formatCount(time.warpCycles)} cycles: not TSC_STABLE`}`,
-    `${rate} events/s; trace hash ${result.hash}`,
+    result.free === undefined
+      ? `${rate} events/s; trace hash ${result.hash}`
+      : `${rate} events/s; free mode, clocks apart at most ${formatDuration(result.free.apartNs)}`,
     ...(inject ? [`injected: ${inject.kind} on pCPU ${inject.pcpu} from ${formatDuration(inject.atNs)} on`] : []),
     '',
     ...renderTable(time.findings, findingColumns(paint), paint),

@@ -28,12 +28,18 @@ export const LOCK_RANK = {
 /** Deepest nesting of locks on one pCPU. */
 const MAX_HELD = 8;
 
-/** Words of a lock: owner (pCPU + 1, 0 = free), rank, last holder + 1, and the time of its release; a cache line each. */
+/**
+ * Words of a lock: owner (pCPU + 1, 0 = free), rank, last holder + 1, the time of its release, how often it was taken, waited for
+ * and tried in vain; a cache line each. All but the owner and the last count are written by the holder.
+ */
 const LOCK_BYTES = 64;
 const RANK = 1;
 const LAST = 2;
 /** In doubles. */
 const TIME = 2;
+const TAKEN = 6;
+const WAITED = 7;
+const FAILED = 8;
 /** Words of a pCPU's stack of held locks: depth, then lock numbers. */
 const HELD_BYTES = 64;
 
@@ -60,6 +66,14 @@ export interface Spinlocks {
   release(lock: number, pcpu: number): void;
   /** The owner's pCPU, or -1. */
   owner(lock: number): number;
+  /** Free mode: how often it was taken, waited for, and tried in vain. */
+  counts(lock: number): LockCounts;
+}
+
+export interface LockCounts {
+  readonly taken: number;
+  readonly waited: number;
+  readonly failed: number;
 }
 
 /** What a lock needs where several threads run at once. */
@@ -136,6 +150,11 @@ export function spinlocks(
   };
   const owner = (lock: number): number => Atomics.load(i32, wordOf(lock)) - 1;
 
+  const counts = (lock: number): LockCounts => {
+    const w = wordOf(lock);
+    return { taken: i32[w + TAKEN]! >>> 0, waited: i32[w + WAITED]! >>> 0, failed: i32[w + FAILED]! >>> 0 };
+  };
+
   if (free === undefined) {
     function take(lock: number, w: number, pcpu: number, checkOrder: boolean): void {
       i32[w] = pcpu + 1;
@@ -144,6 +163,7 @@ export function spinlocks(
     return {
       init,
       owner,
+      counts,
       acquire(lock, pcpu) {
         const w = wordOf(lock);
         // With a single runner a lock that is taken stays taken.
@@ -173,8 +193,9 @@ export function spinlocks(
     for (let n = 0; ; n++) {
       const holder = Atomics.load(i32, w);
       if (holder === 0) {
-        if (Atomics.compareExchange(i32, w, 0, pcpu + 1) === 0) return;
-        continue;
+        if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) continue;
+        i32[w + WAITED]! += 1;
+        return;
       }
       if (holder === pcpu + 1) panic(lock, pcpu, 'takes again');
       if (n < spins) continue;
@@ -184,16 +205,18 @@ export function spinlocks(
     }
   }
 
-  /** What was done under the lock before was done by then. */
+  /** What was done under the lock before was done by then. Holding it. */
   function moveOn(lock: number, w: number, pcpu: number): void {
     let from = f64[((w >> 1) + TIME) | 0]!;
     if (lock >= firstHandedOver && i32[(w + LAST) | 0] !== pcpu + 1) from += handOverNs;
     if (from > f64[NOW]!) f64[NOW] = from;
+    i32[(w + TAKEN) | 0]! += 1;
   }
 
   return {
     init,
     owner,
+    counts,
     acquire(lock, pcpu) {
       const w = wordOf(lock);
       if (hasJitter) jitter();
@@ -208,6 +231,7 @@ export function spinlocks(
       if (hasJitter) jitter();
       if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) {
         if (i32[w] === pcpu + 1) panic(lock, pcpu, 'takes again');
+        Atomics.add(i32, w + FAILED, 1);
         return false;
       }
       moveOn(lock, w, pcpu);

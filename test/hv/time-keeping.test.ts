@@ -1,8 +1,7 @@
 /** How cycle counters and system times of pCPUs are brought and kept together, with clocks that start and run apart. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { CPU_TIME, PCPU, WALL_CLOCK } from '../../src/hv/records.js';
-import { EPOCH_NS } from '../../src/hv/time.js';
+import { CPU_TIME, EPOCH_NS, PCPU, WALL_CLOCK } from '../../src/hv/records.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import { oscillators } from '../../src/shared/oscillator.js';
 import { guest, hog, machineConfig, type Simulation, simulate } from '../support/in-process.js';
