@@ -21,6 +21,8 @@ export const MACHINE = struct(
     /** Scheduler events so far: runstate changes and timer pops. */
     events: 'f64',
     turns: 'f64',
+    /** What a guest read from its clock last, ns: handed to the observer of time here, as an argument would be boxed. */
+    clockRead: 'f64',
     /** The pCPU whose turn it is. */
     turnOf: 'i32',
   },
@@ -260,6 +262,8 @@ export const TIMER = struct('timer', {
   queue: 'i32',
   /** Calibrations of its pCPU when it was set: after another the time has to be looked at again. */
   scale: 'i32',
+  /** When it was set, simulation time, ns: for the observer of time. */
+  setAt: 'f64',
   /** Free mode: the system time its VCPU wants it set to (Infinity = stopped), while `requested` (Atomics) is 1. */
   wish: 'f64',
   requested: 'i32',

@@ -73,11 +73,16 @@ export function timers(
     pcpu.setTimerAt(p, heaps.earliest(p));
   }
 
+  function noteSet(t: number, asked: number): void {
+    timer.setSetAt(t, now());
+    if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
+  }
+
   /** @param p the pCPU in whose queue it goes, one of this runner's */
   function arm(p: number, t: number, asked: number): void {
     timer.setAsked(t, asked);
     timer.setScale(t, time.calibrations(p));
-    if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
+    if (check !== undefined) noteSet(t, asked);
     heaps.arm(p, t, Math.max(time.timerFor(p, asked), now() + MIN_DELAY_NS));
     noteEarliest(p);
   }
@@ -102,6 +107,7 @@ export function timers(
   function request(t: number, deadlineNs: number): void {
     const q = timer.queue(t);
     timer.setWish(t, deadlineNs);
+    if (check !== undefined) noteSet(t, deadlineNs);
     window();
     if (words.exchange(requestedWord(t), 1) !== 0) return;
     const head = headWord(q);
@@ -115,18 +121,16 @@ export function timers(
 
   function set(t: number, deadlineNs: number): void {
     const p = smp.self();
-    const asked = check === undefined ? deadlineNs : Math.max(deadlineNs, time.systemTime(p));
     const q = timer.queue(t);
     if (q !== p) {
       if (isElsewhere(t)) {
-        if ((t & 1) === 0) check?.timerSet(t >> 1, asked);
-        request(t, asked);
+        request(t, deadlineNs);
         return;
       }
       if (heaps.isArmed(t)) disarm(q, t);
       timer.setQueue(t, p);
     }
-    arm(p, t, asked);
+    arm(p, t, deadlineNs);
   }
 
   function stop(t: number): void {
@@ -150,7 +154,7 @@ export function timers(
         continue;
       }
       // Before it is out of the queue: who finds it out must find that it fired.
-      check?.timerFired(due >> 1, p, (due & 1) === 0, timer.asked(due));
+      check?.timerFired(due, p);
       heaps.disarm(p, due);
       taken = due;
     }

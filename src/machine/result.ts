@@ -117,7 +117,10 @@ export interface TimeResult {
   /** The boot's warp check: largest step back, cycles. */
   readonly warpCycles: number;
   readonly findings: readonly TimeFindingResult[];
-  /** Clock reads of all guests by |error|: upper bound of each bucket in use, ns, and how many. */
+  /**
+   * Clock reads of all guests by |error|: upper bound of each bucket in use, ns, and how many: of those that were right a sample
+   * of one in sixteen, of those that were wrong all.
+   */
   readonly errorHistogram: readonly { readonly upToNs: number; readonly reads: number }[];
   readonly clocks: readonly PcpuClockResult[];
 }

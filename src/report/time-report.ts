@@ -140,7 +140,7 @@ export function timeReport(
     '',
     ...renderTable(time.findings, findingColumns(paint), paint),
     '',
-    "clock reads of guests by their error, ns from the platform clock's (bars are logarithmic)",
+    "a sample of the clock reads by their error, ns from the platform clock's (bars are logarithmic)",
     ...picture(time, paint),
     '',
     ...renderTable(time.clocks.slice(0, CLOCK_ROWS), CLOCKS, paint),

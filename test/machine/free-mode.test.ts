@@ -153,7 +153,8 @@ describe('free mode', () => {
       expect(machine.work()[0]! - before[0]!).to.be.below(1e6);
       await machine.unpauseVcpu(1, 0);
       await machine.runUntil(at + 40e6);
-      expect(machine.work()[0]! - before[0]!).to.be.above(15e6);
+      // It is charged at ticks and switches.
+      expect(machine.work()[0]! - before[0]!).to.be.at.least(10e6);
       await machine.stop();
       await run;
     } finally {
@@ -211,7 +212,12 @@ describe('free mode', () => {
 
 describe('check-time in free mode', () => {
   it('finds nothing wrong, with and without pauses, with workers enough and few', async () => {
-    for (const over of [{}, { jitterSeed: 11 }, { threads: 8, durationNs: 500e6 }, { calibration: 'local' as const }]) {
+    for (const over of [
+      {},
+      { jitterSeed: 11, durationNs: 1.1e9 },
+      { threads: 8, jitterSeed: 12, durationNs: 300e6 },
+      { calibration: 'local' as const },
+    ]) {
       const result = await checkTime(over);
       expect(wrong(result), JSON.stringify(over)).to.deep.equal([]);
       expect(result.time!.reads).to.be.above(10_000);

@@ -29,6 +29,8 @@ export function schedOp(parts: CallParts): {
   const { vcpu, domain, regs, image } = context;
   const { u8 } = image;
   const UPCALL_MASK = offsetsOf(vcpu_info, 64).evtchn_upcall_mask;
+  const POLL_AT = { narrow: offsetsOf(sched_poll, 32), wide: offsetsOf(sched_poll, 64) };
+  const POLL_BYTES = { narrow: sizeOf(sched_poll, 32), wide: sizeOf(sched_poll, 64) };
   const REASON = offsetsOf(sched_shutdown, 64).reason;
 
   function block(v: number): number {
@@ -48,8 +50,7 @@ export function schedOp(parts: CallParts): {
 
   function poll(v: number, arg: number): number {
     const d = vcpu.domain(v);
-    const width = domain.width(d) === 64 ? 64 : 32;
-    const at = offsetsOf(sched_poll, width);
+    const at = domain.width(d) === 64 ? POLL_AT.wide : POLL_AT.narrow;
     const n = memory.u32(arg + at.nr_ports);
     if (n > MAX_POLL_PORTS) return -XEN_EINVAL;
     const list = memory.translateAt(d, arg + at.ports, 4 * n);
@@ -109,7 +110,7 @@ export function schedOp(parts: CallParts): {
           return 0;
         }
         case SCHEDOP_poll: {
-          const arg = pointer(parts, v, 1, sizeOf(sched_poll, domain.width(vcpu.domain(v)) === 64 ? 64 : 32));
+          const arg = pointer(parts, v, 1, domain.width(vcpu.domain(v)) === 64 ? POLL_BYTES.wide : POLL_BYTES.narrow);
           return arg === FAULT ? -XEN_EFAULT : poll(v, arg);
         }
         case SCHEDOP_remote_shutdown:

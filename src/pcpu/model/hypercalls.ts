@@ -32,7 +32,7 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
   const { regs, vcpu, domain, image } = hv.context;
   const { i32 } = image;
   const { memory, hypercall } = hv;
-  const POLL = { 32: offsetsOf(sched_poll, 32), 64: offsetsOf(sched_poll, 64) };
+  const [POLL_32, POLL_64] = [offsetsOf(sched_poll, 32), offsetsOf(sched_poll, 64)];
   /** Offset of a list inside the argument page, behind the structure. */
   const LIST = 64;
 
@@ -66,7 +66,7 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
       call(v, X.__HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
     },
     poll(v, port, timeoutNs) {
-      const at = POLL[is64(v) ? 64 : 32];
+      const at = is64(v) ? POLL_64 : POLL_32;
       const arg = kv.argAddr(v);
       const list = kv.argGuest(v) + LIST;
       i32[(arg + at.ports) >> 2] = list;

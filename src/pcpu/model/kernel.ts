@@ -42,7 +42,7 @@ export interface GuestKernelParams {
 export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
   const mem: ModelMemory = modelMemory(image, hv);
   const { kv, kd, task, sleepers } = mem;
-  const { vcpu, domain, pcpu, locks: spinlocks, words, now, params: hvParams } = hv.context;
+  const { machine, vcpu, domain, pcpu, locks: spinlocks, words, me, now, params: hvParams } = hv.context;
   const { i32, u8 } = image;
   const calls = guestHypercalls(mem);
   const clock = guestClock(hv.context);
@@ -103,7 +103,10 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (kv.clockReadAt(v) === t) return;
     kv.setClockReadAt(v, t);
     const ns = clock(kv.infoAddr(v));
-    hv.check?.read(v, hv.smp.self(), ns);
+    if (hv.check !== undefined) {
+      machine.setClockRead(me, ns);
+      hv.check.read(v, hv.smp.self());
+    }
     kv.setClock(v, (u8[kv.infoAddr(v) + FLAGS]! & XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns));
   }
 
