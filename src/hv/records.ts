@@ -264,7 +264,7 @@ export const TIMER = struct('timer', {
   scale: 'i32',
   /** When it was set, simulation time, ns: for the observer of time. */
   setAt: 'f64',
-  /** Free mode: the system time its VCPU wants it set to (Infinity = stopped), while `requested` (Atomics) is 1. */
+  /** Free mode: the system time its VCPU wants it set to (Infinity = stopped), while `requested` (Atomics) is not 0. */
   wish: 'f64',
   requested: 'i32',
   nextRequest: 'i32',

@@ -23,6 +23,10 @@ export const TICKER_NS = 10e6;
  */
 const MIN_DELAY_NS = 1000;
 
+/** Values of a timer's `requested` besides 0. */
+const WANTED = 1;
+const SERVED = 2;
+
 /** A single-shot timer that is lost on purpose is one due within this, ns. */
 const SHORT_NS = 100e3;
 
@@ -109,7 +113,8 @@ export function timers(
     timer.setWish(t, deadlineNs);
     if (check !== undefined) noteSet(t, deadlineNs);
     window();
-    if (words.exchange(requestedWord(t), 1) !== 0) return;
+    // Already on the list, or being served and looked at again.
+    if (words.exchange(requestedWord(t), WANTED) !== 0) return;
     const head = headWord(q);
     for (;;) {
       const first = Atomics.load(image.i32, head);
@@ -204,11 +209,16 @@ export function timers(
       let t = words.exchange(headWord(p), 0) - 1;
       while (t >= 0) {
         const next = timer.nextRequest(t) - 1;
-        // Before the wish is read: one that is changed from here on is left word of again.
-        words.exchange(requestedWord(t), 0);
-        const wish = timer.wish(t);
-        if (wish === Infinity) disarm(p, t);
-        else arm(p, t, wish);
+        // Not as if nothing were wanted before it is done: the VCPU would take the timer along while it is being put in here. And
+        // again as long as the wish was changed meanwhile.
+        do {
+          words.exchange(requestedWord(t), SERVED);
+          window();
+          const wish = timer.wish(t);
+          if (wish === Infinity) disarm(p, t);
+          else arm(p, t, wish);
+          window();
+        } while (Atomics.compareExchange(image.i32, requestedWord(t), SERVED, 0) !== SERVED);
         t = next;
       }
     },
