@@ -3,7 +3,7 @@
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
 import { MASK } from '../balancer/records.js';
-import { VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
+import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { isMailUnderWay } from '../pcpu/mail.js';
 import { NONE } from '../shared/list.js';
@@ -15,6 +15,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const { hv } = core;
   const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks, word } = queues;
+  const timer = image.table(TIMER);
   const epoch = image.column(CREDIT_GLOBAL, 'sortEpoch').base;
   const isCredit = params.hv.scheduler === 'credit';
   /** What a timer may be late in free mode, ns: as in hv/time-check.ts. */
@@ -96,6 +97,27 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     if (isCredit) checkOrder(p, queue);
   }
 
+  /** Every armed timer is in one queue, its own, where its position says, and none is due before the one above it. */
+  function checkTimers(): void {
+    const slots = image.region('timer-queues');
+    const seen = new Set<number>();
+    for (let p = 0; p < shape.pcpus; p++) {
+      const base = (slots.base + p * slots.size) >> 2;
+      for (let k = 0; k < pcpu.timers(p); k++) {
+        const t = image.i32[base + k]!;
+        must(!seen.has(t), () => `timer ${t} is in two queues`);
+        seen.add(t);
+        must(timer.queue(t) === p, () => `timer ${t} of queue ${timer.queue(t)} is in that of pCPU ${p}`);
+        must(timer.position(t) === k + 1, () => `timer ${t} at ${k} says it is at ${timer.position(t) - 1}`);
+        const above = image.i32[base + ((k - 1) >> 1)]!;
+        must(k === 0 || timer.deadline(above) <= timer.deadline(t), () => `timer ${above} is above ${t} and later`);
+      }
+    }
+    for (let t = 0; t < 2 * shape.vcpus; t++) {
+      must((timer.position(t) !== 0) === seen.has(t), () => `timer ${t}: position ${timer.position(t)}`);
+    }
+  }
+
   /** Sorted by priority, unless accounting changed priorities and the pCPU has not sorted since. */
   function checkOrder(p: number, queue: readonly number[]): void {
     if (runq.sortEpoch(p) !== image.i32[epoch]) return;
@@ -128,6 +150,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       checkRunstates(v);
       checkWakeUp(v);
     }
+    checkTimers();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;
       for (let k = 0; k < domain.maxVcpus(d); k++) if (vcpu.pollPort(domain.firstVcpu(d) + k) !== 0) pollers++;
