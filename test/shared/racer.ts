@@ -4,6 +4,7 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { doorbells } from '../../src/shared/doorbell.js';
+import { addSample } from '../../src/shared/histogram.js';
 import { noJitter } from '../../src/shared/jitter.js';
 import { releaseWord, type SharedWords, sharedWords } from '../../src/shared/shared-words.js';
 import { spinlocks } from '../../src/shared/spinlock.js';
@@ -35,6 +36,9 @@ export const [ONE_DOUBLE, OTHER_DOUBLE] = [1.5 + Number.EPSILON, -2.25e300] as c
 /** Words of a message: a number that all of `MESSAGE` get, then the flag that says that they have it. */
 export const MESSAGE = [AREA, AREA + 16, AREA + 17, AREA + 64] as const;
 export const FLAG = AREA + 128;
+/** Turn words of workers that doze, and how long at a time, ms. */
+export const BELLS = 2 * AREA;
+export const DOZE_MS = 20;
 
 const wordsOf = (i32: Int32Array, exclusive: boolean): SharedWords =>
   sharedWords(i32, new Uint8Array(i32.buffer), exclusive);
@@ -141,6 +145,10 @@ const JOBS = {
       locks.release(0, self);
     }
   },
+  /** Adds eight samples in turn to the histogram of all. */
+  sampled(i32: Int32Array, { rounds }: RacerData): void {
+    for (let n = 0; n < rounds; n++) addSample(i32, AREA, n & 7);
+  },
   added: added(false),
   addedPlainly: added(true),
   toggled: toggled(false),
@@ -187,6 +195,26 @@ const JOBS = {
       i32[COUNTER]!++;
       bells.handOver(self, (self + 1) % racers);
     }
+  },
+  /**
+   * Dozes until the counter is past what it last saw, and says what it saw in `AREA`. In `AREA + 16` it counts the dozes that
+   * lasted as long as they may although the counter had changed.
+   */
+  dozer(i32: Int32Array, { self, rounds }: RacerData): void {
+    const bells = doorbells(i32, 4 * BELLS);
+    bells.grant(self);
+    for (let seen = 0; seen < rounds; seen = Atomics.load(i32, COUNTER)) {
+      Atomics.store(i32, AREA, seen);
+      Atomics.notify(i32, AREA);
+      const isStuck = (): boolean => Atomics.load(i32, COUNTER) === seen;
+      while (isStuck()) {
+        const began = performance.now();
+        bells.doze(self, DOZE_MS, isStuck);
+        if (performance.now() - began >= DOZE_MS && !isStuck()) Atomics.add(i32, AREA + 16, 1);
+      }
+    }
+    Atomics.store(i32, AREA, rounds);
+    Atomics.notify(i32, AREA);
   },
   /** Sleeps at once, and says how many times it was rung. */
   answer(i32: Int32Array, { self, rounds }: RacerData): void {
