@@ -16,7 +16,7 @@ function same(actual: unknown, wanted: unknown, what: () => string): void {
   if (actual !== wanted) expect(actual, what()).to.equal(wanted);
 }
 
-export function invariants({ built }: Simulation): Invariants {
+export function invariants({ built }: Pick<Simulation, 'built'>): Invariants {
   const { context } = built.core.hv;
   const { machine, vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = context;
   const { runq, entry, list, masks, word } = queues;
