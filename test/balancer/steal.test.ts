@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { MASK } from '../../src/balancer/records.js';
 import { stealing } from '../../src/balancer/steal.js';
 import { NONE } from '../../src/shared/list.js';
-import { makeQueues } from './queues.js';
+import { makeQueues, type Queues } from './queues.js';
 
 const [UNDER, OVER, IDLE] = [-1, -2, -64];
 
@@ -146,6 +146,90 @@ describe('stealing', () => {
     }
     expect([steal(0, IDLE), steal(0, IDLE), steal(0, IDLE), steal(0, IDLE)]).to.deep.equal([1, 2, 3, 5]);
     expect(victim()).to.equal(1);
+  });
+
+  /** Stealing whose `tried` and `tryFailed` change the mask of overloaded pCPUs, as other pCPUs do at the same time. */
+  function whileMaskChanges(pcpus: number, start: number, change: (peer: number, queues: Queues) => void) {
+    const queues = makeQueues(pcpus, 2 * pcpus);
+    const seen: number[] = [];
+    let peer = -1;
+    function came(): void {
+      seen.push(peer);
+      if (seen.length > 2 * pcpus) throw new Error(`a round without an end: pCPUs ${seen}`);
+      change(peer, queues);
+    }
+    const { tryAcquire } = queues.locks;
+    const steal = stealing({
+      queues,
+      locks: {
+        ...queues.locks,
+        tryAcquire(lock, p) {
+          peer = lock;
+          came();
+          return tryAcquire(lock, p);
+        },
+      },
+      lockOf: (p) => p,
+      counters: { tried: () => {}, tryFailed: () => {}, peerIdle: () => {}, hot: () => {} },
+      isHot: () => false,
+      bias: { get: () => start, set: () => {} },
+    });
+    // Nothing that is worth taking: every peer is looked at.
+    for (let p = 0; p < pcpus; p++) {
+      queues.addRunnable(p, 1);
+      queues.enqueue(p, p, OVER);
+    }
+    return { queues, seen, steal };
+  }
+
+  it('goes round once although the first peer is not overloaded any more when it comes round', () => {
+    const { queues, seen, steal } = whileMaskChanges(4, 0, (peer, { masks, word }) => {
+      if (peer === 1) masks.clear(word(MASK.overloaded), 1);
+    });
+    expect(steal(0, OVER)).to.equal(NONE);
+    // A soft round that begins with pCPU 1, a hard one without it.
+    expect(seen).to.deep.equal([1, 2, 3, 2, 3]);
+    expect([1, 2, 3].map((p) => queues.locks.owner(p))).to.deep.equal([-1, -1, -1]);
+  });
+
+  it('goes round once although peers it has passed become overloaded behind it', () => {
+    const { seen, steal } = whileMaskChanges(4, 1, (peer, { masks, word }) => {
+      // Whoever is looked at is through with it, and all others begin.
+      for (let p = 0; p < 4; p++) masks.set(word(MASK.overloaded), p);
+      masks.clear(word(MASK.overloaded), peer);
+    });
+    expect(steal(0, OVER)).to.equal(NONE);
+    expect(seen).to.deep.equal([2, 3, 1, 2, 3, 1]);
+  });
+
+  it('ends when nobody is overloaded any more', () => {
+    const { seen, steal } = whileMaskChanges(4, 0, (_, { masks, word }) => {
+      for (let p = 0; p < 4; p++) masks.clear(word(MASK.overloaded), p);
+    });
+    expect(steal(0, OVER)).to.equal(NONE);
+    expect(seen).to.deep.equal([1]);
+  });
+
+  it('tries every peer at most once at each step, however the mask changes meanwhile', () => {
+    const PCPUS = 40;
+    const cpu = fc.nat(PCPUS - 1);
+    const changes = fc.infiniteStream(fc.uniqueArray(cpu, { maxLength: PCPUS }));
+    fc.assert(
+      fc.property(cpu, cpu, changes, fc.nat(2), (p, start, masksToCome, taken) => {
+        const { queues, seen, steal } = whileMaskChanges(PCPUS, start, (_, { masks, word }) => {
+          masks.assign(word(MASK.overloaded), masksToCome.next().value);
+        });
+        // Some peers are busy with their queues.
+        for (let q = 0; q < taken; q++) if (q !== p) queues.locks.acquire(q, q);
+        expect(steal(p, OVER)).to.equal(NONE);
+        expect(seen).to.not.include(p);
+        // Distances from the start grow, and begin anew once: at the hard step.
+        const distances = seen.map((q) => (q > start ? q - start : q - start + PCPUS));
+        const restarts = distances.filter((d, n) => n > 0 && d <= distances[n - 1]!);
+        expect(restarts.length, `distances ${distances}`).to.be.at.most(1);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it('agrees with a search of all queues for any machine', () => {

@@ -8,7 +8,7 @@ export interface Invariants {
   check(): void;
 }
 
-export function invariants({ built }: Simulation): Invariants {
+export function invariants({ built }: Pick<Simulation, 'built'>): Invariants {
   const broken = findBroken(built);
   const { machine } = built.core.hv.context;
   return {

@@ -74,6 +74,19 @@ for (const exclusive of [false, true]) {
       );
     });
 
+    it('hold exactly what is assigned, and touch nothing around it', () => {
+      fc.assert(
+        fc.property(masks, ({ bits, a, b }) => {
+          const { m, A, B, OUT, i32 } = machine(bits, a, a, exclusive);
+          m.assign(A, b);
+          for (let bit = 0; bit < bits; bit++) expect(m.has(A, bit), `bit ${bit}`).to.equal(b.includes(bit));
+          expect(m.count(A)).to.equal(b.length);
+          expect([m.count(B), m.count(OUT)]).to.deep.equal([a.length, 0]);
+          expect([i32[0], i32.at(-1)]).to.deep.equal([-1, -1]);
+        }),
+      );
+    });
+
     it('clear only the bit named', () => {
       fc.assert(
         fc.property(masks, ({ bits, a, from }) => {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { doorbells } from '../../src/shared/doorbell.js';
-import { race } from './race.js';
-import { AREA, COUNTER } from './racer.js';
+import { race, waitForStart } from './race.js';
+import { AREA, BELLS, COUNTER } from './racer.js';
 
 const bellsOver = (i32: Int32Array) => doorbells(i32, 4 * AREA);
 
@@ -73,5 +73,139 @@ describe('doorbells', () => {
     }
     await done;
     expect(i32[COUNTER]).to.equal(rings);
+  });
+});
+
+/** Far longer than a sleep that is ended at once takes, and than a test may. */
+const LONG_MS = 20_000;
+
+describe('a worker that dozes', () => {
+  /** Words of two workers, and whether a doze of worker 0 was ended by something else than its time. */
+  const setUp = () => {
+    const i32 = new Int32Array(new SharedArrayBuffer(8192));
+    const bells = doorbells(i32, 0);
+    const isEnded = (mustSleep: () => boolean): boolean => {
+      const began = performance.now();
+      bells.doze(0, LONG_MS, mustSleep);
+      return performance.now() - began < LONG_MS / 2;
+    };
+    return { i32, bells, isEnded };
+  };
+
+  it('is woken by a nudge, which leaves nothing behind', () => {
+    const { i32, bells, isEnded } = setUp();
+    // Just before it falls asleep, when everybody can see that it will.
+    const nudged = (): boolean => {
+      bells.nudge(0);
+      return true;
+    };
+    expect(isEnded(nudged)).to.equal(true);
+    expect(i32[0]).to.equal(0);
+    expect(isEnded(nudged)).to.equal(true);
+  });
+
+  it('does not remember a nudge from before', () => {
+    const { i32, bells } = setUp();
+    bells.nudge(0);
+    expect(i32[0]).to.equal(0);
+    let asked = 0;
+    const began = performance.now();
+    bells.doze(0, 5, () => {
+      asked++;
+      return true;
+    });
+    expect(asked).to.equal(1);
+    // A clock may be a little off the one that sleeps.
+    expect(performance.now() - began).to.be.above(4);
+    expect(i32[0]).to.equal(0);
+  });
+
+  it('does not sleep when what it waits for has come by then', () => {
+    const { i32, isEnded } = setUp();
+    let asked = 0;
+    const mustSleep = (): boolean => {
+      asked++;
+      return false;
+    };
+    expect(isEnded(mustSleep)).to.equal(true);
+    expect([asked, i32[0]]).to.deep.equal([1, 0]);
+  });
+
+  it('says that it sleeps before it looks for the last time', () => {
+    const { i32, bells } = setUp();
+    const asleep: boolean[] = [];
+    const look = (): boolean => {
+      // A nudge that came to a worker that is awake would leave the word as it is.
+      const before = i32[0];
+      bells.nudge(0);
+      asleep.push(i32[0] !== before);
+      return false;
+    };
+    look();
+    bells.doze(0, LONG_MS, look);
+    look();
+    expect(asleep).to.deep.equal([false, true, false]);
+  });
+
+  it('does not sleep when it was rung before, and stays rung', () => {
+    const { bells, isEnded } = setUp();
+    bells.ring(0);
+    expect(isEnded(() => true)).to.equal(true);
+    expect([bells.isRung(0), bells.answer(0), bells.isRung(0)]).to.deep.equal([true, true, false]);
+  });
+
+  it('is woken by a ring, and stays rung', () => {
+    const { bells, isEnded } = setUp();
+    const rung = (): boolean => {
+      bells.ring(0);
+      return true;
+    };
+    expect(isEnded(rung)).to.equal(true);
+    expect(bells.answer(0)).to.equal(true);
+  });
+
+  it('keeps its token, and sleeps with it', () => {
+    const { bells, isEnded } = setUp();
+    bells.grant(0);
+    const began = performance.now();
+    bells.doze(0, 5, () => true);
+    expect(performance.now() - began).to.be.above(4);
+    const nudged = (): boolean => {
+      bells.nudge(0);
+      return true;
+    };
+    expect(isEnded(nudged)).to.equal(true);
+    expect([bells.hasToken(0), bells.isRung(0)]).to.deep.equal([true, false]);
+  });
+
+  it('is not disturbed by what is meant for another', () => {
+    const { i32, bells } = setUp();
+    const began = performance.now();
+    bells.doze(0, 5, () => {
+      bells.nudge(1);
+      bells.ring(1);
+      return true;
+    });
+    expect(performance.now() - began).to.be.above(4);
+    expect(i32[0]).to.equal(0);
+    expect(bells.isRung(1)).to.equal(true);
+  });
+
+  it('hardly ever sleeps through a change of what it waits for', async () => {
+    const rounds = 1000;
+    const { i32, done } = race('dozer', 1, rounds);
+    const bells = doorbells(i32, 4 * BELLS);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    waitForStart(i32, 1);
+    for (let n = 0; n < rounds; n++) {
+      // Awake, or about to sleep, or asleep: a little later each time.
+      for (let k = 0; k < 200 * (n % 16); k++) Atomics.load(i32, COUNTER);
+      // A plain store, as of a floor: the look whether anybody sleeps may overtake it, but not often.
+      i32[COUNTER] = n + 1;
+      bells.nudge(0);
+      expect(Atomics.wait(i32, AREA, n, 30_000)).to.not.equal('timed-out');
+    }
+    await done;
+    expect(i32[AREA + 16]).to.be.below(rounds / 20);
   });
 });

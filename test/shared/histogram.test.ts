@@ -1,7 +1,16 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { build } from 'hdr-histogram-js';
-import { bucketOf, HISTOGRAM_BUCKETS, quantilesOf, recordSample, upperBoundOf } from '../../src/shared/histogram.js';
+import {
+  addSample,
+  bucketOf,
+  HISTOGRAM_BUCKETS,
+  quantilesOf,
+  recordSample,
+  upperBoundOf,
+} from '../../src/shared/histogram.js';
+import { race } from './race.js';
+import { AREA } from './racer.js';
 
 /** Values of every magnitude a histogram covers, ns. */
 const sample = fc
@@ -63,6 +72,26 @@ describe('histograms', () => {
       const truth = hdr.getValueAtPercentile(percent);
       expect(values[n]).to.be.within(truth * 0.9999, truth * 1.0626);
     }
+  });
+
+  it('are the same for one that adds by itself and for several that add at the same time', () => {
+    fc.assert(
+      fc.property(fc.array(sample, { maxLength: 100 }), (samples) => {
+        const counts = new Int32Array(HISTOGRAM_BUCKETS + 10);
+        for (const ns of samples) addSample(counts, 10, ns);
+        expect(counts.subarray(10)).to.deep.equal(countsOf(samples));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('lose no sample of threads that add at the same time', async () => {
+    const { i32, done } = race('sampled', 2, 200_000);
+    await done;
+    // All racers add the same samples, round after round.
+    const counts = i32.subarray(AREA, AREA + HISTOGRAM_BUCKETS);
+    expect(counts.reduce((sum, n) => sum + n, 0)).to.equal(400_000);
+    for (let ns = 0; ns < 8; ns++) expect(counts[ns]).to.equal(50_000);
   });
 
   it('answer 0 for everything when nothing was recorded', () => {

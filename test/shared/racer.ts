@@ -4,7 +4,9 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { doorbells } from '../../src/shared/doorbell.js';
+import { addSample } from '../../src/shared/histogram.js';
 import { noJitter } from '../../src/shared/jitter.js';
+import { releaseWord, type SharedWords, sharedWords } from '../../src/shared/shared-words.js';
 import { spinlocks } from '../../src/shared/spinlock.js';
 import { beginUpdate, endUpdate } from '../../src/shared/version-counter.js';
 
@@ -28,6 +30,18 @@ export const COUNTER = 512;
 export const PAYLOAD = 8;
 const [LOCKS, HELD] = [4 * AREA, 4 * AREA + 1024];
 const CLOCKS = 256;
+
+/** Two doubles that differ in both halves. */
+export const [ONE_DOUBLE, OTHER_DOUBLE] = [1.5 + Number.EPSILON, -2.25e300] as const;
+/** Words of a message: a number that all of `MESSAGE` get, then the flag that says that they have it. */
+export const MESSAGE = [AREA, AREA + 16, AREA + 17, AREA + 64] as const;
+export const FLAG = AREA + 128;
+/** Turn words of workers that doze, and how long at a time, ms. */
+export const BELLS = 2 * AREA;
+export const DOZE_MS = 20;
+
+const wordsOf = (i32: Int32Array, exclusive: boolean): SharedWords =>
+  sharedWords(i32, new Uint8Array(i32.buffer), exclusive);
 
 export const lockOf = (i32: Int32Array, self: number) =>
   spinlocks(i32, new Float64Array(i32.buffer), LOCKS, HELD, {
@@ -54,6 +68,34 @@ function increment(i32: Int32Array): void {
   Atomics.load(i32, COUNTER + 64);
   i32[COUNTER] = seen + 1;
 }
+
+/** Adds one to the counter. */
+const added =
+  (exclusive: boolean) =>
+  (i32: Int32Array, { rounds }: RacerData): void => {
+    const words = wordsOf(i32, exclusive);
+    for (let n = 0; n < rounds; n++) words.add(COUNTER, 1);
+  };
+
+/** Sets and clears a bit of its own in a word that all share, and counts in `AREA + self` how often it was not as left. */
+const toggled =
+  (exclusive: boolean) =>
+  (i32: Int32Array, { self, rounds }: RacerData): void => {
+    const words = wordsOf(i32, exclusive);
+    const bit = 1 << (31 - self);
+    for (let n = 0; n < rounds; n++) {
+      if ((words.or(COUNTER, bit) & bit) !== 0) i32[AREA + self]!++;
+      if ((words.and(COUNTER, ~bit) & bit) === 0) i32[AREA + self]!++;
+    }
+  };
+
+/** Swaps numbers with the counter; in `AREA + self` is the sum of what it put there, less what it found. */
+const exchanged =
+  (exclusive: boolean) =>
+  (i32: Int32Array, { self, rounds }: RacerData): void => {
+    const words = wordsOf(i32, exclusive);
+    for (let n = 1; n <= rounds; n++) i32[AREA + self]! += n - words.exchange(COUNTER, n);
+  };
 
 const JOBS = {
   /** Fills the payload with growing numbers under the version-counter protocol, until told to stop. */
@@ -90,6 +132,61 @@ const JOBS = {
   unlocked(i32: Int32Array, { rounds }: RacerData): void {
     for (let n = 0; n < rounds; n++) increment(i32);
   },
+  /** Takes a lock that brings time, and counts in `AREA + self` how often it was back before what its last holder did. */
+  timed(i32: Int32Array, { self, rounds }: RacerData): void {
+    const f64 = new Float64Array(i32.buffer);
+    const locks = lockOf(i32, self);
+    const [now, done] = [CLOCKS / 2 + self, COUNTER / 2];
+    for (let n = 0; n < rounds; n++) {
+      locks.acquire(0, self);
+      if (f64[now]! < f64[done]!) i32[AREA + self]!++;
+      f64[now]! += 1 + self;
+      f64[done] = f64[now]!;
+      locks.release(0, self);
+    }
+  },
+  /** Adds eight samples in turn to the histogram of all. */
+  sampled(i32: Int32Array, { rounds }: RacerData): void {
+    for (let n = 0; n < rounds; n++) addSample(i32, AREA, n & 7);
+  },
+  added: added(false),
+  addedPlainly: added(true),
+  toggled: toggled(false),
+  toggledPlainly: toggled(true),
+  exchanged: exchanged(false),
+  exchangedPlainly: exchanged(true),
+  /** Writes a message, then the flag that says so; growing numbers, until told to stop. */
+  published(i32: Int32Array): void {
+    for (let n = 1; Atomics.load(i32, STOP) === 0; n = (n + 1) | 0) {
+      for (const w of MESSAGE) i32[w] = n;
+      releaseWord(i32, FLAG, n);
+    }
+  },
+  /** The same in the wrong order. */
+  publishedTooSoon(i32: Int32Array): void {
+    for (let n = 1; Atomics.load(i32, STOP) === 0; n = (n + 1) | 0) {
+      releaseWord(i32, FLAG, n);
+      for (const w of MESSAGE) i32[w] = n;
+    }
+  },
+  /** Stores one double and the other in turn, until told to stop. */
+  doubles(i32: Int32Array): void {
+    const f64 = new Float64Array(i32.buffer);
+    while (Atomics.load(i32, STOP) === 0) {
+      f64[AREA / 2] = ONE_DOUBLE;
+      f64[AREA / 2] = OTHER_DOUBLE;
+    }
+  },
+  /** The same in two halves. */
+  halves(i32: Int32Array): void {
+    const [one, other] = [ONE_DOUBLE, OTHER_DOUBLE].map((x) => new Int32Array(Float64Array.of(x).buffer));
+    while (Atomics.load(i32, STOP) === 0) {
+      for (const halves of [one!, other!]) {
+        i32[AREA] = halves[0]!;
+        i32[AREA + 1] = halves[1]!;
+      }
+    }
+  },
   /** Takes the token in turn with the next racer; only its holder touches the plain counter. */
   handOver(i32: Int32Array, { self, racers, rounds }: RacerData): void {
     const bells = doorbells(i32, 4 * AREA);
@@ -98,6 +195,26 @@ const JOBS = {
       i32[COUNTER]!++;
       bells.handOver(self, (self + 1) % racers);
     }
+  },
+  /**
+   * Dozes until the counter is past what it last saw, and says what it saw in `AREA`. In `AREA + 16` it counts the dozes that
+   * lasted as long as they may although the counter had changed.
+   */
+  dozer(i32: Int32Array, { self, rounds }: RacerData): void {
+    const bells = doorbells(i32, 4 * BELLS);
+    bells.grant(self);
+    for (let seen = 0; seen < rounds; seen = Atomics.load(i32, COUNTER)) {
+      Atomics.store(i32, AREA, seen);
+      Atomics.notify(i32, AREA);
+      const isStuck = (): boolean => Atomics.load(i32, COUNTER) === seen;
+      while (isStuck()) {
+        const began = performance.now();
+        bells.doze(self, DOZE_MS, isStuck);
+        if (performance.now() - began >= DOZE_MS && !isStuck()) Atomics.add(i32, AREA + 16, 1);
+      }
+    }
+    Atomics.store(i32, AREA, rounds);
+    Atomics.notify(i32, AREA);
   },
   /** Sleeps at once, and says how many times it was rung. */
   answer(i32: Int32Array, { self, rounds }: RacerData): void {

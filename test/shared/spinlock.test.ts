@@ -1,9 +1,18 @@
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 import { noJitter } from '../../src/shared/jitter.js';
-import { type FreeRunning, LOCK_RANK, LockPanic, spinlockRegions, spinlocks } from '../../src/shared/spinlock.js';
-import { race } from './race.js';
-import { COUNTER } from './racer.js';
+import {
+  type FreeRunning,
+  LOCK_RANK,
+  LockPanic,
+  MachineEnded,
+  type Spinlocks,
+  spinlockRegions,
+  spinlocks,
+} from '../../src/shared/spinlock.js';
+import { race, raceUntil } from './race.js';
+import { AREA, COUNTER } from './racer.js';
 
 const PRIVATE = 0;
 const [RUNQ_A, RUNQ_B] = [1, 2];
@@ -32,11 +41,27 @@ function attach(image: Image, { exclusive = false, debug = true, free = {} }: Op
   return spinlocks(image.i32, image.f64, locksBase, heldBase, { debug, free: exclusive ? undefined : running });
 }
 
-function make(options: Options = {}) {
-  const locks = attach(Image.create(map), options);
+function initialise(locks: Spinlocks): Spinlocks {
   locks.init(PRIVATE, LOCK_RANK.schedulerPrivate);
   for (let lock = 1; lock < 12; lock++) locks.init(lock, LOCK_RANK.runQueue);
   return locks;
+}
+
+const make = (options: Options = {}) => initialise(attach(Image.create(map), options));
+
+/** Two runners over one image, each with a clock. */
+function twoRunners(free: Partial<FreeRunning> = {}) {
+  const image = Image.create(map);
+  const clock = (me: number): number => (image.region('clocks').base >> 3) + 8 * me;
+  const locks = [attach(image, { free }, 0), attach(image, { free }, 1)] as const;
+  initialise(locks[0]);
+  return {
+    locks,
+    now: (me: number): number => image.f64[clock(me)]!,
+    setNow: (me: number, ns: number): void => {
+      image.f64[clock(me)] = ns;
+    },
+  };
 }
 
 for (const exclusive of [false, true]) {
@@ -150,6 +175,161 @@ describe('a lock of one runner', () => {
   });
 });
 
+describe('a lock of several runners', () => {
+  for (const how of ['acquire', 'tryAcquire'] as const) {
+    it(`brings who takes it up to the time of its release, by ${how}`, () => {
+      const { locks, now, setNow } = twoRunners();
+      setNow(0, 1000);
+      locks[0].acquire(RUNQ_A, 0);
+      // As far as its holder got while it had it, not as far as it was when it took it.
+      setNow(0, 1500);
+      locks[0].release(RUNQ_A, 0);
+      setNow(1, 200);
+      locks[1][how](RUNQ_A, 1);
+      expect([now(0), now(1)]).to.deep.equal([1500, 1500]);
+    });
+
+    it(`takes nobody back in time, by ${how}`, () => {
+      const { locks, now, setNow } = twoRunners();
+      setNow(0, 1000);
+      locks[0].acquire(RUNQ_A, 0);
+      locks[0].release(RUNQ_A, 0);
+      setNow(1, 7000);
+      locks[1][how](RUNQ_A, 1);
+      expect([now(0), now(1)]).to.deep.equal([1000, 7000]);
+      locks[1].release(RUNQ_A, 1);
+      locks[0][how](RUNQ_A, 0);
+      expect(now(0)).to.equal(7000);
+    });
+
+    it(`that nobody had yet carries no time, by ${how}`, () => {
+      const { locks, now, setNow } = twoRunners({ firstHandedOver: 0, handOverNs: 2000 });
+      // Boot takes place before time 0.
+      setNow(0, -5000);
+      locks[0][how](RUNQ_A, 0);
+      expect(now(0)).to.equal(-5000);
+    });
+  }
+
+  it('carries a time of its own, not that of another lock', () => {
+    const { locks, now, setNow } = twoRunners();
+    setNow(0, 1000);
+    locks[0].acquire(RUNQ_A, 0);
+    locks[0].release(RUNQ_A, 0);
+    setNow(1, 200);
+    locks[1].acquire(RUNQ_B, 1);
+    locks[1].release(RUNQ_B, 1);
+    expect(now(1)).to.equal(200);
+  });
+
+  it('moves nobody on who tries for it in vain', () => {
+    const { locks, now, setNow } = twoRunners();
+    setNow(0, 1000);
+    locks[0].acquire(RUNQ_A, 0);
+    setNow(1, 200);
+    expect(locks[1].tryAcquire(RUNQ_A, 1)).to.equal(false);
+    expect(now(1)).to.equal(200);
+  });
+
+  it('takes a while from pCPU to pCPU where it is handed over, and none to who had it last', () => {
+    const { locks, now, setNow } = twoRunners({ firstHandedOver: RUNQ_B, handOverNs: 2000 });
+    /** Takes and releases a lock for pCPU `me` at `ns`; returns when it had it. */
+    const use = (lock: number, me: 0 | 1, ns: number, how: 'acquire' | 'tryAcquire' = 'acquire'): number => {
+      setNow(me, ns);
+      locks[me][how](lock, me);
+      locks[me].release(lock, me);
+      return now(me);
+    };
+    expect(use(RUNQ_B, 0, 1000)).to.equal(1000);
+    expect(use(RUNQ_B, 0, 1001)).to.equal(1001);
+    expect(use(RUNQ_B, 1, 500)).to.equal(3001);
+    expect(use(RUNQ_B, 0, 3500, 'tryAcquire')).to.equal(5001);
+    expect(use(RUNQ_B, 1, 9000)).to.equal(9000);
+    // One with a smaller number is had at once.
+    expect(use(RUNQ_A, 0, 1000)).to.equal(1000);
+    expect(use(RUNQ_A, 1, 500)).to.equal(1000);
+  });
+
+  it('gives any two runners the times that its history says', () => {
+    const LATENCY = 70;
+    const step = fc.record({
+      me: fc.constantFrom(0 as const, 1 as const),
+      lock: fc.integer({ min: 1, max: 4 }),
+      tries: fc.boolean(),
+      before: fc.nat(100),
+      under: fc.nat(100),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const { locks, now, setNow } = twoRunners({ firstHandedOver: 3, handOverNs: LATENCY });
+        const clocks = [0, 0];
+        const released = new Map<number, { readonly ns: number; readonly by: number }>();
+        for (const { me, lock, tries, before, under } of steps) {
+          setNow(me, now(me) + before);
+          locks[me][tries ? 'tryAcquire' : 'acquire'](lock, me);
+          const last = released.get(lock);
+          const handOver = last !== undefined && last.by !== me && lock >= 3 ? LATENCY : 0;
+          clocks[me] = Math.max(clocks[me]! + before, (last?.ns ?? 0) + handOver);
+          expect(now(me)).to.equal(clocks[me]);
+          clocks[me] += under;
+          setNow(me, now(me) + under);
+          locks[me].release(lock, me);
+          released.set(lock, { ns: clocks[me], by: me });
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('pauses before and after it is taken and released', () => {
+    let pauses = 0;
+    const jitter = (): void => {
+      pauses++;
+    };
+    const { locks } = twoRunners({ jitter });
+    locks[0].acquire(RUNQ_A, 0);
+    expect(pauses).to.equal(2);
+    locks[0].release(RUNQ_A, 0);
+    expect(pauses).to.equal(4);
+    locks[0].tryAcquire(RUNQ_A, 0);
+    expect(pauses).to.be.above(4);
+  });
+
+  it('is waited for as long as the machine goes on, and no longer', () => {
+    for (const spins of [0, 100]) {
+      let asked = 0;
+      const { locks } = twoRunners({ spins, isEnded: () => ++asked === 3 });
+      locks[0].acquire(RUNQ_A, 0);
+      expect(() => locks[1].acquire(RUNQ_A, 1)).to.throw(
+        MachineEnded,
+        'pCPU 1 waited for lock 1 of a machine that has ended',
+      );
+      // Once after each nap.
+      expect(asked).to.equal(3);
+      expect(locks[1].owner(RUNQ_A)).to.equal(0);
+    }
+  });
+
+  it('goes to who waits when it is released, and brings its time', () => {
+    let asked = 0;
+    const { locks, now, setNow } = twoRunners({
+      spins: 10,
+      isEnded: () => {
+        // What its holder does meanwhile, on a thread of its own.
+        if (++asked === 2) {
+          setNow(0, 5000);
+          locks[0].release(RUNQ_A, 0);
+        }
+        return false;
+      },
+    });
+    locks[0].acquire(RUNQ_A, 0);
+    setNow(1, 100);
+    locks[1].acquire(RUNQ_A, 1);
+    expect([locks[1].owner(RUNQ_A), now(1), asked]).to.deep.equal([1, 5000, 2]);
+  });
+});
+
 describe('a plain counter that threads increment', () => {
   it('is exact under a lock taken by 4 threads', async () => {
     const { i32, done } = race('locked', 4, 100_000);
@@ -163,9 +343,16 @@ describe('a plain counter that threads increment', () => {
     expect(i32[COUNTER]).to.equal(800_000);
   });
 
-  it('loses counts without one, so that the tests above can fail', async () => {
-    const { i32, done } = race('unlocked', 4, 100_000);
+  it('is left and found at growing times under a lock that brings time', async () => {
+    const { i32, done } = race('timed', 2, 200_000);
     await done;
-    expect(i32[COUNTER]).to.be.below(400_000);
+    expect([i32[AREA], i32[AREA + 1]]).to.deep.equal([0, 0]);
+    // The times of all steps, one after the other.
+    expect(new Float64Array(i32.buffer)[COUNTER / 2]).to.equal(200_000 * (1 + 2));
+  });
+
+  it('loses counts without one, so that the tests above can fail', async () => {
+    const i32 = await raceUntil((words) => words[COUNTER]! < 4_000_000, 'unlocked', 2, 2_000_000);
+    expect(i32[COUNTER]).to.be.below(4_000_000);
   });
 });
