@@ -122,6 +122,9 @@ export function freeLoop(
       if (!isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return false;
       if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return false;
     }
+    // Accounting goes on while somebody may be parked who will be let go.
+    const { accountingPcpu, nextAccounting } = hv.sched.ops;
+    if (pcpu.worker(accountingPcpu) === self && nextAccounting() < Infinity) return false;
     return !mail.hasMail();
   }
 

@@ -1,5 +1,6 @@
 /** Free mode on real worker threads: what must hold although no two runs are alike. */
 import { expect } from 'chai';
+import { checkExpectations } from '../../src/config/expectations.js';
 import { loadScenario } from '../../src/config/scenario.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import { Machine } from '../../src/machine/machine.js';
@@ -53,6 +54,26 @@ describe('free mode', () => {
       expect(measured?.windowNs).to.equal(100_000);
     }
   });
+
+  it('parks a capped domain and lets it go again, though nothing else happens meanwhile', async () => {
+    for (const durationNs of [2e9, Infinity]) {
+      const tasks = { h: durationNs === Infinity ? { loop: 1, run: 500_000 } : { run: 1_000_000 } };
+      const guests = [guest({ cap: 50, workload: workload(tasks) })];
+      const { outcome, domains, perfc } = await runMachine(free({ guests, durationNs }));
+      expect(outcome).to.equal(durationNs === Infinity ? 'idle' : 'horizon');
+      expect(perfc.vcpu_park).to.be.above(5);
+      if (durationNs < Infinity) expect(domains[0]!.share).to.be.closeTo(0.5, 0.03);
+      else expect(domains[0]!.tasks[0]!.workNs).to.equal(500e6);
+    }
+  });
+
+  for (const name of ['weights', 'cap', 'settle', 'smp-fairness', 'wake-latency', 'wake-latency-no-boost']) {
+    it(`gives the known answer of examples/${name}.yaml as ordered mode does`, async () => {
+      const { config, expectations } = loadScenario(`examples/${name}.yaml`, { mode: 'free' });
+      const verdicts = checkExpectations(expectations, await runMachine(config));
+      expect(verdicts.filter(({ ok }) => !ok)).to.deep.equal([]);
+    });
+  }
 
   it('has the runstates of every VCPU sum to the time the run took', async () => {
     const { domains, simulatedNs } = await runMachine(
