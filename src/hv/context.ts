@@ -97,7 +97,7 @@ export interface HvContext {
   readonly me: number;
   readonly isOrdered: boolean;
   /** A place where others may see things half done: `--jitter` pauses here now and then. */
-  readonly window: Jitter;
+  readonly raceWindow: Jitter;
   /** Free mode: something that happened at `ns` has come to be known here. No effect in ordered mode. */
   moveOn(ns: number): void;
   /** Simulation time of the turn, ns. Read from the image: a double handed through calls would be boxed. */
@@ -145,7 +145,7 @@ export function createContext(
   const NOW = base + (me << shift);
   const { vcpus } = shape;
   const quiet = image.region('quiet-word').base >> 2;
-  const window = free && free.jitterSeed !== 0 ? jitterOf(image.i32, quiet, free.jitterSeed + self) : noJitter;
+  const raceWindow = free && free.jitterSeed !== 0 ? jitterOf(image.i32, quiet, free.jitterSeed + self) : noJitter;
   const locks = spinlocks(image.i32, f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: params.debug,
     free: free && {
@@ -154,7 +154,7 @@ export function createContext(
       firstHandedOver: FIRST_GUEST_LOCK,
       handOverNs: params.latencyNs,
       spins: free.spins,
-      jitter: window,
+      jitter: raceWindow,
       isEnded,
     },
   });
@@ -178,7 +178,7 @@ export function createContext(
     words: sharedWords(image.i32, image.u8, isOrdered),
     me,
     isOrdered,
-    window,
+    raceWindow,
     moveOn: isOrdered
       ? () => {}
       : (ns) => {

@@ -52,7 +52,7 @@ export function eventChannels(
   sched: Scheduler,
   stopPollTimer: (v: number) => void,
 ): EventChannels {
-  const { image, vcpu, domain, evtchn, queues, words, trace, window, now, moveOn, isOrdered, shape } = hv;
+  const { image, vcpu, domain, evtchn, queues, words, trace, raceWindow, now, moveOn, isOrdered, shape } = hv;
   const { i32, u8 } = image;
   const S32 = offsetsOf(shared_info, 32);
   const S64 = offsetsOf(shared_info, 64);
@@ -116,7 +116,7 @@ export function eventChannels(
     const flag = vcpu.infoAddr(v) + UPCALL_PENDING;
     if (u8[flag] !== 0) return;
     u8[flag] = 1;
-    window();
+    raceWindow();
     // Clearing the blocked flag is an atomic operation even where it is clear: only after it may one look whether v runs. v, for
     // its part, sets the flag, or says that it runs, and then looks for events: one of the two sees the other.
     unblock(v);
@@ -136,7 +136,7 @@ export function eventChannels(
     const sel = (vcpu.infoAddr(v) >> 2) + (is64 ? SEL64 : SEL32) + (selector >> 5);
     const selBit = 1 << (selector & 31);
     if ((words.or(sel, selBit) & selBit) !== 0) return;
-    window();
+    raceWindow();
     markPending(v);
   }
 
@@ -155,7 +155,7 @@ export function eventChannels(
     if (!isOrdered) noteSent(domain.firstVcpu(d) + evtchn.notifyVcpu(record(d, port)));
     if ((words.or(w, bit) & bit) !== 0) return;
     trace.record(TRACE.send, d, port);
-    window();
+    raceWindow();
     raise(d, port);
     if (domain.pollers(d) !== 0) wakePollers(d, port);
   }
@@ -180,7 +180,7 @@ export function eventChannels(
       const w = (domain.sharedInfo(d) >> 2) + (domain.width(d) === 64 ? MASK64 : MASK32) + (port >> 5);
       const bit = 1 << (port & 31);
       if ((words.and(w, ~bit) & bit) === 0) return;
-      window();
+      raceWindow();
       if ((i32[(domain.sharedInfo(d) >> 2) + PENDING + (port >> 5)]! & bit) !== 0) raise(d, port);
     },
     sendVirq(v, virq) {
@@ -200,7 +200,7 @@ export function eventChannels(
     catchUp: isOrdered ? () => {} : moveOnToSent,
     startPolling(v, port) {
       if (words.exchange(pollPortWord(v), port) === 0) words.add(pollersWord(vcpu.domain(v)), 1);
-      window();
+      raceWindow();
     },
     markPending,
     unblock,

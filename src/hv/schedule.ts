@@ -62,7 +62,7 @@ export function scheduler(
   check: TimeCheck | undefined,
   context: ContextSwitch,
 ): Scheduler {
-  const { image, vcpu, pcpu, queues, locks, words, trace, perfc, window, now, isIdle } = hv;
+  const { image, vcpu, pcpu, queues, locks, words, trace, perfc, raceWindow, now, isIdle } = hv;
   const { entry, masks, word } = queues;
   const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
   const flagColumn = image.column(VCPU, 'pauseFlags');
@@ -135,7 +135,7 @@ export function scheduler(
     const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
     if (isOurs) {
       const target = ops.pickCpu(v);
-      window();
+      raceWindow();
       if (target !== entry.processor(v)) {
         trace.record(TRACE.migrate, v, target);
         ops.migrate(v, target);
@@ -188,7 +188,7 @@ export function scheduler(
       pcpu.setTickAt(p, isIdle(prev) ? ops.nextTick(p) : Infinity);
     }
     if (!isIdle(prev)) ops.contextSaved(prev);
-    window();
+    raceWindow();
     // Last of all, and before the looks at its flags and at the other's events: whoever moves it from now on finds it saved, or is
     // seen here; whoever sends to the other finds it running, or is seen. So an atomic store, which no later look overtakes.
     words.store(runningWord(prev), 0);
@@ -225,7 +225,7 @@ export function scheduler(
     },
     block(v) {
       words.or(flagsWord(v), VPF_blocked);
-      window();
+      raceWindow();
     },
     cancelBlock(v) {
       words.and(flagsWord(v), ~VPF_blocked);

@@ -71,8 +71,22 @@ const PAGE_WORDS = [
 ] as const;
 
 export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): TimeKeeping {
-  const { image, vcpu, pcpu, domain, params, queues, locks, words, version, window, shape, isOrdered, now, faulty } =
-    hv;
+  const {
+    image,
+    vcpu,
+    pcpu,
+    domain,
+    params,
+    queues,
+    locks,
+    words,
+    version,
+    raceWindow,
+    shape,
+    isOrdered,
+    now,
+    faulty,
+  } = hv;
   const { i32 } = image;
   const { latencyNs: L, cycleHz: hz, timing } = params;
   const counters: Oscillators = oscillators(image);
@@ -135,7 +149,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     version.beginUpdate(w);
     i32[w + TSC_LO] = i32[from + TSC_LO]!;
     i32[w + TSC_HI] = i32[from + TSC_HI]!;
-    window();
+    raceWindow();
     i32[w + SYS_LO] = i32[from + SYS_LO]!;
     i32[w + SYS_HI] = i32[from + SYS_HI]!;
     i32[w + MUL] = i32[from + MUL]!;
@@ -263,7 +277,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     const seconds = wall.seconds(0);
     version.beginUpdate(w);
     i32[(page + at.wc_sec) >> 2] = lowHalf(seconds);
-    window();
+    raceWindow();
     i32[(page + at.wc_nsec) >> 2] = wall.nanoseconds(0);
     i32[(page + secHi) >> 2] = highHalf(seconds);
     version.endUpdate(w);

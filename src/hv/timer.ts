@@ -60,7 +60,7 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, words, trace, window, me, isOrdered, now, faulty } = hv;
+  const { image, vcpu, pcpu, machine, words, trace, raceWindow, me, isOrdered, now, faulty } = hv;
   const timer = image.table(TIMER);
   const requested = image.column(TIMER, 'requested');
   const requestedWord = (t: number): number => (requested.base + (t << requested.shift)) | 0;
@@ -112,7 +112,7 @@ export function timers(
     const q = timer.queue(t);
     timer.setWish(t, deadlineNs);
     if (check !== undefined) noteSet(t, deadlineNs);
-    window();
+    raceWindow();
     // Already on the list, or being served and looked at again.
     if (words.exchange(requestedWord(t), WANTED) !== 0) return;
     const head = headWord(q);
@@ -186,7 +186,7 @@ export function timers(
         const v = due >> 1;
         machine.addEvents(me, 1);
         trace.record(TRACE.timer, v, due & 1);
-        window();
+        raceWindow();
         if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
         else actions.pollTimedOut(v);
         if (pcpu.timerAt(p) > now()) return;
@@ -213,11 +213,11 @@ export function timers(
         // again as long as the wish was changed meanwhile.
         do {
           words.exchange(requestedWord(t), SERVED);
-          window();
+          raceWindow();
           const wish = timer.wish(t);
           if (wish === Infinity) disarm(p, t);
           else arm(p, t, wish);
-          window();
+          raceWindow();
         } while (Atomics.compareExchange(image.i32, requestedWord(t), SERVED, 0) !== SERVED);
         t = next;
       }

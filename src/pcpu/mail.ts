@@ -65,13 +65,13 @@ export interface MailOptions {
   readonly workerOf: (pcpu: number) => number;
   /** pCPUs of this worker. */
   readonly pcpus: readonly number[];
-  readonly window: Jitter;
+  readonly raceWindow: Jitter;
   /** Wakes worker w if it sleeps. */
   readonly wake: (w: number) => void;
 }
 
 export function mail(image: Image, options: MailOptions): Mail {
-  const { self, workers, workerOf, pcpus, window, wake } = options;
+  const { self, workers, workerOf, pcpus, raceWindow, wake } = options;
   const { i32 } = image;
   const box = image.table(BOX);
   const boxes = image.table(MAIL);
@@ -113,7 +113,7 @@ export function mail(image: Image, options: MailOptions): Mail {
       if (sentAt[w] === Infinity) unseen++;
       sentAt[w] = Math.min(sentAt[w]!, at);
       unlock(w);
-      window();
+      raceWindow();
       wake(w);
       return isFirst;
     },

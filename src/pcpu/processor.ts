@@ -54,7 +54,7 @@ export function processorCore(
     workers: shape.workers,
     workerOf: pcpu.worker,
     pcpus,
-    window: hv.context.window,
+    raceWindow: hv.context.raceWindow,
     wake,
   });
   const executor: Executor = guestKernel(image, hv, params.guest);

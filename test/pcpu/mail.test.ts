@@ -84,7 +84,7 @@ describe('mail between workers', () => {
       workers: WORKERS,
       workerOf,
       pcpus: [2],
-      window: () => log.push(`window, there: ${to.hasMail()}`),
+      raceWindow: () => log.push(`window, there: ${to.hasMail()}`),
       wake: (w) => log.push(`worker ${w} is woken, there: ${to.hasMail()}`),
     });
     from.post(1, IPI.time, 5000, 3000);

@@ -29,7 +29,7 @@ export function attach(image: Image, self: number): Mail {
     workers: WORKERS,
     workerOf,
     pcpus: pcpusOf(self),
-    window: noJitter,
+    raceWindow: noJitter,
     wake: () => {},
   });
 }
