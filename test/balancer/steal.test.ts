@@ -148,25 +148,31 @@ describe('stealing', () => {
     expect(victim()).to.equal(1);
   });
 
-  /** Stealing whose `tried` and `tryFailed` change the mask of overloaded pCPUs, as other pCPUs do at the same time. */
+  /** Stealing during which the mask of overloaded pCPUs changes whenever a peer is tried, as other pCPUs change it. */
   function whileMaskChanges(pcpus: number, start: number, change: (peer: number, queues: Queues) => void) {
     const queues = makeQueues(pcpus, 2 * pcpus);
     const seen: number[] = [];
-    let peer = -1;
-    function came(): void {
-      seen.push(peer);
-      if (seen.length > 2 * pcpus) throw new Error(`a round without an end: pCPUs ${seen}`);
-      change(peer, queues);
-    }
+    let looks = 0;
     const { tryAcquire } = queues.locks;
+    const { cycle } = queues.masks;
     const steal = stealing({
-      queues,
+      queues: {
+        ...queues,
+        masks: {
+          ...queues.masks,
+          cycle(bit, w) {
+            // At most all peers, and one look more, at either step.
+            if (++looks > 2 * (pcpus + 1)) throw new Error(`a round without an end: pCPUs ${seen}`);
+            return cycle(bit, w);
+          },
+        },
+      },
       locks: {
         ...queues.locks,
-        tryAcquire(lock, p) {
-          peer = lock;
-          came();
-          return tryAcquire(lock, p);
+        tryAcquire(peer, p) {
+          seen.push(peer);
+          change(peer, queues);
+          return tryAcquire(peer, p);
         },
       },
       lockOf: (p) => p,

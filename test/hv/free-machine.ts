@@ -4,6 +4,7 @@
  * which its thread could be put off and the other's go on.
  */
 
+import { runqLock } from '../../src/hv/context.js';
 import { IPI } from '../../src/hv/smp.js';
 import { buildMachine } from '../../src/machine/build.js';
 import type { MachineConfig } from '../../src/machine/config.js';
@@ -227,4 +228,20 @@ export function watchTimers({ cores }: FreeMachine): Fire[] {
     );
   }
   return fires;
+}
+
+/** Counts every time that a worker changes or moves a VCPU without the run-queue lock of its pCPU. */
+export function watchLocks({ cores }: FreeMachine): { readonly unlocked: string[] } {
+  const unlocked: string[] = [];
+  for (const { hv } of cores) {
+    const { queues, locks } = hv.context;
+    const check = (name: string, [v]: readonly unknown[]): void => {
+      const p = queues.entry.processor(v as number);
+      const owner = locks.owner(runqLock(p));
+      if (owner !== hv.smp.self()) unlocked.push(`${name} of VCPU ${v}: pCPU ${p}'s lock is pCPU ${owner}'s`);
+    };
+    wrap(hv.sched.ops, ['wake', 'sleep', 'yield', 'migrate', 'adjustAffinity'], check, () => {});
+    wrap(queues, ['insert', 'remove'], check, () => {});
+  }
+  return { unlocked };
 }

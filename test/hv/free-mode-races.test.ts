@@ -16,7 +16,7 @@ import {
 } from '../../src/shared/public/vcpu.js';
 import { MachineEnded } from '../../src/shared/spinlock.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
-import { type FreeMachine, freeMachine, interrupt, watchRunstates, watchTimers } from './free-machine.js';
+import { type FreeMachine, freeMachine, interrupt, watchLocks, watchRunstates, watchTimers } from './free-machine.js';
 import { invariants } from './invariants.js';
 
 const [LATENCY, WINDOW] = [2000, 100_000];
@@ -146,8 +146,12 @@ describe('an event that is sent to a pCPU that is behind', () => {
     it(`by two is taken when the later one had sent it: first by pCPU ${first}, then by ${second}`, () => {
       const m = start([busy(3, { cpus: [[0], [1], [2]] })], { pcpus: 3, threads: 3 });
       for (const p of [first, second]) {
-        m.act(p, p === 1 ? SENT : SENT - 20_000, (_, calls) => calls.send(p, m.mem.kv.ipiPort(0)));
+        // Under no lock that would bring the second up to the first, as a timer sends.
+        m.act(p, p === 1 ? SENT : SENT - 20_000, ({ hv }) =>
+          hv.events.setPending(m.context.vcpu.domain(0), m.mem.kv.ipiPort(0)),
+        );
       }
+      expect([m.clock(1), m.clock(2)]).to.deep.equal([SENT, SENT - 20_000]);
       turnAt(m, 0, START + 100);
       expect(m.mem.kv.clockReadAt(0)).to.equal(SENT);
     });
@@ -276,6 +280,37 @@ describe('a VCPU that is woken by a pCPU that is ahead', () => {
   });
 });
 
+describe('a VCPU that is woken by a pCPU that is behind', () => {
+  it('never has a runstate that runs backwards, wherever that comes together with its going to sleep and its move', () => {
+    const ways = interleave(
+      () => {
+        const m = start([busy(1, { cpus: [[0]] })], { pcpus: 3, threads: 3 });
+        // The IPI is under way when it goes to sleep, much later by the clock of its pCPU.
+        m.act(1, START + 100, ({ hv }) => hv.sched.setAffinity(0, [2]));
+        return { m, watched: watchRunstates(m), ...watchLocks(m) };
+      },
+      [
+        ({ m }) => {
+          m.act(0, START + 60_000, (_, calls) => calls.block(0));
+          m.turn(0);
+        },
+        ({ m }) => m.act(1, START + 2000, ({ hv }) => hv.sched.unblock(0)),
+      ],
+      ({ m, watched, unlocked }, how) => {
+        expect(watched.backwards, JSON.stringify(how)).to.deep.equal([]);
+        m.run(START + 1e6);
+        expect([...watched.backwards, ...unlocked], JSON.stringify(how)).to.deep.equal([]);
+        const { queues, vcpu } = m.context;
+        expect([queues.entry.processor(0), vcpu.pauseFlags(0) & ~VPF_blocked], JSON.stringify(how)).to.deep.equal([
+          2, 0,
+        ]);
+        invariants(m).check();
+      },
+    );
+    expect(ways).to.be.above(12);
+  });
+});
+
 describe('a VCPU that goes to sleep while an event is sent to it', () => {
   const setUp = () => ({ m: pair() });
 
@@ -395,20 +430,21 @@ describe('a VCPU that goes to sleep while an event is sent to it', () => {
 });
 
 describe('a VCPU that is moved by a pCPU of another worker', () => {
-  /** Four pCPUs of two workers. VCPUs 0 and 1 on pCPU 0: one runs and one waits. pCPU 1 idles, pCPU 2 is busy, and so is 3. */
-  function setUp() {
+  /** Four pCPUs of two workers. VCPUs 0 and 1 on pCPU 0: one runs and one waits. pCPU 1 idles, 2 is busy, and 3 may be. */
+  function setUpWith(isBusy3: boolean) {
     const guests = [
       busy(1, { name: 'a', cpus: [[0]] }),
       busy(1, { name: 'b', cpus: [[0]] }),
       busy(1, { name: 'c', cpus: [[2]] }),
-      busy(1, { name: 'd', cpus: [[3]] }),
+      ...(isBusy3 ? [busy(1, { name: 'd', cpus: [[3]] })] : []),
     ];
     const m = start(guests, { pcpus: 4, threads: 2 });
     const running = m.context.pcpu.current(0);
     const queued = 1 - running;
     expect([stateOf(m, running), stateOf(m, queued)]).to.deep.equal([RUNSTATE_running, RUNSTATE_runnable]);
-    return { m, running, queued, watched: watchRunstates(m) };
+    return { m, running, queued, watched: watchRunstates(m), ...watchLocks(m) };
   }
+  const setUp = () => setUpWith(true);
   type SetUp = ReturnType<typeof setUp>;
 
   function blockedSetUp() {
@@ -419,7 +455,13 @@ describe('a VCPU that is moved by a pCPU of another worker', () => {
     return s;
   }
 
-  function hasMoved({ m, watched }: SetUp, v: number, cpus: readonly number[], state: number, how: unknown = ''): void {
+  function hasMoved(
+    { m, watched, unlocked }: SetUp,
+    v: number,
+    cpus: readonly number[],
+    state: number,
+    how: unknown = '',
+  ): void {
     m.run(START + 100e6);
     const what = JSON.stringify(how);
     const { queues, vcpu } = m.context;
@@ -428,7 +470,7 @@ describe('a VCPU that is moved by a pCPU of another worker', () => {
       [vcpu.runstate(v) <= RUNSTATE_runnable ? RUNSTATE_running : vcpu.runstate(v), vcpu.pauseFlags(v)],
       what,
     ).to.deep.equal([state, state === RUNSTATE_blocked ? VPF_blocked : 0]);
-    expect(watched.backwards, what).to.deep.equal([]);
+    expect([...watched.backwards, ...unlocked], what).to.deep.equal([]);
     // In at most one queue, that of its pCPU; running on it, or queued, or held.
     invariants(m).check();
   }
@@ -497,6 +539,20 @@ describe('a VCPU that is moved by a pCPU of another worker', () => {
       });
     }
   }
+
+  it('is moved by one only, where its pCPU and who asked for it both could, and idle pCPUs attract it', () => {
+    for (const which of ['running', 'queued'] as const) {
+      const ways = interleave(
+        () => setUpWith(false),
+        [switchOver, move(which, [1, 3])],
+        (s, how) => {
+          hasMoved(s, s[which], [1, 3], RUNSTATE_running, how);
+          expect(s.m.context.vcpu.migrations(s[which]), JSON.stringify(how)).to.be.at.most(1);
+        },
+      );
+      expect(ways).to.be.above(12);
+    }
+  });
 
   it('is there wherever that comes together with its going to sleep', () => {
     const block = ({ m, running }: SetUp): void => {
@@ -619,6 +675,21 @@ describe('a timer of a VCPU that has moved to another worker', () => {
     expect(firesOf(s)).to.deep.equal([
       [OLD, 0],
       [NEW, 0],
+    ]);
+  });
+
+  it("that fires before its worker hears of the new time is still its worker's, until that has heard", () => {
+    const s = moved();
+    s.m.runWorker(0, OLD - 1);
+    s.m.run(OLD - 50_000);
+    set(s, NEW, OLD - 50_000);
+    expect(s.m.turn(0)).to.equal(0);
+    // In no queue, but asked for.
+    set(s, NEW + 50_000, OLD - 40_000);
+    expect(s.m.context.pcpu.timerAt(1)).to.equal(Infinity);
+    expect(firesOf(s)).to.deep.equal([
+      [OLD, 0],
+      [NEW + 50_000, 0],
     ]);
   });
 
@@ -793,6 +864,23 @@ describe('a rendezvous', () => {
     s.m.run(EPOCH + WINDOW);
     s.isOver();
     expect(s.m.built.image.table(RENDEZVOUS).at(0)).to.be.at.least(late);
+  });
+
+  it('is at no time that is over for anybody, though the last one to come is behind', () => {
+    const s = setUp();
+    const { m } = s;
+    const late = EPOCH + 70_000;
+    m.act(3, late, () => {});
+    m.runWorker(0, EPOCH + 1);
+    m.runWorker(1, EPOCH + WINDOW);
+    expect(heldOf(s)).to.deep.equal([1, 0, 1, 1]);
+    const came = m.clock(3);
+    expect(came).to.be.at.least(late);
+    m.runWorker(0, EPOCH + LATENCY + 1);
+    expect(m.clock(1)).to.equal(came);
+    m.run(EPOCH + WINDOW);
+    s.isOver();
+    expect(m.built.image.table(RENDEZVOUS).at(0)).to.equal(came);
   });
 
   it('lets nobody who is held take events, and everybody afterwards', () => {

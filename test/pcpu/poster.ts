@@ -1,6 +1,6 @@
 /**
- * The thread that the race of mail.test.ts runs against: a worker that posts to another one's pCPUs, and looks after every
- * posting whether it is held back for as long as it has to be.
+ * The thread that the race of mail.test.ts runs against: a worker that posts to another one's pCPUs, and looks between its
+ * postings whether it is held back for as long as it has to be.
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { IPI_KINDS, type IpiKind } from '../../src/hv/smp.js';
@@ -61,8 +61,10 @@ export interface Findings {
 /** How long to wait for anything, host ms. */
 export const PATIENCE_MS = 20_000;
 
-/** Postings after which a sender waits until all of them are taken up. */
-const BURST = 8;
+/** Postings after which a sender looks: not after each, or senders would hardly ever meet. */
+const LOOK = 8;
+/** Postings in a row, after which a sender waits until all of them are taken up. */
+export const BURST = 32;
 
 function post({ memory, self, postings }: PosterData): Findings {
   const image = new Image(memory, map);
@@ -89,11 +91,11 @@ function post({ memory, self, postings }: PosterData): Findings {
     // What goes with it: a plain store, that is there when the posting is taken.
     i32[sent(self, q, kind)] = n;
     box.post(q, kind, n, n);
-    look();
+    if (n % LOOK === 0) look();
     if (n % BURST !== 0 && n !== postings) continue;
     const until = performance.now() + PATIENCE_MS;
     for (let tries = 0; look() !== Infinity; tries++) {
-      if (tries % 64 === 63) Atomics.wait(i32, started, 2, 0.05);
+      if (tries % 4096 === 4095) Atomics.wait(i32, started, 2, 0.05);
       if (performance.now() > until) throw new Error(`posting ${n} of worker ${self} is not taken up`);
     }
     findings.settled++;

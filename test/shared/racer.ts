@@ -16,6 +16,7 @@ export interface RacerData {
   /** Number of this racer, and how many there are. */
   readonly self: number;
   readonly racers: number;
+  /** How often it does its job; of some jobs: for how many ms. */
   readonly rounds: number;
 }
 
@@ -69,32 +70,41 @@ function increment(i32: Int32Array): void {
   i32[COUNTER] = seen + 1;
 }
 
-/** Adds one to the counter. */
+/** Does `act` in rounds, numbered from 1, for so many ms: on a busy host racers overlap only now and then. @returns rounds */
+function during(ms: number, act: (n: number) => void): number {
+  let n = 0;
+  for (const until = performance.now() + ms; performance.now() < until; ) for (let k = 0; k < 1000; k++) act(++n);
+  return n;
+}
+
+/** Adds one to the counter; in `AREA + self` is how often. */
 const added =
   (exclusive: boolean) =>
-  (i32: Int32Array, { rounds }: RacerData): void => {
+  (i32: Int32Array, { self, rounds: ms }: RacerData): void => {
     const words = wordsOf(i32, exclusive);
-    for (let n = 0; n < rounds; n++) words.add(COUNTER, 1);
+    i32[AREA + self] = during(ms, () => words.add(COUNTER, 1));
   };
 
 /** Sets and clears a bit of its own in a word that all share, and counts in `AREA + self` how often it was not as left. */
 const toggled =
   (exclusive: boolean) =>
-  (i32: Int32Array, { self, rounds }: RacerData): void => {
+  (i32: Int32Array, { self, rounds: ms }: RacerData): void => {
     const words = wordsOf(i32, exclusive);
     const bit = 1 << (31 - self);
-    for (let n = 0; n < rounds; n++) {
+    during(ms, () => {
       if ((words.or(COUNTER, bit) & bit) !== 0) i32[AREA + self]!++;
       if ((words.and(COUNTER, ~bit) & bit) === 0) i32[AREA + self]!++;
-    }
+    });
   };
 
 /** Swaps numbers with the counter; in `AREA + self` is the sum of what it put there, less what it found. */
 const exchanged =
   (exclusive: boolean) =>
-  (i32: Int32Array, { self, rounds }: RacerData): void => {
+  (i32: Int32Array, { self, rounds: ms }: RacerData): void => {
     const words = wordsOf(i32, exclusive);
-    for (let n = 1; n <= rounds; n++) i32[AREA + self]! += n - words.exchange(COUNTER, n);
+    during(ms, (n) => {
+      i32[AREA + self]! += n - words.exchange(COUNTER, n);
+    });
   };
 
 const JOBS = {
