@@ -213,7 +213,7 @@ function startPoster(workerData: PosterData): Promise<Findings> {
 
 describe('mail of two threads to a third', () => {
   it('is all delivered, and holds its senders back until it is', async () => {
-    const postings = 48_000;
+    const postings = 24_000;
     const image = Image.create(map);
     const { i32, memory } = image;
     const { sent, got, started, done } = words(image);
