@@ -102,10 +102,10 @@ export function timers(
   /**
    * Whether timer t is in the queue of another worker, or about to be: then only that worker may touch it. One that is in no
    * queue is its VCPU's, who takes it along: the other worker is through with it when its position says so, and nobody but
-   * the VCPU itself, on one pCPU at a time, sets it.
+   * the VCPU itself, on one pCPU at a time, sets it. The request is looked at first: it goes after the timer is put in.
    */
   const isElsewhere = (t: number): boolean =>
-    !smp.isMine(timer.queue(t)) && (heaps.isArmed(t) || words.load(requestedWord(t)) !== 0);
+    !smp.isMine(timer.queue(t)) && (words.load(requestedWord(t)) !== 0 || heaps.isArmed(t));
 
   /** Leaves word at the queue's worker what is to become of timer t: the newest wish counts. */
   function request(t: number, deadlineNs: number): void {
@@ -124,7 +124,17 @@ export function timers(
     smp.keyMoved(q);
   }
 
+  /**
+   * The VCPU has come back to the worker it left word at: that is done first, or it would be done afterwards, to what it sets
+   * now, or to a timer that is in another queue by then.
+   */
+  function settle(t: number): void {
+    const q = timer.queue(t);
+    if (timer.requested(t) !== 0 && smp.isMine(q)) serveRequests(q);
+  }
+
   function set(t: number, deadlineNs: number): void {
+    settle(t);
     const p = smp.self();
     const q = timer.queue(t);
     if (q !== p) {
@@ -132,7 +142,7 @@ export function timers(
         request(t, deadlineNs);
         return;
       }
-      if (heaps.isArmed(t)) disarm(q, t);
+      if (smp.isMine(q) && heaps.isArmed(t)) disarm(q, t);
       timer.setQueue(t, p);
     }
     arm(p, t, deadlineNs);
@@ -143,8 +153,28 @@ export function timers(
     if ((t & 1) === 0) check?.timerSet(t >> 1, Infinity);
     // In free mode only the VCPU itself may: the timer may be under way with it. One that fires for nothing wakes for nothing.
     if (!isOrdered && pcpu.current(self) !== t >> 1) return;
+    settle(t);
     if (isElsewhere(t)) request(t, Infinity);
     else if (heaps.isArmed(t)) disarm(timer.queue(t), t);
+  }
+
+  function serveRequests(p: number): void {
+    let t = words.exchange(headWord(p), 0) - 1;
+    while (t >= 0) {
+      const next = timer.nextRequest(t) - 1;
+      // Not as if nothing were wanted before it is done: the VCPU would take the timer along while it is being put in here. And
+      // again as long as the wish was changed meanwhile.
+      do {
+        words.exchange(requestedWord(t), SERVED);
+        raceWindow();
+        const wish = timer.wish(t);
+        if (wish === Infinity) disarm(p, t);
+        else arm(p, t, wish);
+        raceWindow();
+      } while (Atomics.compareExchange(image.i32, requestedWord(t), SERVED, 0) !== SERVED);
+      t = next;
+    }
+    if (p !== smp.self()) keyChanged(p);
   }
 
   /** Takes the first due timer out of pCPU p's queue; -1 when none is due. */
@@ -205,23 +235,7 @@ export function timers(
       actions.sendVirq(v, VIRQ_TIMER);
     },
 
-    serveRequests(p) {
-      let t = words.exchange(headWord(p), 0) - 1;
-      while (t >= 0) {
-        const next = timer.nextRequest(t) - 1;
-        // Not as if nothing were wanted before it is done: the VCPU would take the timer along while it is being put in here. And
-        // again as long as the wish was changed meanwhile.
-        do {
-          words.exchange(requestedWord(t), SERVED);
-          raceWindow();
-          const wish = timer.wish(t);
-          if (wish === Infinity) disarm(p, t);
-          else arm(p, t, wish);
-          raceWindow();
-        } while (Atomics.compareExchange(image.i32, requestedWord(t), SERVED, 0) !== SERVED);
-        t = next;
-      }
-    },
+    serveRequests,
 
     startPeriodic(v, p) {
       const period = vcpu.periodicPeriod(v);

@@ -72,6 +72,8 @@ export function doorbells(i32: Int32Array, base: number): Doorbells {
     },
     doze(w, timeoutMs, mustSleep) {
       const at = word(w);
+      // One that came when w had just woken: left there, it would make the next one no change to wake for.
+      Atomics.and(i32, at, ~NUDGE);
       const old = Atomics.or(i32, at, SLEEPING);
       if ((old & BELL) === 0 && mustSleep()) Atomics.wait(i32, at, old | SLEEPING, timeoutMs);
       Atomics.and(i32, at, ~(SLEEPING | NUDGE));

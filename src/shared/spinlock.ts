@@ -236,6 +236,7 @@ export function spinlocks(
       }
       moveOn(lock, w, pcpu);
       if (debug) push(lock, pcpu, false);
+      if (hasJitter) jitter();
       return true;
     },
     release(lock, pcpu) {

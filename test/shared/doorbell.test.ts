@@ -24,6 +24,22 @@ describe('doorbells', () => {
     expect([bells.answer(1), bells.answer(1), bells.isRung(1)]).to.deep.equal([true, false, false]);
   });
 
+  it('wake a dozing worker by a nudge although one that came as it awoke was left behind', () => {
+    const i32 = new Int32Array(new SharedArrayBuffer(8192));
+    const bells = bellsOver(i32);
+    // As `nudge` leaves it that saw the sleeper just before it awoke: between its look and its bit lies the end of the doze.
+    i32[AREA] = 8;
+    let nudged = false;
+    const began = performance.now();
+    bells.doze(0, 5000, () => {
+      bells.nudge(0);
+      nudged = true;
+      return true;
+    });
+    expect(nudged).to.equal(true);
+    expect(performance.now() - began).to.be.below(4000);
+  });
+
   it('keep token and bell apart', () => {
     const bells = make();
     bells.grant(0);

@@ -65,9 +65,12 @@ export function vcpuOp(parts: CallParts): Handler {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_runstate_info, width));
     if (arg === FAULT) return -XEN_EFAULT;
     const at = offsetsOf(V.vcpu_runstate_info, width);
-    memory.setU32(arg + at.state, vcpu.runstate(target));
-    memory.setU64(arg + at.state_entry_time, vcpu.stateEntryTime(target));
-    for (let k = 0; k < 4; k++) memory.setU64(arg + at.time + 8 * k, runstates.timeIn(target, k));
+    // Under the lock, which also brings this pCPU's clock up to that of whoever changed it last.
+    sched.locked(target, () => {
+      memory.setU32(arg + at.state, vcpu.runstate(target));
+      memory.setU64(arg + at.state_entry_time, vcpu.stateEntryTime(target));
+      for (let k = 0; k < 4; k++) memory.setU64(arg + at.time + 8 * k, runstates.timeIn(target, k));
+    });
     return 0;
   }
 
