@@ -155,7 +155,7 @@ export function timers(
     if (!isOrdered && pcpu.current(self) !== t >> 1) return;
     settle(t);
     if (isElsewhere(t)) request(t, Infinity);
-    else if (heaps.isArmed(t)) disarm(timer.queue(t), t);
+    else if (smp.isMine(timer.queue(t)) && heaps.isArmed(t)) disarm(timer.queue(t), t);
   }
 
   function serveRequests(p: number): void {
