@@ -266,8 +266,13 @@ describe('check-time in free mode', () => {
   } as const;
   for (const [kind, check] of Object.entries(CAUGHT)) {
     it(`finds ${kind}`, async () => {
-      const inject = { kind: kind as keyof typeof CAUGHT, pcpu: 5, atNs: 1.2e9 };
-      expect(wrong(await checkTime({ inject }))).to.include(check);
+      // No two runs are alike, and some mistakes need an occasion to show: a VCPU that missed two ticks comes to this pCPU, say.
+      let found: string[] = [];
+      for (let run = 0; run < 5 && !found.includes(check); run++) {
+        const inject = { kind: kind as keyof typeof CAUGHT, pcpu: run, atNs: 300e6 };
+        found = wrong(await checkTime({ inject }));
+      }
+      expect(found).to.include(check);
     });
   }
 
