@@ -142,7 +142,7 @@ const WALL_BOUND_NS = 1e6;
  * How late the machine may be in free mode, ns: a pCPU is brought forward past what is due by a window at most, and in the turn
  * that serves it by another; and by L for each time the lock of a guest's kernel was handed on meanwhile.
  */
-const lateBound = (windowNs: number | undefined, L: number): number =>
+export const lateBound = (windowNs: number | undefined, L: number): number =>
   windowNs === undefined ? 0 : 2 * windowNs + 16 * L;
 
 const TIME = offsetsOf(vcpu_info, 64).time >> 2;

@@ -5,6 +5,7 @@
 import { MASK } from '../balancer/records.js';
 import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
+import { lateBound } from '../hv/time-check.js';
 import { isMailUnderWay } from '../pcpu/mail.js';
 import { NONE } from '../shared/list.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
@@ -18,8 +19,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const timer = image.table(TIMER);
   const epoch = image.column(CREDIT_GLOBAL, 'sortEpoch').base;
   const isCredit = params.hv.scheduler === 'credit';
-  /** What a timer may be late in free mode, ns: as in hv/time-check.ts. */
-  const lateNs = params.hv.free === undefined ? 0 : 2 * params.hv.free.windowNs + 16 * params.hv.latencyNs;
+  /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
+  const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   let broken: string[] = [];
 
   function must(holds: boolean, what: () => string): void {
