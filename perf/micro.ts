@@ -76,6 +76,8 @@ const locksAt = (exclusive: boolean) =>
           now: image.region('clock').base >> 3,
           firstHandedOver: Infinity,
           handOverNs: 0,
+          apart: (image.region('clock').base >> 2) + 2,
+          firstApart: 0,
           spins: 1000,
           jitter: noJitter,
           isEnded: () => false,

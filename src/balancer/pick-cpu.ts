@@ -3,13 +3,12 @@
  * otherwise an idle pCPU of its affinity, otherwise its own, or the next allowed one.
  */
 import { NONE } from '../shared/list.js';
-import { MASK } from './records.js';
+import { ONLINE_MASK } from './records.js';
 import { HARD, type RunQueues, SOFT } from './run-queues.js';
 
 export function pickCpu(queues: RunQueues): (v: number) => number {
   const { entry, masks, list, word } = queues;
-  const IDLERS = word(MASK.idlers);
-  const ONLINE = word(MASK.online);
+  const ONLINE = word(ONLINE_MASK);
 
   function pickIn(v: number, allowed: number): number {
     const current = entry.processor(v);
@@ -17,8 +16,8 @@ export function pickCpu(queues: RunQueues): (v: number) => number {
     if (base === NONE) return NONE;
     // Nobody waits at `base`: as good as idle, and warm.
     if (base === current && list.first(base) === NONE) return base;
-    if (masks.has(IDLERS, base)) return base;
-    const idle = masks.cycleAnd(base, allowed, IDLERS);
+    if (masks.has(queues.idlers(base), base)) return base;
+    const idle = masks.cycleAnd(base, allowed, queues.idlers(base));
     return idle === NONE ? base : idle;
   }
 
@@ -26,7 +25,7 @@ export function pickCpu(queues: RunQueues): (v: number) => number {
     if (entry.hasSoftAffinity(v) !== 0) {
       const soft = pickIn(v, queues.affinity(v, SOFT));
       // A soft affinity that offers nothing idle is only a wish: look in the hard one.
-      if (soft !== NONE && (masks.has(IDLERS, soft) || list.first(soft) === NONE)) return soft;
+      if (soft !== NONE && (masks.has(queues.idlers(soft), soft) || list.first(soft) === NONE)) return soft;
     }
     const hard = pickIn(v, queues.affinity(v, HARD));
     return hard === NONE ? entry.processor(v) : hard;

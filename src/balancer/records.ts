@@ -15,6 +15,8 @@ export const RUNQ = struct(
     nrRunnable: 'i32',
     /** Epoch of the last re-sort. */
     sortEpoch: 'i32',
+    /** Word index of the mask of idlers that this pCPU is in; `overloaded` follows it. Changes while all pCPUs stand still. */
+    idlers: 'i32',
   },
   64,
 );
@@ -39,10 +41,14 @@ export const RUNQ_ENTRY = struct('runq-entry', {
 });
 
 /**
- * Masks of the machine, by number; each on cache lines of its own, as all pCPUs change them. `online` is written at boot,
- * `idlers` and `overloaded` by atomic bit operations; from `scratch` on, one for each pCPU, for its own sums.
+ * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
+ * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
+ * machine and one for each runner while the runners are apart. Then one for each pCPU, for its own sums.
  */
-export const MASK = { online: 0, idlers: 1, overloaded: 2, scratch: 3 } as const;
+export const ONLINE_MASK = 0;
+/** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
+export const idlersMask = (group: number): number => 1 + 2 * group;
+export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
 /** Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. */
 export const VCPU_MASKS = 4096;
 /** Words of a mask of the machine. */
@@ -51,9 +57,9 @@ export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pc
 export const hardMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu;
 export const softMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu + 1;
 
-export const balancerRegions = (pcpus: number, vcpus: number): Region[] => [
+export const balancerRegions = (pcpus: number, vcpus: number, runners: number): Region[] => [
   tableRegion(RUNQ, pcpus),
   tableRegion(RUNQ_ENTRY, vcpus + pcpus),
-  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, MASK.scratch + pcpus),
+  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(runners, pcpus)),
   rawRegion('cpu-masks', wordsFor(pcpus) * 4, 2 * (vcpus + pcpus)),
 ];

@@ -6,8 +6,9 @@
 import { type Bitmaps, bitmaps } from '../shared/bitmap.js';
 import type { Image } from '../shared/image.js';
 import { type List, lists, NONE } from '../shared/list.js';
+import type { SharedWords } from '../shared/shared-words.js';
 import type { Table } from '../shared/struct.js';
-import { hardMask, MASK, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS } from './records.js';
+import { hardMask, idlersMask, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS } from './records.js';
 
 export interface RunQueues {
   readonly pcpus: number;
@@ -17,6 +18,11 @@ export interface RunQueues {
   readonly masks: Bitmaps;
   /** Word index of a machine mask or, with hardMask/softMask, of a VCPU's. */
   word(mask: number): number;
+  /** Word index of the mask of idle pCPUs, and of that of pCPUs with more than one runnable VCPU, which pCPU p is in. */
+  idlers(p: number): number;
+  overloaded(p: number): number;
+  /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
+  setGroup(p: number, group: number): void;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -33,8 +39,8 @@ export const HARD = 1;
 /** SOFT or HARD; a number, so that loops can count it up. */
 export type BalanceStep = number;
 
-/** @param exclusive see bitmaps */
-export function runQueues(image: Image, pcpus: number, exclusive = false): RunQueues {
+/** @param words see bitmaps */
+export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQueues {
   const runq = image.table(RUNQ);
   const entry = image.table(RUNQ_ENTRY);
   const list = lists(
@@ -42,7 +48,7 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
     image.columns(RUNQ_ENTRY, 'next', 'prev', 'linked'),
     image.columns(RUNQ, 'first', 'last'),
   );
-  const masks = bitmaps(image.i32, pcpus, exclusive);
+  const masks = bitmaps(image.i32, pcpus, words);
   const maskBase = image.region('cpu-masks').base >> 2;
   const machineBase = image.region('machine-masks').base >> 2;
   const maskWords = masks.words;
@@ -51,7 +57,7 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
     mask < VCPU_MASKS
       ? (machineBase + Math.imul(mask, machineWords)) | 0
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
-  const OVERLOADED = word(MASK.overloaded);
+  const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
 
   function insert(v: number): void {
     const p = entry.processor(v);
@@ -70,6 +76,11 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
     list,
     masks,
     word,
+    idlers: runq.idlers,
+    overloaded,
+    setGroup(p, group) {
+      runq.setIdlers(p, word(idlersMask(group)));
+    },
     insert,
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),
@@ -78,8 +89,8 @@ export function runQueues(image: Image, pcpus: number, exclusive = false): RunQu
       const n = before + delta;
       runq.setNrRunnable(p, n);
       // The mask's words are other pCPUs' as well, whose locks are not held: touched by atomic operations, and only when needed.
-      if (n > 1 && before <= 1) masks.setAtomic(OVERLOADED, p);
-      else if (n <= 1 && before > 1) masks.clearAtomic(OVERLOADED, p);
+      if (n > 1 && before <= 1) masks.setAtomic(overloaded(p), p);
+      else if (n <= 1 && before > 1) masks.clearAtomic(overloaded(p), p);
     },
     sort(p) {
       let at = list.first(p);

@@ -7,7 +7,6 @@
  */
 import { NONE } from '../shared/list.js';
 import type { Spinlocks } from '../shared/spinlock.js';
-import { MASK } from './records.js';
 import { type BalanceStep, HARD, type RunQueues, SOFT } from './run-queues.js';
 
 export interface StealCounters {
@@ -32,9 +31,7 @@ export interface StealOptions {
 /** @returns steal(p, pri): a VCPU now belonging to pCPU `p` and in no queue, or NONE */
 export function stealing(options: StealOptions): (p: number, pri: number) => number {
   const { queues, locks, lockOf, counters, isHot, bias } = options;
-  const { runq, entry, list, masks, word } = queues;
-  const OVERLOADED = word(MASK.overloaded);
-  const IDLERS = word(MASK.idlers);
+  const { runq, entry, list, masks } = queues;
 
   /** Steps from pCPU `from` to `to` in the round, 1 to all. */
   const distance = (from: number, to: number): number => (to > from ? to - from : to - from + queues.pcpus);
@@ -60,8 +57,10 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
 
   return (p, pri) => {
     const start = bias.get();
+    const idlers = queues.idlers(p);
+    const overloaded = queues.overloaded(p);
     for (let step: BalanceStep = SOFT; step <= HARD; step++) {
-      let peer = masks.cycle(start, OVERLOADED);
+      let peer = masks.cycle(start, overloaded);
       if (peer === NONE) return NONE;
       // Once round, by distance: the mask changes meanwhile, and the first peer may not be in it any more to end the round.
       for (let gone = 0; ; ) {
@@ -69,7 +68,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
         // An idle peer is about to take from its own queue; leave it to it. The count is a racy hint, checked again
         // by walking the queue under its lock.
         if (peer !== p && runq.nrRunnable(peer) > 1) {
-          if (masks.has(IDLERS, peer)) counters.peerIdle(p);
+          if (masks.has(idlers, peer)) counters.peerIdle(p);
           else {
             counters.tried(p);
             if (locks.tryAcquire(lockOf(peer), p)) {
@@ -82,7 +81,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
             } else counters.tryFailed(p);
           }
         }
-        peer = masks.cycle(peer, OVERLOADED);
+        peer = masks.cycle(peer, overloaded);
         if (peer === NONE || distance(start, peer) <= gone) break;
       }
     }

@@ -1,6 +1,6 @@
 /** What every part of the hypervisor works on: tables bound to the image once per worker, and the run's constants. */
 
-import { MASK } from '../balancer/records.js';
+import { ONLINE_MASK } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
 import type { Image } from '../shared/image.js';
 import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
@@ -12,7 +12,7 @@ import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
-import { DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
+import { APART, DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
 
 /** Faults of time-keeping on purpose, each known by name to the checks of docs/check-time.md. */
 export const TIME_FAULTS = [
@@ -91,8 +91,12 @@ export interface HvContext {
   readonly trace: Tracer;
   readonly perfc: Perfc;
   readonly version: VersionCounter;
-  /** Words that are changed under no lock. */
+  /** Words of a domain, a VCPU or a pCPU that are changed under no lock; while the workers are apart, one worker's alone. */
   readonly words: SharedWords;
+  /** Words of the whole machine, which every worker changes at any time. */
+  readonly machineWords: SharedWords;
+  /** Free mode: whether no worker comes near the VCPUs, domains and pCPUs of another, but when it has stopped it (apart.ts). */
+  isApart(): boolean;
   /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
   readonly me: number;
   readonly isOrdered: boolean;
@@ -146,6 +150,8 @@ export function createContext(
   const { vcpus } = shape;
   const quiet = image.region('quiet-word').base >> 2;
   const raceWindow = free && free.jitterSeed !== 0 ? jitterOf(image.i32, quiet, free.jitterSeed + self) : noJitter;
+  const isApart = image.column(APART, 'isApart').base;
+  const words = sharedWords(image.i32, image.u8, isOrdered ? 'never' : { unless: isApart });
   const locks = spinlocks(image.i32, f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: params.debug,
     free: free && {
@@ -153,6 +159,8 @@ export function createContext(
       // A guest's data go with its lock, and nothing gets to another pCPU in less than L.
       firstHandedOver: FIRST_GUEST_LOCK,
       handOverNs: params.latencyNs,
+      apart: isApart,
+      firstApart: FIRST_RUNQ_LOCK,
       spins: free.spins,
       jitter: raceWindow,
       isEnded,
@@ -170,12 +178,14 @@ export function createContext(
     pcpu: image.table(PCPU),
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
-    queues: runQueues(image, shape.pcpus, isOrdered),
+    queues: runQueues(image, shape.pcpus, words),
     locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
     trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
     perfc: perfCounters(image, shape.pcpus),
     version: versionCounter(image.i32, isOrdered),
-    words: sharedWords(image.i32, image.u8, isOrdered),
+    words,
+    machineWords: sharedWords(image.i32, image.u8, isOrdered ? 'never' : 'always'),
+    isApart: () => image.i32[isApart] !== 0,
     me,
     isOrdered,
     raceWindow,
@@ -218,8 +228,9 @@ export function initialiseHv(hv: HvContext): void {
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
     const idle = hv.idleOf(p);
-    masks.set(word(MASK.online), p);
-    masks.set(word(MASK.idlers), p);
+    masks.set(word(ONLINE_MASK), p);
+    queues.setGroup(p, 0);
+    masks.set(queues.idlers(p), p);
     entry.setProcessor(idle, p);
     entry.setIsRunning(idle, 1);
     vcpu.setDomain(idle, -1);

@@ -54,7 +54,7 @@ export interface Domains {
 }
 
 export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, timers: Timers): Domains {
-  const { image, domain, vcpu, queues, shape, words, trace } = hv;
+  const { image, domain, vcpu, queues, shape, machineWords, trace } = hv;
   const isShutDown = image.column(DOMAIN, 'isShutDown');
   const { masks, word, entry } = queues;
   const INFO_BYTES = sizeOf(vcpu_info, 64);
@@ -74,7 +74,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
 
   function shutdown(d: number, code: number): void {
     // Its VCPUs may all ask at the same time: the first one's reason counts.
-    if (domain.isShutDown(d) !== 0 || words.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
+    if (domain.isShutDown(d) !== 0 || machineWords.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
     domain.setShutdownCode(d, code);
     trace.record(TRACE.domain, d, code);
     for (let k = 0; k < domain.maxVcpus(d); k++) {

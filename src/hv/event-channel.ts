@@ -86,7 +86,7 @@ export function eventChannels(
     for (;;) {
       const last = i32[w]!;
       // Never backwards: of two senders the later counts.
-      if (last === t || isAhead(last, t) || Atomics.compareExchange(i32, w, last, t) === last) return;
+      if (last === t || isAhead(last, t) || words.compareExchange(w, last, t) === last) return;
     }
   }
 

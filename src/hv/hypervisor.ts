@@ -1,5 +1,6 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
+import { apart } from './apart.js';
 import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { createContext, type HvParams } from './context.js';
@@ -23,6 +24,8 @@ export interface Hypervisor extends CallParts {
 export interface Processor extends Interconnect {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** Does something while no other worker takes a turn. */
+  stopped<T>(act: () => T): T;
   /** Whether the machine was ended from outside. */
   isEnded(): boolean;
 }
@@ -39,12 +42,13 @@ export function createHypervisor(
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
+  const workers = apart(context, processor.stopped);
   const bus = smp(context, check, processor);
   const memory = guestMemory(context);
   const states = runstates(context, memory, check);
   const time: TimeKeeping = timeKeeping(context, bus, () => {
     check?.booted();
-    doms.startAll();
+    workers.alone(doms.startAll);
   });
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(
@@ -69,6 +73,7 @@ export function createHypervisor(
   const parts = {
     context,
     check,
+    apart: workers,
     smp: bus,
     memory,
     runstates: states,

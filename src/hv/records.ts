@@ -3,6 +3,7 @@ import { HISTOGRAM_BYTES } from '../shared/histogram.js';
 import { type Region, rawRegion, tableRegion } from '../shared/image.js';
 import { oscillatorRegion } from '../shared/oscillator.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
+import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
 
 /**
@@ -241,6 +242,9 @@ export const RENDEZVOUS = struct(
   64,
 );
 
+/** Free mode: whether the workers are apart (apart.ts); one record. Changes while all workers but one are stopped. */
+export const APART = struct('apart', { isApart: 'i32' }, 64);
+
 /** What the outside holds back; one record. Atomics. */
 export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
 
@@ -300,6 +304,8 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(WALL_CLOCK, 1),
   tableRegion(RENDEZVOUS, 1),
   tableRegion(HELD_BACK, 1),
+  tableRegion(APART, 1),
+  stopMachineRegion(shape.runners),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),
   tableRegion(VCPU, shape.vcpus + shape.pcpus),

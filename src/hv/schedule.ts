@@ -62,7 +62,7 @@ export function scheduler(
   check: TimeCheck | undefined,
   context: ContextSwitch,
 ): Scheduler {
-  const { image, vcpu, pcpu, queues, locks, words, trace, perfc, raceWindow, now, isIdle } = hv;
+  const { image, vcpu, pcpu, queues, locks, words, machineWords, trace, perfc, raceWindow, now, isIdle } = hv;
   const { entry, masks, word } = queues;
   const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
   const flagColumn = image.column(VCPU, 'pauseFlags');
@@ -231,13 +231,13 @@ export function scheduler(
       words.and(flagsWord(v), ~VPF_blocked);
     },
     pause(v) {
-      if ((vcpu.pauseFlags(v) & VPF_paused) === 0) words.add(heldBackWord, 1);
+      if ((vcpu.pauseFlags(v) & VPF_paused) === 0) machineWords.add(heldBackWord, 1);
       sleep(v, VPF_paused);
     },
     unpause(v) {
       if ((vcpu.pauseFlags(v) & VPF_paused) === 0) return;
       clearFlag(v, VPF_paused);
-      words.add(heldBackWord, -1);
+      machineWords.add(heldBackWord, -1);
     },
     isHeldBack: () => image.i32[heldBackWord] !== 0,
     setAffinity(v, cpus) {

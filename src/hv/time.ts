@@ -79,7 +79,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     params,
     queues,
     locks,
-    words,
+    machineWords,
     version,
     raceWindow,
     shape,
@@ -315,7 +315,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
    * clock at that time. (In ordered mode the call is an exchange of messages with the master, `ask`.)
    */
   function call(): void {
-    words.add(calledWord, 1);
+    machineWords.add(calledWord, 1);
     for (let q = 0; q < shape.pcpus; q++) if (q !== MASTER) wakeAt(q, now() + L);
     enter(MASTER);
   }
@@ -330,7 +330,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (isLast) {
       rendezvous.setEntered(0, 0);
       rendezvous.setAt(0, now());
-      words.store(releasedWord, cpu.joined(p));
+      machineWords.store(releasedWord, cpu.joined(p));
     }
     locks.release(RENDEZVOUS_LOCK, p);
     if (!isLast) return;
@@ -349,8 +349,8 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
   /** Whether p is called and has not come, or has come and may go. Nobody is called again before all have gone. */
   function meet(p: number): void {
     if (pcpu.isHeld(p) !== 0) {
-      if (words.load(releasedWord) === cpu.joined(p)) leave(p);
-    } else if (words.load(calledWord) !== cpu.joined(p)) enter(p);
+      if (machineWords.load(releasedWord) === cpu.joined(p)) leave(p);
+    } else if (machineWords.load(calledWord) !== cpu.joined(p)) enter(p);
   }
 
   function wakeMasterEpoch(at: number): void {

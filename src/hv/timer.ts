@@ -60,7 +60,7 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, words, trace, raceWindow, me, isOrdered, now, faulty } = hv;
+  const { image, vcpu, pcpu, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty } = hv;
   const timer = image.table(TIMER);
   const requested = image.column(TIMER, 'requested');
   const requestedWord = (t: number): number => (requested.base + (t << requested.shift)) | 0;
@@ -105,7 +105,7 @@ export function timers(
    * the VCPU itself, on one pCPU at a time, sets it. The request is looked at first: it goes after the timer is put in.
    */
   const isElsewhere = (t: number): boolean =>
-    !smp.isMine(timer.queue(t)) && (words.load(requestedWord(t)) !== 0 || heaps.isArmed(t));
+    !smp.isMine(timer.queue(t)) && (machineWords.load(requestedWord(t)) !== 0 || heaps.isArmed(t));
 
   /** Leaves word at the queue's worker what is to become of timer t: the newest wish counts. */
   function request(t: number, deadlineNs: number): void {
@@ -114,7 +114,7 @@ export function timers(
     if (check !== undefined) noteSet(t, deadlineNs);
     raceWindow();
     // Already on the list, or being served and looked at again.
-    if (words.exchange(requestedWord(t), WANTED) !== 0) return;
+    if (machineWords.exchange(requestedWord(t), WANTED) !== 0) return;
     const head = headWord(q);
     for (;;) {
       const first = Atomics.load(image.i32, head);
@@ -159,13 +159,13 @@ export function timers(
   }
 
   function serveRequests(p: number): void {
-    let t = words.exchange(headWord(p), 0) - 1;
+    let t = machineWords.exchange(headWord(p), 0) - 1;
     while (t >= 0) {
       const next = timer.nextRequest(t) - 1;
       // Not as if nothing were wanted before it is done: the VCPU would take the timer along while it is being put in here. And
       // again as long as the wish was changed meanwhile.
       do {
-        words.exchange(requestedWord(t), SERVED);
+        machineWords.exchange(requestedWord(t), SERVED);
         raceWindow();
         const wish = timer.wish(t);
         if (wish === Infinity) disarm(p, t);

@@ -17,6 +17,7 @@ import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
+import { allRest } from '../shared/stop-machine.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 
@@ -173,7 +174,7 @@ export function buildMachine(config: MachineConfig, cores: number): BuiltMachine
 }
 
 /** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */
-function bootForFreeMode({ image, shape, core }: BuiltMachine): void {
+function bootForFreeMode({ image, shape, params, core }: BuiltMachine): void {
   const { keys, turns, hv } = core;
   const { floors, machine, pcpu } = hv.context;
   while (keys.key(keys.root()) < 0) {
@@ -191,6 +192,9 @@ function bootForFreeMode({ image, shape, core }: BuiltMachine): void {
     machine.setNow(w, 0);
   }
   for (let p = 0; p < pcpus; p++) pcpu.setTurnedAt(p, -1);
+  allRest(image.i32, image.region('stop-machine').base, shape.workers);
+  // Jitter is for races: it is to find them where there could be some.
+  if (params.hv.free?.jitterSeed === 0) hv.apart.begin();
 }
 
 /** A real in [-1, 1]. */

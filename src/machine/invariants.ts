@@ -2,7 +2,6 @@
  * What must hold of a machine between any two turns, and of one in free mode while all its workers rest, from its records
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
-import { MASK } from '../balancer/records.js';
 import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { lateBound } from '../hv/time-check.js';
@@ -15,7 +14,7 @@ import type { BuiltMachine } from './build.js';
 export function invariants({ image, core, params }: BuiltMachine): () => string[] {
   const { hv } = core;
   const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
-  const { runq, entry, list, masks, word } = queues;
+  const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
   const epoch = image.column(CREDIT_GLOBAL, 'sortEpoch').base;
   const isCredit = params.hv.scheduler === 'credit';
@@ -88,8 +87,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     const current = pcpu.current(p);
     const runnable = queue.length + (isIdle(current) ? 0 : 1);
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
-    must(masks.has(word(MASK.overloaded), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
-    must(!masks.has(word(MASK.idlers), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
+    must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
+    must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
     // Whoever put something in the queue of an idle pCPU told it so.
     const isTold = pcpu.softirq(p) !== 0 || pcpu.reschedIpiAt(p) < Infinity || isMailUnderWay(image, pcpu.worker(p));
     must(!isIdle(current) || queue.length === 0 || isTold, () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`);

@@ -63,7 +63,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { sched, context } = core.hv;
+  const { apart, sched, context } = core.hv;
   const { trace, domain } = context;
 
   /**
@@ -102,7 +102,10 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
     pin: (d, vcpu, cpus) =>
       command('pin', () => {
         const v = domain.firstVcpu(d) + vcpu;
-        core.turns.interact(core.pcpus[0]!, () => sched.setAffinity(v, cpus));
+        core.turns.interact(core.pcpus[0]!, () => {
+          apart.allow(v, cpus);
+          sched.setAffinity(v, cpus);
+        });
       }),
     pauseVcpu: (d, vcpu) =>
       command('pauseVcpu', () => {

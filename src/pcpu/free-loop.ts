@@ -47,7 +47,7 @@ export function freeLoop(
   params: RunParams,
   safe: SafePoint,
 ): RunLoop {
-  const { keys, turns, hv, mail, pcpus } = core;
+  const { keys, turns, hv, mail, stop, pcpus } = core;
   const { machine, floors, pcpu, isIdle } = hv.context;
   const control = image.table(CONTROL);
   const LOWERED = (image.region('control').base + CONTROL.offsets.lowered) >> 2;
@@ -176,7 +176,9 @@ export function freeLoop(
 
   /** Takes turns; returns when it cannot for now, or it is time for a safe point. */
   function batch(until: number): Why {
+    stop.begin();
     for (let n = 0; n < BATCH; n++) {
+      if (stop.isAsked()) stop.giveWay();
       if (mail.hasMail()) takeMail();
       const p = keys.root();
       const t = keys.key(p);
@@ -234,11 +236,15 @@ export function freeLoop(
     if (ahead > 0) {
       publish(keys.key(keys.root()), isQuiet() ? Infinity : -Infinity);
       await delay(Math.min(ahead, WATCH_MS));
+      stop.begin();
       if (mail.hasMail()) takeMail();
+      stop.rest();
       return;
     }
     const until = Math.min(horizonNs, control.pauseAt(0));
-    if (batch(until) === WHY.ahead) waitForOthers(until);
+    const why = batch(until);
+    stop.rest();
+    if (why === WHY.ahead) waitForOthers(until);
   }
 
   // A command may send: this worker is at work from now on, at a time not before that of all floors together.

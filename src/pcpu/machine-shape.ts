@@ -48,7 +48,7 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     ...spinlockRegions(numberOfLocks(domains), pcpus),
     lockTimeRegion(numberOfLocks(domains)),
     perfcRegion(pcpus),
-    ...balancerRegions(pcpus, shape.hv.vcpus),
+    ...balancerRegions(pcpus, shape.hv.vcpus, shape.hv.runners),
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
     ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),

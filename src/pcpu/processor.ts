@@ -2,6 +2,7 @@
 import { createHypervisor, type Hypervisor } from '../hv/hypervisor.js';
 import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
+import { type StopMachine, stopMachine } from '../shared/stop-machine.js';
 import { CONTROL, RUN, WORKER } from './control-records.js';
 import { type KeyTree, keyTree } from './key-tree.js';
 import type { MachineShape, RunParams } from './machine-shape.js';
@@ -15,6 +16,8 @@ export interface ProcessorCore {
   readonly turns: Turns;
   /** Free mode: between this worker and the others. */
   readonly mail: Mail;
+  /** Free mode: for a moment in which the others take no turns. */
+  readonly stop: StopMachine;
   /** pCPUs whose turns are taken here in free mode. */
   readonly pcpus: readonly number[];
 }
@@ -36,6 +39,19 @@ export function processorCore(
   const worker = image.table(WORKER);
   const state = (image.region('control').base + CONTROL.offsets.state) >> 2;
   const pcpus = Array.from({ length: shape.hv.pcpus }, (_, p) => p).filter((p) => isOrdered || pcpu.worker(p) === self);
+  const isEnded = (): boolean => {
+    // Asked by one that waits: it is well, whoever it waits for may not be.
+    worker.addSafePoints(self, 1);
+    return Atomics.load(image.i32, state) === RUN.aborted;
+  };
+  const stop = stopMachine(
+    image.i32,
+    image.region('stop-machine').base,
+    self,
+    shape.hv.runners,
+    params.hv.free?.spins ?? 0,
+    isEnded,
+  );
   // The hypervisor switches guests, the executor makes hypercalls: the two are tied here.
   const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
@@ -43,11 +59,8 @@ export function processorCore(
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),
-    isEnded: () => {
-      // Asked by one that waits: it is well, whoever it waits for may not be.
-      worker.addSafePoints(self, 1);
-      return Atomics.load(image.i32, state) === RUN.aborted;
-    },
+    stopped: isOrdered ? (act) => act() : stop.stopped,
+    isEnded,
   });
   const post: Mail = mail(image, {
     self,
@@ -59,5 +72,5 @@ export function processorCore(
   });
   const executor: Executor = guestKernel(image, hv, params.guest);
   const turn: Turns = turns(hv, executor, keys);
-  return { hv, keys, turns: turn, mail: post, pcpus };
+  return { hv, keys, turns: turn, mail: post, stop, pcpus };
 }

@@ -33,7 +33,7 @@ export interface Turns {
 }
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
-  const { context, smp, timers, sched, events, time, check } = hv;
+  const { context, apart, smp, timers, sched, events, time, check } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
@@ -159,7 +159,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         pcpu.setTickAt(p, ops.nextTick(p));
         ops.tick(p);
       }
-      if (p === accountingPcpu && ops.nextAccounting() <= ns) ops.accounting();
+      if (p === accountingPcpu && ops.nextAccounting() <= ns) apart.alone(ops.accounting);
       while (pcpu.softirq(p) !== 0) {
         sched.schedule(p);
         runGuest(p);
@@ -168,11 +168,13 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     },
     keyOf,
     interact(p, act) {
-      smp.enterTurn(p);
-      machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
-      const result = act();
-      endTurn(p, keyOf(p));
-      return result;
+      return apart.alone(() => {
+        smp.enterTurn(p);
+        machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
+        const result = act();
+        endTurn(p, keyOf(p));
+        return result;
+      });
     },
     refresh(p) {
       // The pCPU whose turn it is recomputes its own key last.

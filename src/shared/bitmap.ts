@@ -2,6 +2,7 @@
  * Bit sets over words of the image, for CPU masks. Callers hold whatever lock guards the mask; a mask that several
  * pCPUs change without one uses `setAtomic` and `clearAtomic`.
  */
+import type { SharedWords } from './shared-words.js';
 
 export const wordsFor = (bits: number): number => Math.ceil(bits / 32);
 
@@ -29,9 +30,9 @@ export interface Bitmaps {
 
 /**
  * Operations on masks of `bits` bits; a mask is named by the index of its first word in `i32`.
- * @param exclusive only one thread at a time works on the masks: the atomic operations may be plain ones
+ * @param shared how words are changed that several pCPUs change without a lock
  */
-export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitmaps {
+export function bitmaps(i32: Int32Array, bits: number, shared: SharedWords): Bitmaps {
   const words = wordsFor(bits);
 
   const has = (w: number, bit: number): boolean => ((i32[w + (bit >> 5)]! >>> (bit & 31)) & 1) === 1;
@@ -62,21 +63,17 @@ export function bitmaps(i32: Int32Array, bits: number, exclusive = false): Bitma
     i32[w + (bit >> 5)]! &= ~(1 << (bit & 31));
   }
 
-  function setAtomic(w: number, bit: number): void {
-    Atomics.or(i32, w + (bit >> 5), 1 << (bit & 31));
-  }
-
-  function clearAtomic(w: number, bit: number): void {
-    Atomics.and(i32, w + (bit >> 5), ~(1 << (bit & 31)));
-  }
-
   return {
     words,
     has,
     set,
     clear,
-    setAtomic: exclusive ? set : setAtomic,
-    clearAtomic: exclusive ? clear : clearAtomic,
+    setAtomic: (w, bit) => {
+      shared.or(w + (bit >> 5), 1 << (bit & 31));
+    },
+    clearAtomic: (w, bit) => {
+      shared.and(w + (bit >> 5), ~(1 << (bit & 31)));
+    },
     isEmpty: (w) => {
       const all = i32;
       for (let k = 0; k < words; k++) if (all[w + k] !== 0) return false;

@@ -1,6 +1,6 @@
 /**
- * Read-modify-write on words that several pCPUs change under no lock: Atomics in free mode; the same steps as plain accesses
- * (`exclusive`) in ordered mode, where only the holder of the token runs and an Atomics call would cost ten times as much.
+ * Read-modify-write on words that several pCPUs change under no lock: Atomics, or the same steps as plain accesses where no other
+ * thread comes near the words, as an Atomics call costs ten times as much (`Sharing`).
  * Every operation returns what was there before, so that of two who set the same bit exactly one learns that it was first.
  */
 export interface SharedWords {
@@ -8,6 +8,8 @@ export interface SharedWords {
   and(w: number, bits: number): number;
   add(w: number, delta: number): number;
   exchange(w: number, x: number): number;
+  /** Stores x if the word is `old`. */
+  compareExchange(w: number, old: number, x: number): number;
   load(w: number): number;
   /** A store that nothing later in the program overtakes: a reader after it sees all that was written before. */
   store(w: number, x: number): void;
@@ -29,20 +31,47 @@ export const releaseWord: (i32: Int32Array, w: number, x: number) => void =
         Atomics.store(i32, w, x);
       };
 
-export function sharedWords(i32: Int32Array, u8: Uint8Array, exclusive: boolean): SharedWords {
-  if (!exclusive) {
-    return {
-      or: (w, bits) => Atomics.or(i32, w, bits),
-      and: (w, bits) => Atomics.and(i32, w, bits),
-      add: (w, delta) => Atomics.add(i32, w, delta),
-      exchange: (w, x) => Atomics.exchange(i32, w, x),
-      load: (w) => Atomics.load(i32, w),
-      store: (w, x) => {
-        Atomics.store(i32, w, x);
-      },
-      exchangeByte: (addr, x) => Atomics.exchange(u8, addr, x),
-    };
-  }
+/**
+ * Whether other threads come near some words. `never`: only the holder of the token runs (ordered mode). `always`. Or, as free
+ * mode finds out as it goes on: not while the word of this index is not 0; it changes while all other threads are stopped.
+ */
+export type Sharing = 'never' | 'always' | { readonly unless: number };
+
+export function sharedWords(i32: Int32Array, u8: Uint8Array, sharing: Sharing): SharedWords {
+  const atomic = atomicWords(i32, u8);
+  const plain = plainWords(i32, u8);
+  if (sharing === 'always') return atomic;
+  if (sharing === 'never') return plain;
+  const APART = sharing.unless;
+  return {
+    or: (w, bits) => (i32[APART] !== 0 ? plain.or(w, bits) : atomic.or(w, bits)),
+    and: (w, bits) => (i32[APART] !== 0 ? plain.and(w, bits) : atomic.and(w, bits)),
+    add: (w, delta) => (i32[APART] !== 0 ? plain.add(w, delta) : atomic.add(w, delta)),
+    exchange: (w, x) => (i32[APART] !== 0 ? plain.exchange(w, x) : atomic.exchange(w, x)),
+    compareExchange: (w, old, x) =>
+      i32[APART] !== 0 ? plain.compareExchange(w, old, x) : atomic.compareExchange(w, old, x),
+    load: (w) => (i32[APART] !== 0 ? plain.load(w) : atomic.load(w)),
+    store: (w, x) => (i32[APART] !== 0 ? plain.store(w, x) : atomic.store(w, x)),
+    exchangeByte: (addr, x) => (i32[APART] !== 0 ? plain.exchangeByte(addr, x) : atomic.exchangeByte(addr, x)),
+  };
+}
+
+function atomicWords(i32: Int32Array, u8: Uint8Array): SharedWords {
+  return {
+    or: (w, bits) => Atomics.or(i32, w, bits),
+    and: (w, bits) => Atomics.and(i32, w, bits),
+    add: (w, delta) => Atomics.add(i32, w, delta),
+    exchange: (w, x) => Atomics.exchange(i32, w, x),
+    compareExchange: (w, old, x) => Atomics.compareExchange(i32, w, old, x),
+    load: (w) => Atomics.load(i32, w),
+    store: (w, x) => {
+      Atomics.store(i32, w, x);
+    },
+    exchangeByte: (addr, x) => Atomics.exchange(u8, addr, x),
+  };
+}
+
+function plainWords(i32: Int32Array, u8: Uint8Array): SharedWords {
   return {
     or(w, bits) {
       const old = i32[w]!;
@@ -63,6 +92,11 @@ export function sharedWords(i32: Int32Array, u8: Uint8Array, exclusive: boolean)
       const old = i32[w]!;
       i32[w] = x;
       return old;
+    },
+    compareExchange(w, old, x) {
+      const was = i32[w]!;
+      if (was === old) i32[w] = x;
+      return was;
     },
     load: (w) => i32[w]!,
     store(w, x) {

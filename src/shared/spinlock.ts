@@ -83,6 +83,12 @@ export interface FreeRunning {
   /** Locks from this number on take a while from pCPU to pCPU: another one has them this much after their release, ns. */
   readonly firstHandedOver: number;
   readonly handOverNs: number;
+  /**
+   * While the word `apart` is not 0, locks from number `firstApart` on are each one thread's alone (hv/apart.ts): they are taken by a
+   * plain store. The word changes while all other threads are stopped.
+   */
+  readonly apart: number;
+  readonly firstApart: number;
   /** Rounds to spin before sleeping for a moment: a holder may have been put off its core. */
   readonly spins: number;
   readonly jitter: Jitter;
@@ -186,7 +192,7 @@ export function spinlocks(
     };
   }
 
-  const { now: NOW, firstHandedOver, handOverNs, spins, jitter, isEnded } = free;
+  const { now: NOW, firstHandedOver, handOverNs, apart: APART, firstApart, spins, jitter, isEnded } = free;
   const hasJitter = jitter !== noJitter;
 
   function waitAndTake(lock: number, w: number, pcpu: number): void {
@@ -205,6 +211,15 @@ export function spinlocks(
     }
   }
 
+  /** Of a lock that is this thread's alone; false when it is taken. */
+  function takeOwn(w: number, pcpu: number): boolean {
+    if (i32[w] !== 0) return false;
+    i32[w] = pcpu + 1;
+    return true;
+  }
+
+  const isOwn = (lock: number): boolean => i32[APART] !== 0 && lock >= firstApart;
+
   /** What was done under the lock before was done by then. Holding it. */
   function moveOn(lock: number, w: number, pcpu: number): void {
     let from = f64[((w >> 1) + TIME) | 0]!;
@@ -220,8 +235,11 @@ export function spinlocks(
     acquire(lock, pcpu) {
       const w = wordOf(lock);
       if (hasJitter) jitter();
+      if (isOwn(lock)) {
+        if (!takeOwn(w, pcpu)) panic(lock, pcpu, i32[w] === pcpu + 1 ? 'takes again' : 'would wait for ever for');
+      }
       // Test before test-and-set: wait on a shared cache line, not on an exclusive one.
-      if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) waitAndTake(lock, w, pcpu);
+      else if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) waitAndTake(lock, w, pcpu);
       moveOn(lock, w, pcpu);
       if (debug) push(lock, pcpu, true);
       if (hasJitter) jitter();
@@ -229,7 +247,7 @@ export function spinlocks(
     tryAcquire(lock, pcpu) {
       const w = wordOf(lock);
       if (hasJitter) jitter();
-      if (Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) {
+      if (isOwn(lock) ? !takeOwn(w, pcpu) : Atomics.compareExchange(i32, w, 0, pcpu + 1) !== 0) {
         if (i32[w] === pcpu + 1) panic(lock, pcpu, 'takes again');
         Atomics.add(i32, w + FAILED, 1);
         return false;

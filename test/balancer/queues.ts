@@ -1,8 +1,10 @@
 /** Run queues without a hypervisor: pCPUs that are on line, VCPUs that may run everywhere, and what tests ask of them. */
-import { balancerRegions, hardMask, MASK, softMask } from '../../src/balancer/records.js';
+
+import { balancerRegions, hardMask, ONLINE_MASK, softMask } from '../../src/balancer/records.js';
 import { type RunQueues, runQueues } from '../../src/balancer/run-queues.js';
 import { Image, layOut } from '../../src/shared/image.js';
 import { NONE } from '../../src/shared/list.js';
+import { sharedWords } from '../../src/shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlockRegions, spinlocks } from '../../src/shared/spinlock.js';
 
 export interface Queues extends RunQueues {
@@ -16,8 +18,8 @@ export interface Queues extends RunQueues {
 }
 
 export function makeQueues(pcpus: number, vcpus: number): Queues {
-  const image = Image.create(layOut([...balancerRegions(pcpus, vcpus), ...spinlockRegions(pcpus, pcpus)]));
-  const queues = runQueues(image, pcpus, true);
+  const image = Image.create(layOut([...balancerRegions(pcpus, vcpus, 1), ...spinlockRegions(pcpus, pcpus)]));
+  const queues = runQueues(image, pcpus, sharedWords(image.i32, image.u8, 'never'));
   const locks = spinlocks(image.i32, image.f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: true,
   });
@@ -31,7 +33,7 @@ export function makeQueues(pcpus: number, vcpus: number): Queues {
   }
 
   const all = Array.from({ length: pcpus }, (_, p) => p);
-  setMask(MASK.online, all);
+  setMask(ONLINE_MASK, all);
   for (let p = 0; p < pcpus; p++) locks.init(p, LOCK_RANK.runQueue);
   for (let v = 0; v < vcpus; v++) {
     setMask(hardMask(v), all);
@@ -51,7 +53,7 @@ export function makeQueues(pcpus: number, vcpus: number): Queues {
       setMask(softMask(v), soft ?? hard);
       entry.setHasSoftAffinity(v, soft === undefined ? 0 : 1);
     },
-    setIdle: (p) => masks.set(word(MASK.idlers), p),
+    setIdle: (p) => masks.set(queues.idlers(p), p),
     queue(p) {
       const out: number[] = [];
       for (let v = list.first(p); v !== NONE; v = list.next(v)) out.push(v);

@@ -1,6 +1,5 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { MASK } from '../../src/balancer/records.js';
 import { makeQueues } from './queues.js';
 
 const pri = fc.constantFrom(0, -1, -2);
@@ -69,7 +68,7 @@ describe('a run queue', () => {
           queues.addRunnable(p, up ? 1 : -1);
           for (let q = 0; q < 3; q++) {
             expect(queues.runq.nrRunnable(q)).to.equal(model[q]);
-            expect(queues.masks.has(queues.word(MASK.overloaded), q)).to.equal(model[q]! > 1);
+            expect(queues.masks.has(queues.overloaded(q), q)).to.equal(model[q]! > 1);
           }
         }
       }),

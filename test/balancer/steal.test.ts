@@ -1,6 +1,5 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { MASK } from '../../src/balancer/records.js';
 import { stealing } from '../../src/balancer/steal.js';
 import { NONE } from '../../src/shared/list.js';
 import { makeQueues, type Queues } from './queues.js';
@@ -189,8 +188,8 @@ describe('stealing', () => {
   }
 
   it('goes round once although the first peer is not overloaded any more when it comes round', () => {
-    const { queues, seen, steal } = whileMaskChanges(4, 0, (peer, { masks, word }) => {
-      if (peer === 1) masks.clear(word(MASK.overloaded), 1);
+    const { queues, seen, steal } = whileMaskChanges(4, 0, (peer, { masks, overloaded }) => {
+      if (peer === 1) masks.clear(overloaded(0), 1);
     });
     expect(steal(0, OVER)).to.equal(NONE);
     // A soft round that begins with pCPU 1, a hard one without it.
@@ -199,18 +198,18 @@ describe('stealing', () => {
   });
 
   it('goes round once although peers it has passed become overloaded behind it', () => {
-    const { seen, steal } = whileMaskChanges(4, 1, (peer, { masks, word }) => {
+    const { seen, steal } = whileMaskChanges(4, 1, (peer, { masks, overloaded }) => {
       // Whoever is looked at is through with it, and all others begin.
-      for (let p = 0; p < 4; p++) masks.set(word(MASK.overloaded), p);
-      masks.clear(word(MASK.overloaded), peer);
+      for (let p = 0; p < 4; p++) masks.set(overloaded(0), p);
+      masks.clear(overloaded(0), peer);
     });
     expect(steal(0, OVER)).to.equal(NONE);
     expect(seen).to.deep.equal([2, 3, 1, 2, 3, 1]);
   });
 
   it('ends when nobody is overloaded any more', () => {
-    const { seen, steal } = whileMaskChanges(4, 0, (_, { masks, word }) => {
-      for (let p = 0; p < 4; p++) masks.clear(word(MASK.overloaded), p);
+    const { seen, steal } = whileMaskChanges(4, 0, (_, { masks, overloaded }) => {
+      for (let p = 0; p < 4; p++) masks.clear(overloaded(0), p);
     });
     expect(steal(0, OVER)).to.equal(NONE);
     expect(seen).to.deep.equal([1]);
@@ -222,8 +221,8 @@ describe('stealing', () => {
     const changes = fc.infiniteStream(fc.uniqueArray(cpu, { maxLength: PCPUS }));
     fc.assert(
       fc.property(cpu, cpu, changes, fc.nat(2), (p, start, masksToCome, taken) => {
-        const { queues, seen, steal } = whileMaskChanges(PCPUS, start, (_, { masks, word }) => {
-          masks.assign(word(MASK.overloaded), masksToCome.next().value);
+        const { queues, seen, steal } = whileMaskChanges(PCPUS, start, (_, { masks, overloaded }) => {
+          masks.assign(overloaded(0), masksToCome.next().value);
         });
         // Some peers are busy with their queues.
         for (let q = 0; q < taken; q++) if (q !== p) queues.locks.acquire(q, q);
@@ -285,7 +284,7 @@ describe('stealing', () => {
         for (let p = 1; p < PCPUS; p++) {
           const left = queues.queue(p);
           expect(left).to.deep.equal(before[p]!.filter((v) => v !== got));
-          expect(queues.masks.has(queues.word(MASK.overloaded), p)).to.equal(left.length > 1);
+          expect(queues.masks.has(queues.overloaded(p), p)).to.equal(left.length > 1);
         }
       }),
       { numRuns: 500 },

@@ -5,6 +5,7 @@ import { creditAccounting } from '../../src/hv/sched/credit-accounting.js';
 import { CREDIT_DOMAIN, CREDIT_GLOBAL, CREDIT_VCPU, PRI_OVER, PRI_UNDER } from '../../src/hv/sched/credit-records.js';
 import type { GenericScheduler } from '../../src/hv/sched/interface.js';
 import { lists, NONE } from '../../src/shared/list.js';
+import { sharedWords } from '../../src/shared/shared-words.js';
 import { guest, hog, machineConfig, simulate } from '../support/in-process.js';
 
 interface Dom {
@@ -52,7 +53,7 @@ function setUp(pcpus: number, doms: readonly Dom[]) {
   const vcpus = doms.reduce((n, d) => n + (d.vcpus ?? 1), 0);
   const all = Array.from({ length: vcpus }, (_, v) => v);
   for (const v of all) accounting.activate(v);
-  const { entry } = runQueues(image, pcpus);
+  const { entry } = runQueues(image, pcpus, sharedWords(image.i32, image.u8, 'never'));
   return {
     accounting,
     cv,

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { bitmaps, wordsFor } from '../../src/shared/bitmap.js';
+import { sharedWords } from '../../src/shared/shared-words.js';
 
 const bitCount = fc.constantFrom(1, 2, 31, 32, 33, 63, 64, 65, 128, 200, 256);
 
@@ -17,7 +18,7 @@ function machine(bits: number, a: readonly number[], b: readonly number[], exclu
   i32.fill(-1);
   const [A, B, OUT] = [1, 1 + words, 1 + 2 * words];
   i32.fill(0, A, 1 + 3 * words);
-  const m = bitmaps(i32, bits, exclusive);
+  const m = bitmaps(i32, bits, sharedWords(i32, new Uint8Array(i32.buffer), exclusive ? 'never' : 'always'));
   for (const bit of a) m.set(A, bit);
   for (const bit of b) m.setAtomic(B, bit);
   return { m, A, B, OUT, i32 };

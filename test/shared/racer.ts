@@ -23,6 +23,8 @@ export interface RacerData {
 /** Word of the gate; the words below it are the jobs' own. */
 export const GATE = 16;
 export const STOP = 17;
+/** Never set: the threads are together. */
+const APART = 18;
 /** First word of what the jobs work on, and byte addresses of the structures there. */
 export const AREA = 1024;
 export const COUNTER = 512;
@@ -42,7 +44,7 @@ export const BELLS = 2 * AREA;
 export const DOZE_MS = 20;
 
 const wordsOf = (i32: Int32Array, exclusive: boolean): SharedWords =>
-  sharedWords(i32, new Uint8Array(i32.buffer), exclusive);
+  sharedWords(i32, new Uint8Array(i32.buffer), exclusive ? 'never' : 'always');
 
 export const lockOf = (i32: Int32Array, self: number) =>
   spinlocks(i32, new Float64Array(i32.buffer), LOCKS, HELD, {
@@ -52,6 +54,8 @@ export const lockOf = (i32: Int32Array, self: number) =>
       now: CLOCKS / 2 + self,
       firstHandedOver: Infinity,
       handOverNs: 0,
+      apart: APART,
+      firstApart: 0,
       spins: 100,
       jitter: noJitter,
       isEnded: () => false,

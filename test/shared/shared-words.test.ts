@@ -1,16 +1,23 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { releaseWord, type SharedWords, sharedWords } from '../../src/shared/shared-words.js';
+import { releaseWord, type SharedWords, type Sharing, sharedWords } from '../../src/shared/shared-words.js';
 import { race, raceUntil, watch } from './race.js';
 import { AREA, COUNTER, FLAG, MESSAGE, ONE_DOUBLE, OTHER_DOUBLE } from './racer.js';
 
 const WORDS = 4;
 
-const make = (exclusive: boolean) => {
-  const buffer = new SharedArrayBuffer(4 * WORDS);
+/** Behind the words: whether other threads keep away from them. */
+const APART = WORDS;
+
+function make(sharing: Sharing, isApart = 0) {
+  const buffer = new SharedArrayBuffer(4 * (WORDS + 1));
   const i32 = new Int32Array(buffer);
-  return { i32, words: sharedWords(i32, new Uint8Array(buffer), exclusive) };
-};
+  i32[APART] = isApart;
+  return { i32: i32.subarray(0, WORDS), words: sharedWords(i32, new Uint8Array(buffer), sharing) };
+}
+
+/** Words of every kind. */
+const makeAll = () => [make('always'), make('never'), make({ unless: APART }, 0), make({ unless: APART }, 1)];
 
 type Name = keyof SharedWords;
 
@@ -22,6 +29,7 @@ const LEAVES: Readonly<Record<Name, (old: number, x: number) => number>> = {
   exchange: (_, x) => x,
   load: (old) => old,
   store: (_, x) => x,
+  compareExchange: (old, x) => ((old & 1) === 0 ? x : old),
   exchangeByte: (_, x) => x & 0xff,
 };
 
@@ -35,7 +43,7 @@ describe('shared words', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 50 }), (steps) => {
-        const [atomic, plain] = [make(false), make(true)];
+        const all = makeAll();
         const model = new Int32Array(WORDS);
         const bytes = new Uint8Array(model.buffer);
         for (const { name, w, byte, x } of steps) {
@@ -44,8 +52,10 @@ describe('shared words', () => {
           const value = name === 'exchangeByte' ? x & 0xff : x;
           const old = memory[at]!;
           memory[at] = LEAVES[name](old, value);
-          for (const { words, i32 } of [atomic, plain]) {
-            expect(words[name](at, value), name).to.equal(name === 'store' ? undefined : old);
+          for (const { words, i32 } of all) {
+            // Of an odd word something else is expected, so that it stays.
+            const result = name === 'compareExchange' ? words[name](at, old & ~1, value) : words[name](at, value);
+            expect(result, name).to.equal(name === 'store' ? undefined : old);
             expect([...i32], name).to.deep.equal([...model]);
           }
         }
@@ -55,8 +65,7 @@ describe('shared words', () => {
   });
 
   it('tell exactly one of several who set a bit that it was the first', () => {
-    for (const exclusive of [false, true]) {
-      const { words } = make(exclusive);
+    for (const { words } of makeAll()) {
       const firsts = [8, 8, 12, 4].filter((bits) => (words.or(1, bits) & bits) !== bits);
       expect(firsts).to.deep.equal([8, 12]);
     }

@@ -1,4 +1,5 @@
 /** What a hypercall handler is, and the parts of the hypervisor it may use. */
+import type { Apart } from '../apart.js';
 import type { HvContext } from '../context.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
@@ -17,6 +18,8 @@ export interface CallParts {
   readonly context: HvContext;
   /** The observer of time, if there is one. */
   readonly check: TimeCheck | undefined;
+  /** Free mode: what workers have to do with each other. */
+  readonly apart: Apart;
   readonly smp: Smp;
   readonly memory: GuestMemory;
   readonly runstates: Runstates;

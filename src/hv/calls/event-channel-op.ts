@@ -24,7 +24,7 @@ import { type CallParts, type Handler, pointer } from './call.js';
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
 
 export function eventChannelOp(parts: CallParts): Handler {
-  const { context, memory, events, smp } = parts;
+  const { context, memory, events, smp, apart } = parts;
   const { vcpu, domain, evtchn, regs, locks, shape } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
@@ -69,6 +69,12 @@ export function eventChannelOp(parts: CallParts): Handler {
     set(d, port, E.EVTCHNSTAT_unbound, 0, domid === DOMID_SELF ? d : domid, 0);
     memory.setU32(arg + at.alloc.port, port);
     return 0;
+  }
+
+  /** Before any lock is taken: a domain of another worker may be touched from now on. */
+  function announce(v: number, arg: number): void {
+    const remote = remoteDomain(v, memory.u16(arg + at.interdomain.remote_dom));
+    if (remote >= 0) apart.connect(vcpu.domain(v), remote);
   }
 
   function bindInterdomain(v: number, arg: number): number {
@@ -248,6 +254,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (!operation) return -XEN_ENOSYS;
     const arg = pointer(parts, v, 1, sizeOf(operation[0], 64));
     if (arg === FAULT) return -XEN_EFAULT;
+    if (cmd === E.EVTCHNOP_bind_interdomain) announce(v, arg);
     locks.acquire(EVENT_TABLE_LOCK, smp.self());
     const result = operation[1](v, arg);
     locks.release(EVENT_TABLE_LOCK, smp.self());

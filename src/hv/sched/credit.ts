@@ -12,7 +12,7 @@
  */
 
 import { pickCpu } from '../../balancer/pick-cpu.js';
-import { hardMask, MASK } from '../../balancer/records.js';
+import { hardMask, scratchMask } from '../../balancer/records.js';
 import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
 import { lists, NONE } from '../../shared/list.js';
@@ -60,7 +60,6 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const pick = pickCpu(queues);
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
 
-  const IDLERS = word(MASK.idlers);
   const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
   /** A timeslice below 3 ms has one tick. */
   const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
@@ -98,7 +97,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     const p = entry.processor(v);
     const self = hv.machine.turnOf(me);
     const current = pcpu.current(p);
-    const SCRATCH = word(MASK.scratch + self);
+    const SCRATCH = word(scratchMask(shape.runners, self));
+    const IDLERS = queues.idlers(p);
     const pri = entry.pri(v);
     const noIdlers = masks.isEmpty(IDLERS);
     let target = NONE;
@@ -190,13 +190,14 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       } else if (next !== NONE) queues.remove(next);
     } else if (next !== NONE) queues.remove(next);
 
+    const idlers = queues.idlers(p);
     if (next === NONE) {
-      if (!masks.has(IDLERS, p)) masks.setAtomic(IDLERS, p);
+      if (!masks.has(idlers, p)) masks.setAtomic(idlers, p);
       pcpu.setNext(p, idleOf(p));
       pcpu.setNextSlice(p, Infinity);
       return;
     }
-    if (masks.has(IDLERS, p)) masks.clearAtomic(IDLERS, p);
+    if (masks.has(idlers, p)) masks.clearAtomic(idlers, p);
     cv.setStartTime(next, t);
     pcpu.setNext(p, next);
     pcpu.setNextSlice(p, tsliceNs);
@@ -233,7 +234,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       perfc.inc(hv.machine.turnOf(me), P.vcpu_sleep);
       if (pcpu.current(p) === v) {
         // Its pCPU is about to be free, but is not idle before it went through the scheduler.
-        masks.clearAtomic(IDLERS, p);
+        masks.clearAtomic(queues.idlers(p), p);
         generic.raiseSchedule(p);
       } else if (queues.isQueued(v)) {
         queues.addRunnable(p, -1);
