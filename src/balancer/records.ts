@@ -15,7 +15,7 @@ export const RUNQ = struct(
     nrRunnable: 'i32',
     /** Epoch of the last re-sort. */
     sortEpoch: 'i32',
-    /** Word index of the mask of idlers that this pCPU is in; `overloaded` follows it. Changes while all pCPUs stand still. */
+    /** Word index of the mask of idlers that this pCPU is in; what belongs to it follows. Changes while all pCPUs stand still. */
     idlers: 'i32',
   },
   64,
@@ -43,11 +43,12 @@ export const RUNQ_ENTRY = struct('runq-entry', {
 /**
  * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
  * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
- * machine and one for each runner while the runners are apart. Then one for each pCPU, for its own sums.
+ * machine and one for each runner while the runners are apart; behind each pair is, in the place of a mask, whom its thieves
+ * robbed last. Then one for each pCPU, for its own sums.
  */
 export const ONLINE_MASK = 0;
 /** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
-export const idlersMask = (group: number): number => 1 + 2 * group;
+export const idlersMask = (group: number): number => 1 + 3 * group;
 export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
 /** Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. */
 export const VCPU_MASKS = 4096;

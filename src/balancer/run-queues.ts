@@ -21,6 +21,9 @@ export interface RunQueues {
   /** Word index of the mask of idle pCPUs, and of that of pCPUs with more than one runnable VCPU, which pCPU p is in. */
   idlers(p: number): number;
   overloaded(p: number): number;
+  /** Whom a thief of p's group robbed last: after it begins the next one's round. A hint that nobody guards. */
+  lastVictim(p: number): number;
+  setLastVictim(p: number, victim: number): void;
   /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
   setGroup(p: number, group: number): void;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
@@ -57,6 +60,7 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     mask < VCPU_MASKS
       ? (machineBase + Math.imul(mask, machineWords)) | 0
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
+  const lastVictimWord = (p: number): number => (runq.idlers(p) + 2 * machineWords) | 0;
   const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
 
   function insert(v: number): void {
@@ -78,6 +82,10 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     word,
     idlers: runq.idlers,
     overloaded,
+    lastVictim: (p) => image.i32[lastVictimWord(p)]!,
+    setLastVictim(p, victim) {
+      image.i32[lastVictimWord(p)] = victim;
+    },
     setGroup(p, group) {
       runq.setIdlers(p, word(idlersMask(group)));
     },

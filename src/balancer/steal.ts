@@ -25,7 +25,7 @@ export interface StealOptions {
   /** Whether the VCPU's caches are still worth keeping. */
   readonly isHot: (v: number) => boolean;
   /** The pCPU after which the round of peers starts, and a way to remember the last victim. */
-  readonly bias: { get(): number; set(p: number): void };
+  readonly bias: { get(p: number): number; set(p: number, victim: number): void };
 }
 
 /** @returns steal(p, pri): a VCPU now belonging to pCPU `p` and in no queue, or NONE */
@@ -56,7 +56,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
   }
 
   return (p, pri) => {
-    const start = bias.get();
+    const start = bias.get(p);
     const idlers = queues.idlers(p);
     const overloaded = queues.overloaded(p);
     for (let step: BalanceStep = SOFT; step <= HARD; step++) {
@@ -75,7 +75,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
               const v = stealFrom(peer, p, pri, step);
               locks.release(lockOf(peer), p);
               if (v !== NONE) {
-                bias.set(peer);
+                bias.set(p, peer);
                 return v;
               }
             } else counters.tryFailed(p);

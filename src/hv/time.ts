@@ -346,11 +346,13 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (!isMissed) calibrated(p, counters.read(p, at), counters.read(PLATFORM, at));
   }
 
-  /** Whether p is called and has not come, or has come and may go. Nobody is called again before all have gone. */
+  /**
+   * Whether p has come and may go, or is called and has not come. Or both: with a window as long as an epoch the master may find
+   * the next one due as it leaves, and calls again before all have gone.
+   */
   function meet(p: number): void {
-    if (pcpu.isHeld(p) !== 0) {
-      if (machineWords.load(releasedWord) === cpu.joined(p)) leave(p);
-    } else if (machineWords.load(calledWord) !== cpu.joined(p)) enter(p);
+    if (pcpu.isHeld(p) !== 0 && machineWords.load(releasedWord) === cpu.joined(p)) leave(p);
+    if (pcpu.isHeld(p) === 0 && machineWords.load(calledWord) !== cpu.joined(p)) enter(p);
   }
 
   function wakeMasterEpoch(at: number): void {

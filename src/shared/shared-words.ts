@@ -32,27 +32,65 @@ export const releaseWord: (i32: Int32Array, w: number, x: number) => void =
       };
 
 /**
+ * A load that says: what I read from now on is not older. On x86 every load says so, as loads are done in the order of the program;
+ * Atomics.load would be a call.
+ */
+export const acquireWord: (i32: Int32Array, w: number) => number =
+  process.arch === 'x64' ? (i32, w) => i32[w]! : (i32, w) => Atomics.load(i32, w);
+
+/**
  * Whether other threads come near some words. `never`: only the holder of the token runs (ordered mode). `always`. Or, as free
  * mode finds out as it goes on: not while the word of this index is not 0; it changes while all other threads are stopped.
  */
 export type Sharing = 'never' | 'always' | { readonly unless: number };
 
 export function sharedWords(i32: Int32Array, u8: Uint8Array, sharing: Sharing): SharedWords {
-  const atomic = atomicWords(i32, u8);
-  const plain = plainWords(i32, u8);
-  if (sharing === 'always') return atomic;
-  if (sharing === 'never') return plain;
+  if (sharing === 'always') return atomicWords(i32, u8);
+  if (sharing === 'never') return plainWords(i32, u8);
   const APART = sharing.unless;
+  // Written out once more: calls of the two kinds above would be too much to inline.
   return {
-    or: (w, bits) => (i32[APART] !== 0 ? plain.or(w, bits) : atomic.or(w, bits)),
-    and: (w, bits) => (i32[APART] !== 0 ? plain.and(w, bits) : atomic.and(w, bits)),
-    add: (w, delta) => (i32[APART] !== 0 ? plain.add(w, delta) : atomic.add(w, delta)),
-    exchange: (w, x) => (i32[APART] !== 0 ? plain.exchange(w, x) : atomic.exchange(w, x)),
-    compareExchange: (w, old, x) =>
-      i32[APART] !== 0 ? plain.compareExchange(w, old, x) : atomic.compareExchange(w, old, x),
-    load: (w) => (i32[APART] !== 0 ? plain.load(w) : atomic.load(w)),
-    store: (w, x) => (i32[APART] !== 0 ? plain.store(w, x) : atomic.store(w, x)),
-    exchangeByte: (addr, x) => (i32[APART] !== 0 ? plain.exchangeByte(addr, x) : atomic.exchangeByte(addr, x)),
+    or(w, bits) {
+      if (i32[APART] === 0) return Atomics.or(i32, w, bits);
+      const old = i32[w]!;
+      i32[w] = old | bits;
+      return old;
+    },
+    and(w, bits) {
+      if (i32[APART] === 0) return Atomics.and(i32, w, bits);
+      const old = i32[w]!;
+      i32[w] = old & bits;
+      return old;
+    },
+    add(w, delta) {
+      if (i32[APART] === 0) return Atomics.add(i32, w, delta);
+      const old = i32[w]!;
+      i32[w] = old + delta;
+      return old;
+    },
+    exchange(w, x) {
+      if (i32[APART] === 0) return Atomics.exchange(i32, w, x);
+      const old = i32[w]!;
+      i32[w] = x;
+      return old;
+    },
+    compareExchange(w, old, x) {
+      if (i32[APART] === 0) return Atomics.compareExchange(i32, w, old, x);
+      const was = i32[w]!;
+      if (was === old) i32[w] = x;
+      return was;
+    },
+    load: (w) => (i32[APART] === 0 ? Atomics.load(i32, w) : i32[w]!),
+    store(w, x) {
+      if (i32[APART] === 0) Atomics.store(i32, w, x);
+      else i32[w] = x;
+    },
+    exchangeByte(addr, x) {
+      if (i32[APART] === 0) return Atomics.exchange(u8, addr, x);
+      const old = u8[addr]!;
+      u8[addr] = x;
+      return old;
+    },
   };
 }
 

@@ -6,7 +6,7 @@
  * a crashed or malicious writer left odd. Atomics on the version order the plain accesses between them.
  */
 
-import { releaseWord } from './shared-words.js';
+import { acquireWord, releaseWord } from './shared-words.js';
 
 /** @param w index into `i32` of the version word */
 export function beginUpdate(i32: Int32Array, w: number): void {
@@ -18,11 +18,11 @@ export function endUpdate(i32: Int32Array, w: number): void {
 }
 
 /** First half of a read: the version to hand to `isConsistent` after the copy. */
-export const readVersion = (i32: Int32Array, w: number): number => Atomics.load(i32, w);
+export const readVersion = (i32: Int32Array, w: number): number => acquireWord(i32, w);
 
 /** Whether the copy made since `readVersion` gave `version` is of one piece; otherwise read again. */
 export const isConsistent = (i32: Int32Array, w: number, version: number): boolean =>
-  (version & 1) === 0 && Atomics.load(i32, w) === version;
+  (version & 1) === 0 && acquireWord(i32, w) === version;
 
 export interface VersionCounter {
   beginUpdate(w: number): void;

@@ -53,7 +53,6 @@ export const CREDIT_GLOBAL = struct('credit-global', {
   /** Sum of credits after the last accounting. */
   balance: 'i32',
   sortEpoch: 'i32',
-  balanceBias: 'i32',
 });
 
 export const creditRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [

@@ -76,7 +76,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       hot: (p) => perfc.inc(p, P.vcpu_hot),
     },
     isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
-    bias: { get: () => cg.balanceBias(0), set: (p) => cg.setBalanceBias(0, p) },
+    bias: { get: queues.lastVictim, set: queues.setLastVictim },
   });
 
   /** Debits exactly what was run since the last debit; what is less than one credit is carried over. */

@@ -1,0 +1,86 @@
+/**
+ * Free mode: workers that have nothing to do with each other. Where the VCPUs of every domain may only use pCPUs of one worker,
+ * and no event channel leads from one worker's domains to another's, run queues, runstates, events and a guest kernel's data are
+ * touched by one thread only: their locks are taken by plain stores and their words changed by plain accesses, which makes
+ * a turn a third cheaper. What concerns several workers all the same, accounting and commands from outside, stops the others
+ * for a moment (`alone`). Once something leads from one worker to another, the workers are together, for good.
+ *
+ * It is the idea of a biased lock, for the whole machine at once: the bias is revoked while all others stand still.
+ */
+import { ONLINE_MASK } from '../balancer/records.js';
+import { HARD } from '../balancer/run-queues.js';
+import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
+import type { HvContext } from './context.js';
+import { APART } from './records.js';
+
+export interface Apart {
+  /** Sets the workers apart if nothing leads from one to another. Before they begin. */
+  begin(): void;
+  /** Does something that may touch what is other workers': while they are apart, they are stopped meanwhile. */
+  alone<T>(act: () => T): T;
+  /** VCPU v is going to be allowed these pCPUs. */
+  allow(v: number, cpus: readonly number[]): void;
+  /** Something is going to lead from domain d to another. */
+  connect(d: number, other: number): void;
+}
+
+/** @param stopped does something while no other worker takes a turn */
+export function apart(context: HvContext, stopped: <T>(act: () => T) => T): Apart {
+  const { image, domain, vcpu, pcpu, evtchn, queues, shape, isApart } = context;
+  const { masks, word, entry } = queues;
+  const record = image.table(APART);
+
+  /** The worker that takes the turns of domain d's VCPUs, as far as VCPU 0 tells. */
+  const workerOf = (d: number): number => pcpu.worker(entry.processor(domain.firstVcpu(d)));
+
+  function staysWithin(d: number): boolean {
+    for (let k = 0; k < domain.maxVcpus(d); k++) {
+      const allowed = queues.affinity(domain.firstVcpu(d) + k, HARD);
+      for (let p = 0; p < shape.pcpus; p++) {
+        if (pcpu.worker(p) !== workerOf(d) && masks.has(allowed, p) && masks.has(word(ONLINE_MASK), p)) return false;
+      }
+    }
+    for (let port = 0; port < shape.evtchns; port++) {
+      const r = d * shape.evtchns + port;
+      if (evtchn.state(r) === EVTCHNSTAT_interdomain && workerOf(evtchn.remote(r)) !== workerOf(d)) return false;
+    }
+    return true;
+  }
+
+  /** Puts every pCPU, with its bits, into the masks of a group. */
+  function regroup(groupOf: (p: number) => number): void {
+    for (let p = 0; p < shape.pcpus; p++) {
+      const isIdler = masks.has(queues.idlers(p), p);
+      const isOverloaded = masks.has(queues.overloaded(p), p);
+      masks.clear(queues.idlers(p), p);
+      masks.clear(queues.overloaded(p), p);
+      queues.setGroup(p, groupOf(p));
+      if (isIdler) masks.set(queues.idlers(p), p);
+      if (isOverloaded) masks.set(queues.overloaded(p), p);
+    }
+  }
+
+  function join(): void {
+    if (!isApart()) return;
+    regroup(() => 0);
+    record.setIsApart(0, 0);
+  }
+
+  return {
+    begin() {
+      for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return;
+      regroup((p) => 1 + pcpu.worker(p));
+      record.setIsApart(0, 1);
+    },
+    alone(act) {
+      return isApart() ? stopped(act) : act();
+    },
+    allow(v, cpus) {
+      const owner = workerOf(vcpu.domain(v));
+      if (isApart() && cpus.some((p) => pcpu.worker(p) !== owner)) stopped(join);
+    },
+    connect(d, other) {
+      if (isApart() && workerOf(d) !== workerOf(other)) stopped(join);
+    },
+  };
+}
