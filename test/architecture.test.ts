@@ -18,7 +18,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   pcpu: ['shared', 'balancer', 'hv'],
-  machine: ['shared', 'workload', 'balancer', 'hv', 'pcpu'],
+  machine: ['shared', 'workload', 'hv', 'pcpu'],
   config: ['shared', 'workload', 'machine'],
   report: ['machine', 'config'],
   cli: ['workload', 'machine', 'config', 'report'],

@@ -43,7 +43,7 @@ export const RUNQ_ENTRY = struct('runq-entry', {
 /**
  * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
  * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
- * machine and one for each runner while the runners are apart; behind each pair is, in the place of a mask, whom its thieves
+ * machine and one for each runner while the runners are separate; behind each pair is, in the place of a mask, whom its thieves
  * robbed last. Then one for each pCPU, for its own sums.
  */
 export const ONLINE_MASK = 0;

@@ -12,7 +12,7 @@ import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
-import { APART, DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, VCPU } from './records.js';
+import { DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, SEPARATION, VCPU } from './records.js';
 
 /** Faults of time-keeping on purpose, each known by name to the checks of docs/check-time.md. */
 export const TIME_FAULTS = [
@@ -91,12 +91,12 @@ export interface HvContext {
   readonly trace: Tracer;
   readonly perfc: Perfc;
   readonly version: VersionCounter;
-  /** Words of a domain, a VCPU or a pCPU that are changed under no lock; while the workers are apart, one worker's alone. */
+  /** Words of a domain, a VCPU or a pCPU that are changed under no lock; while the workers are separate, one worker's alone. */
   readonly words: SharedWords;
   /** Words of the whole machine, which every worker changes at any time. */
   readonly machineWords: SharedWords;
-  /** Free mode: whether no worker comes near the VCPUs, domains and pCPUs of another, but when it has stopped it (apart.ts). */
-  isApart(): boolean;
+  /** Free mode: whether no worker comes near the VCPUs, domains and pCPUs of another, but when it has stopped it (separation.ts). */
+  isSeparate(): boolean;
   /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
   readonly me: number;
   readonly isOrdered: boolean;
@@ -150,8 +150,8 @@ export function createContext(
   const { vcpus } = shape;
   const quiet = image.region('quiet-word').base >> 2;
   const raceWindow = free && free.jitterSeed !== 0 ? jitterOf(image.i32, quiet, free.jitterSeed + self) : noJitter;
-  const isApart = image.column(APART, 'isApart').base;
-  const words = sharedWords(image.i32, image.u8, isOrdered ? 'never' : { unless: isApart });
+  const isSeparate = image.column(SEPARATION, 'isSeparate').base;
+  const words = sharedWords(image.i32, image.u8, isOrdered ? 'never' : { unless: isSeparate });
   const locks = spinlocks(image.i32, f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: params.debug,
     free: free && {
@@ -159,8 +159,8 @@ export function createContext(
       // A guest's data go with its lock, and nothing gets to another pCPU in less than L.
       firstHandedOver: FIRST_GUEST_LOCK,
       handOverNs: params.latencyNs,
-      apart: isApart,
-      firstApart: FIRST_RUNQ_LOCK,
+      separate: isSeparate,
+      firstOwn: FIRST_RUNQ_LOCK,
       spins: free.spins,
       jitter: raceWindow,
       isEnded,
@@ -185,7 +185,7 @@ export function createContext(
     version: versionCounter(image.i32, isOrdered),
     words,
     machineWords: sharedWords(image.i32, image.u8, isOrdered ? 'never' : 'always'),
-    isApart: () => image.i32[isApart] !== 0,
+    isSeparate: () => image.i32[isSeparate] !== 0,
     me,
     isOrdered,
     raceWindow,

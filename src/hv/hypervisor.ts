@@ -1,6 +1,5 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
-import { apart } from './apart.js';
 import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { createContext, type HvParams } from './context.js';
@@ -11,6 +10,7 @@ import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
+import { separation } from './separation.js';
 import { type Interconnect, smp } from './smp.js';
 import { type TimeKeeping, timeKeeping } from './time.js';
 import { timeCheck } from './time-check.js';
@@ -42,7 +42,7 @@ export function createHypervisor(
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
-  const workers = apart(context, processor.stopped);
+  const workers = separation(context, processor.stopped);
   const bus = smp(context, check, processor);
   const memory = guestMemory(context);
   const states = runstates(context, memory, check);
@@ -73,7 +73,7 @@ export function createHypervisor(
   const parts = {
     context,
     check,
-    apart: workers,
+    separation: workers,
     smp: bus,
     memory,
     runstates: states,

@@ -242,8 +242,8 @@ export const RENDEZVOUS = struct(
   64,
 );
 
-/** Free mode: whether the workers are apart (apart.ts); one record. Changes while all workers but one are stopped. */
-export const APART = struct('apart', { isApart: 'i32' }, 64);
+/** Free mode: whether the workers are separate (separation.ts); one record. Changes while all workers but one are stopped. */
+export const SEPARATION = struct('separation', { isSeparate: 'i32' }, 64);
 
 /** What the outside holds back; one record. Atomics. */
 export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
@@ -304,7 +304,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(WALL_CLOCK, 1),
   tableRegion(RENDEZVOUS, 1),
   tableRegion(HELD_BACK, 1),
-  tableRegion(APART, 1),
+  tableRegion(SEPARATION, 1),
   stopMachineRegion(shape.runners),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),

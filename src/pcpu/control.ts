@@ -63,7 +63,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { apart, sched, context } = core.hv;
+  const { separation, sched, context } = core.hv;
   const { trace, domain } = context;
 
   /**
@@ -103,7 +103,7 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
       command('pin', () => {
         const v = domain.firstVcpu(d) + vcpu;
         core.turns.interact(core.pcpus[0]!, () => {
-          apart.allow(v, cpus);
+          separation.allow(v, cpus);
           sched.setAffinity(v, cpus);
         });
       }),

@@ -33,7 +33,7 @@ export interface Turns {
 }
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
-  const { context, apart, smp, timers, sched, events, time, check } = hv;
+  const { context, separation, smp, timers, sched, events, time, check } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
@@ -159,7 +159,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         pcpu.setTickAt(p, ops.nextTick(p));
         ops.tick(p);
       }
-      if (p === accountingPcpu && ops.nextAccounting() <= ns) apart.alone(ops.accounting);
+      if (p === accountingPcpu && ops.nextAccounting() <= ns) separation.alone(ops.accounting);
       while (pcpu.softirq(p) !== 0) {
         sched.schedule(p);
         runGuest(p);
@@ -168,7 +168,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     },
     keyOf,
     interact(p, act) {
-      return apart.alone(() => {
+      return separation.alone(() => {
         smp.enterTurn(p);
         machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
         const result = act();

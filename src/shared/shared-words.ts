@@ -47,46 +47,46 @@ export type Sharing = 'never' | 'always' | { readonly unless: number };
 export function sharedWords(i32: Int32Array, u8: Uint8Array, sharing: Sharing): SharedWords {
   if (sharing === 'always') return atomicWords(i32, u8);
   if (sharing === 'never') return plainWords(i32, u8);
-  const APART = sharing.unless;
+  const SEPARATE = sharing.unless;
   // Written out once more: calls of the two kinds above would be too much to inline.
   return {
     or(w, bits) {
-      if (i32[APART] === 0) return Atomics.or(i32, w, bits);
+      if (i32[SEPARATE] === 0) return Atomics.or(i32, w, bits);
       const old = i32[w]!;
       i32[w] = old | bits;
       return old;
     },
     and(w, bits) {
-      if (i32[APART] === 0) return Atomics.and(i32, w, bits);
+      if (i32[SEPARATE] === 0) return Atomics.and(i32, w, bits);
       const old = i32[w]!;
       i32[w] = old & bits;
       return old;
     },
     add(w, delta) {
-      if (i32[APART] === 0) return Atomics.add(i32, w, delta);
+      if (i32[SEPARATE] === 0) return Atomics.add(i32, w, delta);
       const old = i32[w]!;
       i32[w] = old + delta;
       return old;
     },
     exchange(w, x) {
-      if (i32[APART] === 0) return Atomics.exchange(i32, w, x);
+      if (i32[SEPARATE] === 0) return Atomics.exchange(i32, w, x);
       const old = i32[w]!;
       i32[w] = x;
       return old;
     },
     compareExchange(w, old, x) {
-      if (i32[APART] === 0) return Atomics.compareExchange(i32, w, old, x);
+      if (i32[SEPARATE] === 0) return Atomics.compareExchange(i32, w, old, x);
       const was = i32[w]!;
       if (was === old) i32[w] = x;
       return was;
     },
-    load: (w) => (i32[APART] === 0 ? Atomics.load(i32, w) : i32[w]!),
+    load: (w) => (i32[SEPARATE] === 0 ? Atomics.load(i32, w) : i32[w]!),
     store(w, x) {
-      if (i32[APART] === 0) Atomics.store(i32, w, x);
+      if (i32[SEPARATE] === 0) Atomics.store(i32, w, x);
       else i32[w] = x;
     },
     exchangeByte(addr, x) {
-      if (i32[APART] === 0) return Atomics.exchange(u8, addr, x);
+      if (i32[SEPARATE] === 0) return Atomics.exchange(u8, addr, x);
       const old = u8[addr]!;
       u8[addr] = x;
       return old;

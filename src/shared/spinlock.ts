@@ -84,11 +84,11 @@ export interface FreeRunning {
   readonly firstHandedOver: number;
   readonly handOverNs: number;
   /**
-   * While the word `apart` is not 0, locks from number `firstApart` on are each one thread's alone (hv/apart.ts): they are taken by a
+   * While the word `separate` is not 0, locks from number `firstOwn` on are each one thread's alone (hv/separation.ts): they are taken by a
    * plain store. The word changes while all other threads are stopped.
    */
-  readonly apart: number;
-  readonly firstApart: number;
+  readonly separate: number;
+  readonly firstOwn: number;
   /** Rounds to spin before sleeping for a moment: a holder may have been put off its core. */
   readonly spins: number;
   readonly jitter: Jitter;
@@ -192,7 +192,7 @@ export function spinlocks(
     };
   }
 
-  const { now: NOW, firstHandedOver, handOverNs, apart: APART, firstApart, spins, jitter, isEnded } = free;
+  const { now: NOW, firstHandedOver, handOverNs, separate: SEPARATE, firstOwn, spins, jitter, isEnded } = free;
   const hasJitter = jitter !== noJitter;
 
   function waitAndTake(lock: number, w: number, pcpu: number): void {
@@ -218,7 +218,7 @@ export function spinlocks(
     return true;
   }
 
-  const isOwn = (lock: number): boolean => i32[APART] !== 0 && lock >= firstApart;
+  const isOwn = (lock: number): boolean => i32[SEPARATE] !== 0 && lock >= firstOwn;
 
   /** What was done under the lock before was done by then. Holding it. */
   function moveOn(lock: number, w: number, pcpu: number): void {

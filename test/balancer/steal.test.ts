@@ -24,8 +24,8 @@ function setUp(pcpus: number, vcpus: number) {
     isHot: (v) => hot.has(v),
     bias: {
       get: () => victim,
-      set: (p) => {
-        victim = p;
+      set: (_, robbed) => {
+        victim = robbed;
       },
     },
   });

@@ -41,8 +41,10 @@ export interface FreeMachine {
 
 const NOBODY = -1;
 
-export function freeMachine(config: MachineConfig): FreeMachine {
+/** @param isSeparate whether the workers may be separate, so that nothing of what they do is atomic (separation.ts) */
+export function freeMachine(config: MachineConfig, isSeparate = false): FreeMachine {
   const built = buildMachine({ ...config, mode: 'free' }, 1);
+  if (!isSeparate) built.core.hv.separation.together();
   const { image, shape, params } = built;
   const { context } = built.core.hv;
   const { pcpu } = context;
@@ -168,9 +170,11 @@ export function interrupt(
   const pass = (): void => {
     if (held === 0 && place++ === n) between();
   };
-  const { words, locks } = hv.context;
+  const { words, machineWords, locks } = hv.context;
+  const ATOMIC = ['or', 'and', 'add', 'exchange', 'compareExchange', 'load', 'store', 'exchangeByte'] as const;
   const undo = [
-    wrap(words, ['or', 'and', 'add', 'exchange', 'load', 'store', 'exchangeByte'], pass, pass),
+    wrap(words, ATOMIC, pass, pass),
+    wrap(machineWords, ATOMIC, pass, pass),
     wrap(hv.events, ['needsDelivery'], pass, pass),
     wrap(mail, ['post'], pass, pass),
     wrap(locks, ['acquire', 'tryAcquire', 'release'], pass, (name, _, result) => {

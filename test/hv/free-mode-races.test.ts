@@ -6,7 +6,6 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { HARD } from '../../src/balancer/run-queues.js';
 import { CPU_TIME, RENDEZVOUS, TIMER, VPF_blocked, VPF_paused } from '../../src/hv/records.js';
-import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { oscillators } from '../../src/shared/oscillator.js';
 import {
   RUNSTATE_blocked,
@@ -14,37 +13,10 @@ import {
   RUNSTATE_runnable,
   RUNSTATE_running,
 } from '../../src/shared/public/vcpu.js';
-import { MachineEnded } from '../../src/shared/spinlock.js';
-import { guest, hog, machineConfig, workload } from '../support/in-process.js';
-import { type FreeMachine, freeMachine, interrupt, watchLocks, watchRunstates, watchTimers } from './free-machine.js';
+import { guest, workload } from '../support/in-process.js';
+import { type FreeMachine, interrupt, watchLocks, watchRunstates, watchTimers } from './free-machine.js';
+import { busy, interleave, LATENCY, pair, START, start, WINDOW } from './interleave.js';
 import { invariants } from './invariants.js';
-
-const [LATENCY, WINDOW] = [2000, 100_000];
-/** When the tests begin; guests have booted by then. */
-const START = 1_000_000;
-
-/** A guest whose VCPUs compute for ever. */
-const busy = (vcpus: number, over: Partial<GuestConfig> = {}): GuestConfig =>
-  guest({ vcpus, workload: { ...hog(), tasks: hog().tasks.map((t) => ({ ...t, instance: vcpus })) }, ...over });
-
-function start(guests: readonly GuestConfig[], machine: Partial<MachineConfig> = {}): FreeMachine {
-  const m = freeMachine(
-    machineConfig({ pcpus: 2, threads: 2, latencyNs: LATENCY, windowNs: WINDOW, guests, ...machine }),
-  );
-  m.run(START);
-  // No ticker: nothing comes that a test does not send.
-  const { vcpu, pcpu, shape } = m.context;
-  for (let v = 0; v < shape.vcpus; v++) vcpu.setPeriodicPeriod(v, 0);
-  for (let p = 0; p < shape.pcpus; p++) pcpu.setPeriodicAt(p, Infinity);
-  return m;
-}
-
-/** A guest of two VCPUs, each on a pCPU of its own, each pCPU with a worker of its own. VCPU v runs on pCPU v. */
-function pair(machine: Partial<MachineConfig> = {}): FreeMachine {
-  const m = start([busy(2, { cpus: [[0], [1]] })], machine);
-  expect([m.context.pcpu.current(0), m.context.pcpu.current(1)]).to.deep.equal([0, 1]);
-  return m;
-}
 
 const stateOf = ({ context }: FreeMachine, v: number): number => context.vcpu.runstate(v);
 
@@ -58,41 +30,6 @@ function turnAt(m: FreeMachine, p: number, ns: number): void {
 /** Whether anything of IPI port of VCPU v is left to be taken. */
 function hasEvent({ context, mem, cores }: FreeMachine, v: number): boolean {
   return cores[0]!.hv.events.isPending(context.vcpu.domain(v), mem.kv.ipiPort(v));
-}
-
-interface Interleaving {
-  /** Worker whose doing is interrupted by the other's, and the place at which it is; the last is behind its end. */
-  readonly worker: number;
-  readonly place: number;
-}
-
-/**
- * Does what worker 0 and worker 1 do, the one's in the middle of the other's, in every way that the locks allow.
- * @returns how many ways there were
- */
-function interleave<S extends { readonly m: FreeMachine }>(
-  setUp: () => S,
-  acts: readonly [(s: S) => void, (s: S) => void],
-  verify: (s: S, how: Interleaving) => void,
-): number {
-  let ways = 0;
-  for (const worker of [0, 1] as const) {
-    for (let place = 0, isThere = true; isThere; place++) {
-      const s = setUp();
-      const other = (): void => acts[1 - worker]!(s);
-      try {
-        isThere = interrupt(s.m.cores[worker]!, place, () => acts[worker](s), other);
-      } catch (error) {
-        // The other's thread would have waited here for a lock, until a later place.
-        if (error instanceof MachineEnded) continue;
-        throw error;
-      }
-      if (!isThere) other();
-      verify(s, { worker, place });
-      ways++;
-    }
-  }
-  return ways;
 }
 
 describe('an event that is sent to a pCPU that is behind', () => {
@@ -881,6 +818,23 @@ describe('a rendezvous', () => {
     m.run(EPOCH + WINDOW);
     s.isOver();
     expect(m.built.image.table(RENDEZVOUS).at(0)).to.equal(came);
+  });
+
+  it('is come to by all, though the next one is called before all have gone from the last', () => {
+    // As a window of a whole epoch allows: the call comes when worker 1 is where the next one is due.
+    const m = start([busy(PCPUS, { cpus: [[0], [1], [2], [3]] })], {
+      pcpus: PCPUS,
+      threads: 2,
+      durationNs: 9e9,
+      windowNs: EPOCH,
+    });
+    m.run(EPOCH - 20_000);
+    m.runWorker(1, 2 * EPOCH + 30_000);
+    for (let ns = EPOCH; ns < 5 * EPOCH; ns += EPOCH / 10) m.run(ns);
+    const cpu = m.built.image.table(CPU_TIME);
+    expect(all(m.context.pcpu.isHeld)).to.deep.equal([0, 0, 0, 0]);
+    expect(new Set(all(cpu.joined))).to.deep.equal(new Set([cpu.joined(0)]));
+    expect(cpu.joined(0)).to.be.at.least(3);
   });
 
   it('lets nobody who is held take events, and everybody afterwards', () => {

@@ -161,7 +161,8 @@ function mayWriteOwnEvents(p: Probe, d: number, nr: number, given: readonly bigi
       { length: domain.maxVcpus(d) },
       (_, k) => vcpu.infoAddr(domain.firstVcpu(d) + k) - domain.frames(d),
     ).some((info) => at < info + 64 && info < at + PAGE_SIZE);
-  const direct = Number(given[position] ?? 0n);
+  // A guest of 32 bits has no high halves.
+  const direct = Number((given[position] ?? 0n) & 0xffffffffn);
   // An area to be registered is named by the word that the argument points to.
   const isInside = nr === X.__HYPERVISOR_vcpu_op && direct + 8 <= domain.nrFrames(d) * PAGE_SIZE;
   return isOver(direct) || (isInside && isOver(p.view.getUint32(domain.frames(d) + direct, true)));

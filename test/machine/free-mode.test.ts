@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import { checkExpectations } from '../../src/config/expectations.js';
 import { loadScenario } from '../../src/config/scenario.js';
-import type { MachineConfig } from '../../src/machine/config.js';
+import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { Machine } from '../../src/machine/machine.js';
 import { MachineFault } from '../../src/machine/machine-fault.js';
 import type { RunResult } from '../../src/machine/result.js';
@@ -157,6 +157,43 @@ describe('free mode', () => {
       }
       await machine.stop();
       await run;
+    } finally {
+      await machine.close();
+    }
+  });
+
+  it('keeps every record in order with pools that are separate, and when they are joined', async () => {
+    const pool = (n: number): GuestConfig[] =>
+      MIXED.map((g) => ({
+        ...g,
+        name: `${g.name}${n}`,
+        cpus: Array.from({ length: g.vcpus }, () => [2 * n, 2 * n + 1]),
+      }));
+    const machine = await Machine.create(free({ guests: [...pool(0), ...pool(1)], durationNs: Infinity }));
+    try {
+      const run = machine.run();
+      // Accounting parks the hogs of both pools; commands stop both workers.
+      const goOn = async (): Promise<void> => {
+        for (let n = 0; n < 6; n++) {
+          for (const d of [3, 6]) await (n % 2 === 0 ? machine.pauseVcpu(d, 1) : machine.unpauseVcpu(d, 1));
+          const at = await machine.pause();
+          await machine.runUntil(at + 40e6);
+          expect(machine.verify()).to.deep.equal([]);
+          await machine.resume();
+        }
+      };
+      await goOn();
+      await machine.pin(1, 0, [1]);
+      await goOn();
+      await machine.pin(4, 2, [0, 3]);
+      await machine.pin(1, 1, [2]);
+      await goOn();
+      await machine.stop();
+      const { domains, perfc } = await run;
+      expect(perfc.vcpu_park).to.be.above(10);
+      for (const { name, tasks } of domains) {
+        for (const { loops, workNs } of tasks) expect(loops + workNs, name).to.be.above(0);
+      }
     } finally {
       await machine.close();
     }

@@ -8,6 +8,7 @@ import { addSample } from '../../src/shared/histogram.js';
 import { noJitter } from '../../src/shared/jitter.js';
 import { releaseWord, type SharedWords, sharedWords } from '../../src/shared/shared-words.js';
 import { spinlocks } from '../../src/shared/spinlock.js';
+import { type StopMachine, stopMachine } from '../../src/shared/stop-machine.js';
 import { beginUpdate, endUpdate } from '../../src/shared/version-counter.js';
 
 export interface RacerData {
@@ -24,7 +25,7 @@ export interface RacerData {
 export const GATE = 16;
 export const STOP = 17;
 /** Never set: the threads are together. */
-const APART = 18;
+const SEPARATE = 18;
 /** First word of what the jobs work on, and byte addresses of the structures there. */
 export const AREA = 1024;
 export const COUNTER = 512;
@@ -43,6 +44,10 @@ export const FLAG = AREA + 128;
 export const BELLS = 2 * AREA;
 export const DOZE_MS = 20;
 
+/** Where the machine of `stopped` is stopped. */
+export const STOPS = 3 * AREA;
+const OFTEN = 50;
+
 const wordsOf = (i32: Int32Array, exclusive: boolean): SharedWords =>
   sharedWords(i32, new Uint8Array(i32.buffer), exclusive ? 'never' : 'always');
 
@@ -54,8 +59,8 @@ export const lockOf = (i32: Int32Array, self: number) =>
       now: CLOCKS / 2 + self,
       firstHandedOver: Infinity,
       handOverNs: 0,
-      apart: APART,
-      firstApart: 0,
+      separate: SEPARATE,
+      firstOwn: 0,
       spins: 100,
       jitter: noJitter,
       isEnded: () => false,
@@ -111,6 +116,42 @@ const exchanged =
     });
   };
 
+/**
+ * Takes turns: each adds one to the two words of its own at `AREA + 16 self`, one after the other. Now and then it stops the others,
+ * counts in `COUNTER + 16 self` those whose two words differ, and adds one to both words of each. In `COUNTER + 16 self + 1` it
+ * counts its turns, in + 2 its stops.
+ */
+const stopping =
+  (stopped: (stop: StopMachine, act: () => void) => void) =>
+  (i32: Int32Array, { self, racers, rounds: ms }: RacerData): void => {
+    const stop = stopMachine(i32, 4 * STOPS, self, racers, 100, () => false);
+    const own = AREA + 16 * self;
+    const counts = COUNTER + 16 * self;
+    stop.begin();
+    during(ms, (n) => {
+      if (stop.isAsked()) stop.giveWay();
+      i32[own]!++;
+      Atomics.load(i32, own);
+      i32[own + 1]!++;
+      i32[counts + 1]!++;
+      if (n % 1000 === 0) {
+        stop.rest();
+        stop.begin();
+      }
+      if (n % OFTEN !== self) return;
+      stopped(stop, () => {
+        i32[counts + 2]!++;
+        for (let w = 0; w < racers; w++) {
+          const words = AREA + 16 * w;
+          if (i32[words] !== i32[words + 1]) i32[counts]!++;
+          i32[words]!++;
+          i32[words + 1]!++;
+        }
+      });
+    });
+    stop.rest();
+  };
+
 const JOBS = {
   /** Fills the payload with growing numbers under the version-counter protocol, until told to stop. */
   versioned(i32: Int32Array): void {
@@ -163,6 +204,8 @@ const JOBS = {
   sampled(i32: Int32Array, { rounds }: RacerData): void {
     for (let n = 0; n < rounds; n++) addSample(i32, AREA, n & 7);
   },
+  stopped: stopping((stop, act) => stop.stopped(act)),
+  stoppedCarelessly: stopping((_, act) => act()),
   added: added(false),
   addedPlainly: added(true),
   toggled: toggled(false),

@@ -7,17 +7,17 @@ import { AREA, COUNTER, FLAG, MESSAGE, ONE_DOUBLE, OTHER_DOUBLE } from './racer.
 const WORDS = 4;
 
 /** Behind the words: whether other threads keep away from them. */
-const APART = WORDS;
+const SEPARATE = WORDS;
 
-function make(sharing: Sharing, isApart = 0) {
+function make(sharing: Sharing, isSeparate = 0) {
   const buffer = new SharedArrayBuffer(4 * (WORDS + 1));
   const i32 = new Int32Array(buffer);
-  i32[APART] = isApart;
+  i32[SEPARATE] = isSeparate;
   return { i32: i32.subarray(0, WORDS), words: sharedWords(i32, new Uint8Array(buffer), sharing) };
 }
 
 /** Words of every kind. */
-const makeAll = () => [make('always'), make('never'), make({ unless: APART }, 0), make({ unless: APART }, 1)];
+const makeAll = () => [make('always'), make('never'), make({ unless: SEPARATE }, 0), make({ unless: SEPARATE }, 1)];
 
 type Name = keyof SharedWords;
 

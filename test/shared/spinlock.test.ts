@@ -23,7 +23,7 @@ interface Options {
   readonly free?: Partial<FreeRunning>;
 }
 
-const map = layOut([...spinlockRegions(12, 2), rawRegion('clocks', 64, 2), rawRegion('apart', 64, 1)]);
+const map = layOut([...spinlockRegions(12, 2), rawRegion('clocks', 64, 2), rawRegion('separate', 64, 1)]);
 
 /** Locks as the runner `me` of the image sees them. */
 function attach(image: Image, { exclusive = false, debug = true, free = {} }: Options = {}, me = 0) {
@@ -31,8 +31,8 @@ function attach(image: Image, { exclusive = false, debug = true, free = {} }: Op
     now: (image.region('clocks').base >> 3) + 8 * me,
     firstHandedOver: Infinity,
     handOverNs: 0,
-    apart: image.region('apart').base >> 2,
-    firstApart: 0,
+    separate: image.region('separate').base >> 2,
+    firstOwn: 0,
     spins: 1000,
     jitter: noJitter,
     isEnded: () => false,

@@ -1,11 +1,12 @@
 /** What a hypercall handler is, and the parts of the hypervisor it may use. */
-import type { Apart } from '../apart.js';
+
 import type { HvContext } from '../context.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Runstates } from '../runstate.js';
 import type { Scheduler } from '../schedule.js';
+import type { Separation } from '../separation.js';
 import type { Smp } from '../smp.js';
 import type { TimeKeeping } from '../time.js';
 import type { TimeCheck } from '../time-check.js';
@@ -19,7 +20,7 @@ export interface CallParts {
   /** The observer of time, if there is one. */
   readonly check: TimeCheck | undefined;
   /** Free mode: what workers have to do with each other. */
-  readonly apart: Apart;
+  readonly separation: Separation;
   readonly smp: Smp;
   readonly memory: GuestMemory;
   readonly runstates: Runstates;

@@ -24,7 +24,7 @@ import { type CallParts, type Handler, pointer } from './call.js';
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
 
 export function eventChannelOp(parts: CallParts): Handler {
-  const { context, memory, events, smp, apart } = parts;
+  const { context, memory, events, smp, separation } = parts;
   const { vcpu, domain, evtchn, regs, locks, shape } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
@@ -74,7 +74,7 @@ export function eventChannelOp(parts: CallParts): Handler {
   /** Before any lock is taken: a domain of another worker may be touched from now on. */
   function announce(v: number, arg: number): void {
     const remote = remoteDomain(v, memory.u16(arg + at.interdomain.remote_dom));
-    if (remote >= 0) apart.connect(vcpu.domain(v), remote);
+    if (remote >= 0) separation.connect(vcpu.domain(v), remote);
   }
 
   function bindInterdomain(v: number, arg: number): number {

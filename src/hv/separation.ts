@@ -11,24 +11,26 @@ import { ONLINE_MASK } from '../balancer/records.js';
 import { HARD } from '../balancer/run-queues.js';
 import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import type { HvContext } from './context.js';
-import { APART } from './records.js';
+import { SEPARATION } from './records.js';
 
-export interface Apart {
-  /** Sets the workers apart if nothing leads from one to another. Before they begin. */
+export interface Separation {
+  /** Separates the workers if nothing leads from one to another. Before they begin. */
   begin(): void;
-  /** Does something that may touch what is other workers': while they are apart, they are stopped meanwhile. */
+  /** Does something that may touch what is other workers': while they are separate, they are stopped meanwhile. */
   alone<T>(act: () => T): T;
   /** VCPU v is going to be allowed these pCPUs. */
   allow(v: number, cpus: readonly number[]): void;
   /** Something is going to lead from domain d to another. */
   connect(d: number, other: number): void;
+  /** From now on the workers have to do with each other. While the others are stopped. */
+  together(): void;
 }
 
 /** @param stopped does something while no other worker takes a turn */
-export function apart(context: HvContext, stopped: <T>(act: () => T) => T): Apart {
-  const { image, domain, vcpu, pcpu, evtchn, queues, shape, isApart } = context;
+export function separation(context: HvContext, stopped: <T>(act: () => T) => T): Separation {
+  const { image, domain, vcpu, pcpu, evtchn, queues, shape, isSeparate } = context;
   const { masks, word, entry } = queues;
-  const record = image.table(APART);
+  const record = image.table(SEPARATION);
 
   /** The worker that takes the turns of domain d's VCPUs, as far as VCPU 0 tells. */
   const workerOf = (d: number): number => pcpu.worker(entry.processor(domain.firstVcpu(d)));
@@ -60,27 +62,28 @@ export function apart(context: HvContext, stopped: <T>(act: () => T) => T): Apar
     }
   }
 
-  function join(): void {
-    if (!isApart()) return;
+  function together(): void {
+    if (!isSeparate()) return;
     regroup(() => 0);
-    record.setIsApart(0, 0);
+    record.setIsSeparate(0, 0);
   }
 
   return {
     begin() {
       for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return;
       regroup((p) => 1 + pcpu.worker(p));
-      record.setIsApart(0, 1);
+      record.setIsSeparate(0, 1);
     },
     alone(act) {
-      return isApart() ? stopped(act) : act();
+      return isSeparate() ? stopped(act) : act();
     },
     allow(v, cpus) {
       const owner = workerOf(vcpu.domain(v));
-      if (isApart() && cpus.some((p) => pcpu.worker(p) !== owner)) stopped(join);
+      if (isSeparate() && cpus.some((p) => pcpu.worker(p) !== owner)) stopped(together);
     },
+    together,
     connect(d, other) {
-      if (isApart() && workerOf(d) !== workerOf(other)) stopped(join);
+      if (isSeparate() && workerOf(d) !== workerOf(other)) stopped(together);
     },
   };
 }
