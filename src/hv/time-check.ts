@@ -85,8 +85,9 @@ const FRONT = struct(
     settled: 'f64',
     previous: 'f64',
     current: 'f64',
-    slot: 'f64',
+    /** Ordered mode: where the slot of `current` ends, ns. Free mode: the number of the slot, in units of L. */
     slotEnd: 'f64',
+    slot: 'f64',
     /** Reads that were sampled, and reads since. */
     samples: 'f64',
     since: 'i32',
@@ -111,8 +112,8 @@ export const timeCheckRegions = (shape: CheckedShape): Region[] => [
 ];
 
 export interface TimeCheck {
-  /** A guest on VCPU v, running on pCPU p, read its clock; what it read stands in `machine.clockRead`. */
-  read(v: number, p: number): void;
+  /** The guest on VCPU v, whose pCPU's turn it is, read its clock; what it read stands in `machine.clockRead`. */
+  read(v: number): void;
   /** The VCPU set its single-shot timer (Infinity = stopped it) to this system time. */
   timerSet(v: number, systemNs: number): void;
   /** Timer t fired on pCPU p. */
@@ -130,7 +131,7 @@ export interface TimeCheck {
   booted(): void;
 }
 
-/** Reads between two looks at what changes slowly. */
+/** Reads between two looks at what changes slowly, or is there for long. */
 const SAMPLE = 16;
 /** What the scale of a page may be off, ppm: after a boot of 50 ms, and after a whole epoch. */
 const BOOT_PPM = 0.1;
@@ -232,14 +233,27 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
     let before = seenPcpu.clock(p);
     seenPcpu.setClock(p, ns);
     if (isOrdered) {
-      if (now() >= front.slotEnd(me)) turnSlot();
+      if (now() >= front.slotEnd(me)) beginSlot();
       if (front.settled(me) > before) before = front.settled(me);
       if (ns > front.current(me)) front.setCurrent(me, ns);
     } else before = compareFreely(v, ns, before);
     if (before > ns) judge(KIND['backward-step'], p, v, before - ns, 0);
   }
 
-  /** The time of this read lies in another slot of L than the latest. */
+  /**
+   * Ordered mode: a slot of L begins with this read. What was read before the last one began lies at least L back; and all that was,
+   * if that one ended L ago.
+   */
+  function beginSlot(): void {
+    const t = now();
+    if (front.previous(me) > front.settled(me)) front.setSettled(me, front.previous(me));
+    if (t < front.slotEnd(me) + L) front.setPrevious(me, front.current(me));
+    else if (front.current(me) > front.settled(me)) front.setSettled(me, front.current(me));
+    front.setCurrent(me, 0);
+    front.setSlotEnd(me, t + L);
+  }
+
+  /** Free mode: the time of this read lies in another slot of L than the latest. */
   function turnSlot(): void {
     const slot = Math.floor(now() / L);
     const last = front.slot(me);
@@ -252,7 +266,6 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       }
       front.setCurrent(me, 0);
       front.setSlot(me, slot);
-      front.setSlotEnd(me, (slot + 1) * L);
     }
   }
 
@@ -335,17 +348,80 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
     }
   }
 
+  /** How far the guest's clock is from that of another pCPU, which the hypervisor, too, says by its own pairs. */
+  function lookAtSkew(v: number, p: number, n: number): void {
+    const other = shape.pcpus === 1 ? p : (p + 1 + (n % (shape.pcpus - 1))) % shape.pcpus;
+    judge(KIND['counter-skew'], p, v, Math.abs(machine.clockRead(me) - systemTime(other)), L + WINDOW);
+  }
+
+  function lookAtCalibration(v: number, p: number): void {
+    const t = now();
+    const rate = t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p);
+    const ppm = Math.abs((cpu.cyclesPerNs(p) / rate) * oscillator.rate(PLATFORM) - 1) * 1e6;
+    judge(KIND.frequency, p, v, ppm, cpu.calibrations(p) > 2 ? EPOCH_PPM : BOOT_PPM);
+    if (calibrated) judge(KIND['calibration-late'], p, v, Math.max(0, t - cpu.calibratedAt(p) - LATE_NS), 0);
+  }
+
+  function lookAtRunstates(v: number, p: number): void {
+    const t = now();
+    let sum = t - vcpu.stateEntryTime(v);
+    for (let k = 0; k < 4; k++) sum += vcpu.runstateTime(v, k);
+    judge(KIND['runstate-sum'], p, v, Math.abs(sum - t), 0);
+  }
+
+  /** UTC by the guest's own page, against UTC at simulation time t; without the seconds a double could not hold. */
+  function lookAtWallClock(v: number, p: number): void {
+    if (wall.sets(0) <= 1) return;
+    const off = wallOf(vcpu.domain(v)) + machine.clockRead(me) - now();
+    judge(KIND['wall-clock'], p, v, Math.abs(off), WALL_BOUND_NS);
+  }
+
+  function lookForLostTimer(v: number, p: number): void {
+    const expected = seen.expected(v);
+    const overdue = counters.read(PLATFORM, now()) - expected - L - LATE;
+    // A pCPU that takes it out of its queue first notes that it fired: looked at in this order it is one or the other.
+    if (overdue > 0 && timer.position(2 * v) === 0 && seen.expected(v) === expected) {
+      judge(KIND['timer-lost'], p, v, overdue, 0);
+      seen.setExpected(v, Infinity);
+    }
+  }
+
+  /** One thing after the other, each now and then: together they would cost as much as all that is compared at every read. */
+  function look(v: number, p: number): void {
+    const n = front.samples(me);
+    front.setSamples(me, n + 1);
+    switch (n % 6) {
+      case 0:
+        lookAtSkew(v, p, n / 6);
+        break;
+      case 1:
+        lookAtCalibration(v, p);
+        break;
+      case 2:
+        lookAtRunstates(v, p);
+        break;
+      case 3:
+        lookAtWallClock(v, p);
+        break;
+      case 4:
+        lookForLostTimer(v, p);
+        break;
+      default:
+        // In ordered mode nobody writes meanwhile.
+        if (!isOrdered) readElsewhere(v, p);
+    }
+  }
+
   return {
     /**
      * On purpose in one piece: V8 takes what is small into the guest's kernel, where it then displaces what is needed at every
      * turn (measured: a third of the observer's cost).
      */
-    read(v, p) {
-      const t = now();
-      const ns = machine.clockRead(me);
+    read(v) {
+      const p = machine.turnOf(me);
       comparePage(v, p);
       compareFront(v, p);
-      const error = ns - counters.read(PLATFORM, t);
+      const error = machine.clockRead(me) - counters.read(PLATFORM, now());
       const size = error < 0 ? -error : error;
       const isNews = size > check.worst(MINE + CLOCK_ERROR) || size > L;
       if (isNews) judge(CLOCK_ERROR, p, v, size, L);
@@ -354,30 +430,7 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       front.setSince(me, isSampled ? 0 : since);
       // Every read is compared; of those that are right a part goes into the histogram.
       if (isNews || isSampled) recordSample(i32, MY_ERRORS, size);
-      if (!isSampled) return;
-      front.addSamples(me, 1);
-      if (!isOrdered) readElsewhere(v, p);
-      const other = shape.pcpus === 1 ? p : (p + 1 + (front.samples(me) % (shape.pcpus - 1))) % shape.pcpus;
-      judge(KIND['counter-skew'], p, v, Math.abs(ns - systemTime(other)), L + WINDOW);
-      const true_ =
-        (t < oscillator.stepAt(p) ? oscillator.rate(p) : oscillator.stepRate(p)) / oscillator.rate(PLATFORM);
-      const ppm = Math.abs(cpu.cyclesPerNs(p) / true_ - 1) * 1e6;
-      judge(KIND.frequency, p, v, ppm, cpu.calibrations(p) > 2 ? EPOCH_PPM : BOOT_PPM);
-      if (calibrated) judge(KIND['calibration-late'], p, v, Math.max(0, t - cpu.calibratedAt(p) - LATE_NS), 0);
-      let sum = t - vcpu.stateEntryTime(v);
-      for (let k = 0; k < 4; k++) sum += vcpu.runstateTime(v, k);
-      judge(KIND['runstate-sum'], p, v, Math.abs(sum - t), 0);
-      if (wall.sets(0) > 1) {
-        // UTC by the guest's own page, against UTC at simulation time t; without the seconds a double could not hold.
-        judge(KIND['wall-clock'], p, v, Math.abs(wallOf(vcpu.domain(v)) + ns - t), WALL_BOUND_NS);
-      }
-      const expected = seen.expected(v);
-      const overdue = counters.read(PLATFORM, t) - expected - L - LATE;
-      // A pCPU that takes it out of its queue first notes that it fired: looked at in this order it is one or the other.
-      if (overdue > 0 && timer.position(2 * v) === 0 && seen.expected(v) === expected) {
-        judge(KIND['timer-lost'], p, v, overdue, 0);
-        seen.setExpected(v, Infinity);
-      }
+      if (isSampled) look(v, p);
     },
     timerSet: (v, systemNs) => seen.setExpected(v, systemNs),
     timerFired(t, p) {

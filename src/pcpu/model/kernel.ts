@@ -96,6 +96,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     return ns;
   }
 
+  const observe = hv.check?.read;
+
   /** Reads the clock; at every entry into the kernel. */
   function readClock(v: number): void {
     const t = now();
@@ -103,9 +105,9 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (kv.clockReadAt(v) === t) return;
     kv.setClockReadAt(v, t);
     const ns = clock(kv.infoAddr(v));
-    if (hv.check !== undefined) {
+    if (observe !== undefined) {
       machine.setClockRead(me, ns);
-      hv.check.read(v, hv.smp.self());
+      observe(v);
     }
     kv.setClock(v, (u8[kv.infoAddr(v) + FLAGS]! & XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns));
   }
