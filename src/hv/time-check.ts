@@ -132,7 +132,7 @@ export interface TimeCheck {
 }
 
 /** Reads between two looks at what changes slowly, or is there for long. */
-const SAMPLE = 16;
+const SAMPLE = 32;
 /** What the scale of a page may be off, ppm: after a boot of 50 ms, and after a whole epoch. */
 const BOOT_PPM = 0.1;
 const EPOCH_PPM = 0.06;
@@ -201,43 +201,6 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       check.setFirstVcpu(kind, v);
     }
     check.addViolations(kind, 1);
-  }
-
-  /**
-   * The page must be what its pCPU says, whole. The counter is written first: with the right one and wrong others it was
-   * torn, with another it is of another time or another pCPU.
-   */
-  function comparePage(v: number, p: number): void {
-    const w = (vcpu.infoAddr(v) >> 2) + TIME;
-    // Looked at before, and neither it nor what it must be has changed since.
-    const state = i32[w]! ^ Math.imul(cpu.calibrations(p) * 1024 + p + 1, 0x9e3779b1);
-    if (seen.pageState(v) === state) return;
-    const own = pages + (p << 3);
-    const tsc = i32[w + 2] === i32[own + 2] && i32[w + 3] === i32[own + 3];
-    const system = i32[w + 4] === i32[own + 4] && i32[w + 5] === i32[own + 5];
-    const scale = i32[w + 6] === i32[own + 6] && i32[w + 7] === i32[own + 7];
-    if (tsc && system && scale && (i32[w]! & 1) === 0) {
-      seen.setPageState(v, state);
-      return;
-    }
-    const isTorn = (i32[w]! & 1) !== 0 || tsc;
-    judge(isTorn ? KIND['torn-read'] : KIND['stale-page'], p, v, 1, 0);
-  }
-
-  /**
-   * Whoever reads at least L after another must not read less; nor may anybody read less than was read before on the same pCPU. One that is
-   * moved in no time (woken by another pCPU a nanosecond after it blocked) may, by what two pCPUs' clocks differ.
-   */
-  function compareFront(v: number, p: number): void {
-    const ns = machine.clockRead(me);
-    let before = seenPcpu.clock(p);
-    seenPcpu.setClock(p, ns);
-    if (isOrdered) {
-      if (now() >= front.slotEnd(me)) beginSlot();
-      if (front.settled(me) > before) before = front.settled(me);
-      if (ns > front.current(me)) front.setCurrent(me, ns);
-    } else before = compareFreely(v, ns, before);
-    if (before > ns) judge(KIND['backward-step'], p, v, before - ns, 0);
   }
 
   /**
@@ -419,9 +382,35 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
      */
     read(v) {
       const p = machine.turnOf(me);
-      comparePage(v, p);
-      compareFront(v, p);
-      const error = machine.clockRead(me) - counters.read(PLATFORM, now());
+      const ns = machine.clockRead(me);
+
+      // The page must be what its pCPU says, whole. The counter is written first: with the right one and wrong others it was
+      // torn, with another it is of another time or another pCPU.
+      const w = (vcpu.infoAddr(v) >> 2) + TIME;
+      const state = i32[w]! ^ Math.imul(cpu.calibrations(p) * 1024 + p + 1, 0x9e3779b1);
+      // Else looked at before, and neither it nor what it must be has changed since.
+      if (seen.pageState(v) !== state) {
+        const own = pages + (p << 3);
+        const tsc = i32[w + 2] === i32[own + 2] && i32[w + 3] === i32[own + 3];
+        const system = i32[w + 4] === i32[own + 4] && i32[w + 5] === i32[own + 5];
+        const scale = i32[w + 6] === i32[own + 6] && i32[w + 7] === i32[own + 7];
+        const isOdd = (i32[w]! & 1) !== 0;
+        if (tsc && system && scale && !isOdd) seen.setPageState(v, state);
+        else judge(isOdd || tsc ? KIND['torn-read'] : KIND['stale-page'], p, v, 1, 0);
+      }
+
+      // Whoever reads at least L after another must not read less; nor may anybody read less than was read before on the same pCPU. One
+      // that is moved in no time (woken by another pCPU a nanosecond after it blocked) may, by what two pCPUs' clocks differ.
+      let before = seenPcpu.clock(p);
+      seenPcpu.setClock(p, ns);
+      if (isOrdered) {
+        if (now() >= front.slotEnd(me)) beginSlot();
+        if (front.settled(me) > before) before = front.settled(me);
+        if (ns > front.current(me)) front.setCurrent(me, ns);
+      } else before = compareFreely(v, ns, before);
+      if (before > ns) judge(KIND['backward-step'], p, v, before - ns, 0);
+
+      const error = ns - counters.read(PLATFORM, now());
       const size = error < 0 ? -error : error;
       const isNews = size > check.worst(MINE + CLOCK_ERROR) || size > L;
       if (isNews) judge(CLOCK_ERROR, p, v, size, L);
