@@ -1,7 +1,10 @@
 /**
- * `npm run soak -- [--seeds N] [--seconds S] [--workers W]`: free mode with pauses at every lock and in every marked window, while
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools]`: free mode with pauses at every lock and in every marked window, while
  * VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
  * at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
+ *
+ * With `--pools`, without pauses at locks: every guest stays with one worker for the first half of the time, so that the workers
+ * are separate (src/hv/separation.ts), and may go anywhere from then on.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -18,6 +21,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '60' },
     workers: { type: 'string', default: '8' },
     pcpus: { type: 'string', default: '8' },
+    pools: { type: 'boolean', default: false },
   },
 });
 const [seeds, first, seconds, workers, pcpus] = [
@@ -28,7 +32,7 @@ const [seeds, first, seconds, workers, pcpus] = [
   values.pcpus,
 ].map(Number) as [number, number, number, number, number];
 if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
-  console.error('usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P]');
+  console.error('usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools]');
   process.exit(2);
 }
 
@@ -54,6 +58,14 @@ const GUESTS: readonly GuestConfig[] = [
   guest('legacy', 2, { web: { instance: 4, loop: -1, run: 200, sleep: 300 } }, { abi: 32 }),
 ];
 
+const ALL = Array.from({ length: pcpus }, (_, p) => p);
+/** What guest n may use while the workers are separate: the pCPUs of one of them. */
+const poolOf = (n: number): number[] => ALL.filter((p) => Math.floor((p * workers) / pcpus) === n % workers);
+const guests = GUESTS.map((g, n) => ({
+  ...g,
+  cpus: values.pools ? Array.from({ length: g.vcpus }, () => poolOf(n)) : [],
+}));
+
 interface Outcome {
   readonly problems: readonly string[];
   readonly outcome: string;
@@ -70,7 +82,7 @@ async function soak(seed: number): Promise<Outcome> {
   const machine = await Machine.create({
     ...MACHINE_DEFAULTS,
     mode: 'free',
-    jitterSeed: seed,
+    jitterSeed: values.pools ? 0 : seed,
     pcpus,
     threads: workers,
     memoryMib: 65536,
@@ -78,7 +90,7 @@ async function soak(seed: number): Promise<Outcome> {
     checkTime: true,
     debug: true,
     seed,
-    guests: GUESTS,
+    guests,
   });
   const problems: string[] = [];
   let [pins, pauses, looks] = [0, 0, 0];
@@ -90,6 +102,7 @@ async function soak(seed: number): Promise<Outcome> {
       problems.push(String(error));
     },
   );
+  const until = performance.now() + seconds * 1000;
   const anyVcpu = (): readonly [number, number] => {
     const n = draw(GUESTS.length);
     return [n + 1, draw(GUESTS[n]!.vcpus)];
@@ -109,8 +122,9 @@ async function soak(seed: number): Promise<Outcome> {
       case 0:
       case 1: {
         pins++;
-        const some = Array.from({ length: pcpus }, (_, p) => p).filter(() => draw(3) === 0);
-        await machine.pin(d, v, some.length > 0 ? some : [draw(pcpus)]);
+        const allowed = values.pools && performance.now() < until - seconds * 500 ? poolOf(d - 1) : ALL;
+        const some = allowed.filter(() => draw(3) === 0);
+        await machine.pin(d, v, some.length > 0 ? some : [allowed[draw(allowed.length)]!]);
         break;
       }
       case 2:
@@ -124,7 +138,6 @@ async function soak(seed: number): Promise<Outcome> {
     }
   }
 
-  const until = performance.now() + seconds * 1000;
   try {
     while (performance.now() < until && problems.length === 0) {
       await act();
@@ -136,12 +149,7 @@ async function soak(seed: number): Promise<Outcome> {
       await machine.unpauseVcpu(d, v);
     }
     for (const [n, g] of GUESTS.entries()) {
-      for (let v = 0; v < g.vcpus; v++)
-        await machine.pin(
-          n + 1,
-          v,
-          Array.from({ length: pcpus }, (_, p) => p),
-        );
+      for (let v = 0; v < g.vcpus; v++) await machine.pin(n + 1, v, ALL);
     }
     const from = await machine.pause();
     const before = machine.work();
@@ -173,7 +181,7 @@ async function soak(seed: number): Promise<Outcome> {
 }
 
 let failed = 0;
-console.log(`${workers} workers, ${pcpus} pCPUs, ${seconds} s a seed`);
+console.log(`${workers} workers, ${pcpus} pCPUs, ${seconds} s a seed${values.pools ? ', in pools' : ''}`);
 for (let seed = first; seed < first + seeds; seed++) {
   const { problems, outcome, pins, pauses, looks, events, simulatedS } = await soak(seed);
   const did = `${outcome}, ${events} events in ${simulatedS.toFixed(2)} simulated s, ${pins} pinned, ${pauses} paused or let go, ${looks} looks`;
