@@ -166,7 +166,7 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
 }
 
 /** Names under which the hypervisor registers its policies. */
-export const KNOWN_SCHEDULERS: readonly string[] = ['credit'];
+export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'null'];
 
 /** The first reason why `config` cannot be built. */
 export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {

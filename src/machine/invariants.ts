@@ -4,6 +4,7 @@
  */
 import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
+import { findScheduler } from '../hv/sched/registry.js';
 import { lateBound } from '../hv/time-check.js';
 import { isMailUnderWay } from '../pcpu/mail.js';
 import { NONE } from '../shared/list.js';
@@ -16,8 +17,10 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
-  const epoch = image.column(CREDIT_GLOBAL, 'sortEpoch').base;
+  /** Whether a pCPU may be idle though somebody waits. */
+  const mayIdle = findScheduler(params.hv.scheduler)?.isWorkConserving === false;
   const isCredit = params.hv.scheduler === 'credit';
+  const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   let broken: string[] = [];
@@ -91,7 +94,10 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
     // Whoever put something in the queue of an idle pCPU told it so.
     const isTold = pcpu.softirq(p) !== 0 || pcpu.reschedIpiAt(p) < Infinity || isMailUnderWay(image, pcpu.worker(p));
-    must(!isIdle(current) || queue.length === 0 || isTold, () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`);
+    must(
+      mayIdle || !isIdle(current) || queue.length === 0 || isTold,
+      () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,
+    );
     const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
     if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
     if (isCredit) checkOrder(p, queue);

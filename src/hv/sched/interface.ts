@@ -57,6 +57,8 @@ export interface SchedulerPolicy {
   readonly name: string;
   /** One line for `--help` and error messages. */
   readonly title: string;
+  /** Whether a pCPU never idles while somebody in its queue could run. @default true */
+  readonly isWorkConserving?: boolean;
   regions(shape: { readonly pcpus: number; readonly vcpus: number; readonly domains: number }): Region[];
   create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
 }
