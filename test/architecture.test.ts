@@ -22,7 +22,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   config: ['shared', 'workload', 'machine'],
   report: ['machine', 'config'],
   cli: ['workload', 'machine', 'config', 'report'],
-  'index.ts': ['workload', 'pcpu', 'machine', 'config', 'report'],
+  'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };
 
 /** Packages that a room may use; all others are for the rooms that talk to users. */
@@ -32,7 +32,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   balancer: /^node:/,
   hv: /^node:/,
   pcpu: /^(node:|comlink$|comlink\/)/,
-  machine: /^(node:|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
+  machine: /^(node:|amaro$|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
 
 interface Import {

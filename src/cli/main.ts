@@ -51,7 +51,7 @@ interface Flags {
   window?: number;
   jitter?: number;
   pace?: number;
-  scheduler?: string;
+  sched?: string;
   json?: string | true;
   logdir?: string;
   logLines?: number;
@@ -86,7 +86,7 @@ function toRunOptions(flags: Flags): RunOptions {
     windowNs: flags.window,
     jitterSeed: flags.jitter,
     pace: flags.pace,
-    scheduler: flags.scheduler,
+    scheduler: flags.sched,
     trace: flags.trace,
     debug: flags.debug,
     stallLimitMs: flags.stallLimit === undefined ? undefined : flags.stallLimit / 1e6,
@@ -184,7 +184,7 @@ function machineOptions(command: Command): Command {
     .option('--window <time>', 'free mode: how far simulation clocks may run apart', duration)
     .option('--jitter <seed>', 'free mode: pauses at locks and where races live, drawn from this seed', number)
     .option('--pace <speed>', 'simulated seconds per host second, for watching; 0 = as fast as possible', number)
-    .option('--scheduler <name>', 'CPU scheduler')
+    .option('--sched <name|file>', 'CPU scheduler: credit, null, or a file with a policy')
     .option('--trace', 'keep trace records')
     .option('--debug', 'check lock order and ownership')
     .option('--stall-limit <time>', 'host time without a safe point after which a worker counts as stalled', duration)

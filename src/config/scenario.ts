@@ -1,7 +1,8 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
-import { extname } from 'node:path';
+import { dirname, extname, resolve } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
 import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../machine/config.js';
+import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
@@ -86,7 +87,16 @@ const OPTIONS: Readonly<Record<string, string>> = {
   taskLogLines: '--log-lines',
   windowNs: '--window',
   jitterSeed: '--jitter',
+  scheduler: '--sched',
 };
+
+/** Files of a scenario are relative to it. */
+function relativeTo(path: string, section: MachineSection): MachineSection {
+  const { scheduler } = section;
+  return scheduler !== undefined && isPolicyFile(scheduler)
+    ? { ...section, scheduler: resolve(dirname(path), scheduler) }
+    : section;
+}
 
 function machineSettings(section: MachineSection): Partial<MachineConfig> {
   const written = Object.entries(section).filter(([, value]) => value !== undefined);
@@ -172,7 +182,7 @@ function threadWarnings(config: MachineConfig, overrides: MachineOverrides): str
 function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const yaml = YamlFile.read(path);
   const scenario = validate(scenarioSchema, yaml, [], yaml.data);
-  const section = scenario.machine ?? {};
+  const section = relativeTo(path, scenario.machine ?? {});
   checkPcpus(section, overrides, yaml);
   const pcpus = pcpusOf(section, overrides);
   const { guests: unprivileged, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);

@@ -5,6 +5,7 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { initialiseHv } from '../hv/context.js';
+import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { keyTree } from '../pcpu/key-tree.js';
@@ -79,7 +80,7 @@ export function machineShape(config: MachineConfig): MachineShape {
   };
 }
 
-function runParams(config: MachineConfig, cores: number): RunParams {
+function runParams(config: MachineConfig, cores: number, policy: UserPolicy | undefined): RunParams {
   return {
     hv: {
       scheduler: config.scheduler,
@@ -102,6 +103,7 @@ function runParams(config: MachineConfig, cores: number): RunParams {
       debug: config.debug,
     },
     guest: { operationNs: config.guestOpNs, logLines: config.taskLogLines },
+    policy,
     horizonNs: config.durationNs,
     pace: config.pace,
     spins: config.threads <= cores ? 4000 : 0,
@@ -109,10 +111,13 @@ function runParams(config: MachineConfig, cores: number): RunParams {
   };
 }
 
-/** @throws RangeError when the image would be larger than an address space of 32 bits */
-export function buildMachine(config: MachineConfig, cores: number): BuiltMachine {
+/**
+ * @param policy the scheduler, where it is a file that has been read
+ * @throws RangeError when the image would be larger than an address space of 32 bits
+ */
+export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
   const shape = machineShape(config);
-  const params = runParams(config, cores);
+  const params = runParams(config, cores, policy);
   const image = Image.create(machineMap(shape, config.scheduler));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });

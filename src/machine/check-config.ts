@@ -5,6 +5,7 @@
 
 import * as limits from '../shared/limits.js';
 import type { GuestConfig, MachineConfig } from './config.js';
+import { isPolicyFile } from './policy-file.js';
 
 export interface ConfigProblem {
   /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
@@ -174,8 +175,8 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
     const message = outside(config[field], bounds);
     if (message !== undefined) return { path: [field], message };
   }
-  if (!schedulers.includes(config.scheduler)) {
-    const known = schedulers.join(', ');
+  if (!schedulers.includes(config.scheduler) && !isPolicyFile(config.scheduler)) {
+    const known = `${schedulers.join(', ')}, or a file (.ts, .js) with a policy`;
     return { path: ['scheduler'], message: `unknown scheduler '${config.scheduler}'; known: ${known}` };
   }
   const machine = machineProblem(config);

@@ -9,6 +9,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
+import { PolicyError, type UserPolicy } from '../hv/sched/user-policy.js';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
@@ -22,6 +23,7 @@ import { collect } from './collect.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
+import { isPolicyFile, placeIn, readPolicy } from './policy-file.js';
 import type { RunResult } from './result.js';
 import { tuneCompiler } from './tune-compiler.js';
 import { Watchdog } from './watchdog.js';
@@ -73,7 +75,8 @@ export class Machine {
     const problem = findConfigProblem(config);
     if (problem) throw new ConfigError(`${problem.path.join('.')}: ${problem.message}`);
     const began = performance.now();
-    const built = layImage(config);
+    const policy = isPolicyFile(config.scheduler) ? await readPolicy(config.scheduler) : undefined;
+    const built = layImage(config, policy);
     tuneCompiler();
     const pool = new Piscina({
       filename: new URL('../pcpu/worker.bundle.js', import.meta.url).href,
@@ -146,8 +149,10 @@ export class Machine {
 
   #workerFailed(worker: number, error: unknown): void {
     if (this.#closed) return;
-    const reason = error instanceof Error ? error.message : String(error);
-    const { image, core } = this.#built;
+    const { image, core, params } = this.#built;
+    const at = params.policy === undefined ? '' : placeIn(params.policy.file, error);
+    const where = at === '' ? '' : `${params.policy?.file}${at}: `;
+    const reason = where + (error instanceof Error ? error.message : String(error));
     const holds = this.#bells.hasToken(worker);
     const pcpu = holds ? core.hv.context.machine.turnOf(this.#isFree ? worker : 0) : undefined;
     this.#raise(
@@ -387,11 +392,11 @@ export class Machine {
   }
 }
 
-function layImage(config: MachineConfig): BuiltMachine {
+function layImage(config: MachineConfig, policy: UserPolicy | undefined): BuiltMachine {
   try {
-    return buildMachine(config, availableParallelism());
+    return buildMachine(config, availableParallelism(), policy);
   } catch (error) {
-    if (error instanceof RangeError) throw new ConfigError(error.message);
+    if (error instanceof RangeError || error instanceof PolicyError) throw new ConfigError(error.message);
     throw error;
   }
 }

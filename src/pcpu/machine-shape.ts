@@ -5,6 +5,7 @@ import { lockTimeRegion } from '../hv/lock-time.js';
 import { perfcRegion } from '../hv/perfc.js';
 import { type HvShape, hvRegions } from '../hv/records.js';
 import { findScheduler } from '../hv/sched/registry.js';
+import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { timeCheckRegions } from '../hv/time-check.js';
 import { doorbellRegion } from '../shared/doorbell.js';
 import { type AddressMap, layOut, PAGE_SIZE, rawRegion } from '../shared/image.js';
@@ -28,6 +29,8 @@ export interface MachineShape {
 export interface RunParams {
   readonly hv: HvParams;
   readonly guest: GuestKernelParams;
+  /** The scheduler, where it is a file of the user's: each worker loads it. */
+  readonly policy?: UserPolicy | undefined;
   /** Simulation time at which the run ends; Infinity = when nothing is left to do. */
   readonly horizonNs: number;
   /** Simulated seconds per host second; 0 = unlimited. */

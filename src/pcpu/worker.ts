@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { expose } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { loadPolicy } from '../hv/sched/user-policy.js';
 import { doorbells } from '../shared/doorbell.js';
 import { Image } from '../shared/image.js';
 import { workerControl } from './control.js';
@@ -20,6 +21,7 @@ export interface WorkerTask {
 }
 
 export default async function pcpuWorker({ memory, shape, params, self, port }: WorkerTask): Promise<void> {
+  if (params.policy !== undefined) await loadPolicy(params.policy);
   const image = new Image(memory, machineMap(shape, params.hv.scheduler));
   const bells = doorbells(image.i32, image.region('turn-words').base);
   const core = processorCore(image, shape, params, self, bells.nudge);

@@ -89,7 +89,7 @@ describe('the ringzero command', () => {
     expect(scenario('h.yaml', guest('memory: 5000'))).to.match(/^ringzero: h\.yaml:2:24: memory is exhausted/);
     const sound = write('sound.yaml', guest('cap: 0'));
     expect(refusal('run', sound, '--pcpus', '0')).to.match(/^ringzero: --pcpus: 0 pCPUs is out of range/);
-    expect(refusal('run', sound, '--scheduler', 'bvt')).to.match(/^ringzero: --scheduler: unknown scheduler 'bvt'/);
+    expect(refusal('run', sound, '--sched', 'bvt')).to.match(/^ringzero: --sched: unknown scheduler 'bvt'/);
     expect(refusal('run', sound, '--threads', '0')).to.match(/^ringzero: --threads: 0 threads/);
   });
 

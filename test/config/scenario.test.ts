@@ -294,7 +294,7 @@ describe('a scenario', () => {
         warnings: ['--threads 3: 2 pCPUs need no more than 2'],
       });
       expect(complaint(machine('seed: 1'), { durationNs: 0 })).to.match(/^--duration: 0 ns is too small/);
-      expect(complaint(machine('seed: 1'), { scheduler: 'fifo' })).to.match(/^--scheduler: unknown scheduler 'fifo'/);
+      expect(complaint(machine('seed: 1'), { scheduler: 'fifo' })).to.match(/^--sched: unknown scheduler 'fifo'/);
     });
 
     it('for impossible affinity', () => {

@@ -1,8 +1,16 @@
-/** The schedulers one can boot with. To add one: write its file and add it here. */
+/** The schedulers one can boot with. To add one: write its file and add it here, or name a file of one's own (user-policy.ts). */
 import { credit } from './credit.js';
 import type { SchedulerPolicy } from './interface.js';
 import { nullScheduler } from './null.js';
 
 export const SCHEDULERS: readonly SchedulerPolicy[] = [credit, nullScheduler];
 
-export const findScheduler = (name: string): SchedulerPolicy | undefined => SCHEDULERS.find((s) => s.name === name);
+/** Policies from files, by the names of these; of this thread. */
+const loaded = new Map<string, SchedulerPolicy>();
+
+export function registerScheduler(policy: SchedulerPolicy): void {
+  loaded.set(policy.name, policy);
+}
+
+export const findScheduler = (name: string): SchedulerPolicy | undefined =>
+  SCHEDULERS.find((s) => s.name === name) ?? loaded.get(name);
