@@ -21,7 +21,8 @@ function read(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${file}: ${error instanceof Error && 'code' in error ? error.code : error}`);
+    const code = error instanceof Error && 'code' in error ? error.code : error;
+    throw new ConfigError(`${file}: ${code === 'ENOENT' ? 'no such file' : code}`);
   }
 }
 

@@ -111,7 +111,7 @@ describe("a policy in the user's own file", () => {
     }
 
     it('when there is none', async () => {
-      expect(await failure(join(folder, 'no.ts'))).to.equal(`ConfigError: ${join(folder, 'no.ts')}: ENOENT`);
+      expect(await failure(join(folder, 'no.ts'))).to.equal(`ConfigError: ${join(folder, 'no.ts')}: no such file`);
     });
   });
 
@@ -138,7 +138,7 @@ describe("a policy in the user's own file", () => {
         'turns.addChosen(next, 1);',
         "if (turns.chosen(next) === 2) throw new Error('enough');turns.addChosen(next, 1);",
       );
-      expect(await failure(path)).to.match(/MachineFault: .*pCPU \d: .*mine\.ts:57:\d+: enough/);
+      expect(await failure(path)).to.match(/MachineFault: .*pCPU \d: .*mine\.ts:56:\d+: enough/);
     });
   });
 
