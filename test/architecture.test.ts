@@ -18,10 +18,11 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   pcpu: ['shared', 'balancer', 'hv'],
-  machine: ['shared', 'workload', 'hv', 'pcpu'],
+  machine: ['shared', 'workload', 'balancer', 'hv', 'pcpu'],
   config: ['shared', 'workload', 'machine'],
   report: ['machine', 'config'],
-  cli: ['workload', 'machine', 'config', 'report'],
+  xl: ['workload', 'machine'],
+  cli: ['workload', 'machine', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };
 

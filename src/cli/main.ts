@@ -5,9 +5,11 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { MachineOverrides } from '../config/scenario.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
 import { type FaultInjection, TIME_INJECTIONS } from '../machine/config.js';
+import { ask, defaultSocket } from '../xl/socket.js';
 import { checkTimeCommand, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
+import { type UpSurroundings, upCommand } from './up-command.js';
 
 /** Log lines kept per task with `--logdir`: rt-app, too, keeps the newest of a ring. */
 const DEFAULT_LOG_LINES = 4096;
@@ -57,6 +59,7 @@ interface Flags {
   logLines?: number;
   trace?: true;
   debug?: true;
+  socket?: string;
   stallLimit?: number;
   quiet?: true;
   sync?: boolean;
@@ -99,7 +102,7 @@ function toRunOptions(flags: Flags): RunOptions {
   };
 }
 
-const around: Surroundings = {
+const around: Surroundings & UpSurroundings = {
   stdout: process.stdout,
   stderr: process.stderr,
   // Loaded only when a machine is wanted: --help and a mistake in a file answer at once.
@@ -126,6 +129,7 @@ function commandLine(finish: (code: number) => void): Command {
       "Xen's paravirtual x86 architecture as a multi-threaded SMP machine: a simulator of its scheduling and time.",
     )
     .version(version())
+    .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError('(see ringzero --help)')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringzero: ')) });
@@ -166,10 +170,33 @@ function commandLine(finish: (code: number) => void): Command {
     .action(async (file: string | undefined, flags: Flags) =>
       finish(await checkTimeCommand(file, toRunOptions(flags), around)),
     );
+  machineOptions(
+    program
+      .command('up')
+      .description('boot a machine and keep it for `ringzero xl`, until it is interrupted')
+      .argument('<file>', 'scenario or workload'),
+  )
+    .option('--socket <path>', 'Unix socket to listen at (default: one for each user)')
+    .action(async (file: string, flags: Flags) =>
+      finish(await upCommand(file, toRunOptions(flags).overrides, flags.socket ?? defaultSocket(), around)),
+    );
+  program
+    .command('xl')
+    .description("Xen's toolstack on a machine that is up: list, vcpu-list, vcpu-pin, sched-credit, pause, …")
+    .option('--socket <path>', 'Unix socket of the machine')
+    .argument('[args...]', 'subcommand and its arguments')
+    .helpOption(false)
+    .passThroughOptions()
+    .action(async (args: string[], flags: Flags) => {
+      const { stdout, stderr, code } = await ask(flags.socket ?? defaultSocket(), args);
+      process.stdout.write(stdout);
+      process.stderr.write(stderr);
+      finish(code);
+    });
   return program;
 }
 
-/** What both commands take. */
+/** What all commands take. */
 function machineOptions(command: Command): Command {
   return command
     .option('--threads <n>', 'worker threads to fold the pCPUs on', number)

@@ -15,12 +15,15 @@ import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
+import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
 import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine } from './build.js';
 import { findConfigProblem } from './check-config.js';
 import { collect } from './collect.js';
 import { domainNumber, type MachineConfig } from './config.js';
+import { endOf } from './end-of-run.js';
+import { type DomainInfo, domainInfos } from './inspect.js';
 import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
 import { isPolicyFile, placeIn, readPolicy } from './policy-file.js';
@@ -379,6 +382,32 @@ export class Machine {
   async unpauseVcpu(domain: number, vcpu: number): Promise<void> {
     this.#checkVcpu(domain, vcpu);
     await this.#command((c) => c.unpauseVcpu(domain, vcpu));
+  }
+
+  /** Credit weight (1..65535) and cap (percent of one pCPU, 0 = none) of a domain from now on. */
+  async setCredit(domain: number, weight: number, cap: number): Promise<void> {
+    this.#checkVcpu(domain, 0);
+    if (!(Number.isSafeInteger(weight) && weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)) {
+      throw new RangeError(`a weight of ${weight}: must be ${MIN_WEIGHT} to ${MAX_WEIGHT}`);
+    }
+    if (!(Number.isSafeInteger(cap) && cap >= 0)) throw new RangeError(`a cap of ${cap}: must be 0 or more`);
+    await this.#command((c) => c.setCredit(domain, weight, cap));
+  }
+
+  /** Powers a domain off, whatever it was doing. */
+  async shutdown(domain: number): Promise<void> {
+    this.#checkVcpu(domain, 0);
+    await this.#command((c) => c.shutdown(domain));
+  }
+
+  /** The machine's domains as they are, between two turns: a running machine is paused for a moment. */
+  async domains(): Promise<DomainInfo[]> {
+    const isRunning = (): boolean => Atomics.load(this.#built.image.i32, this.#state) === RUN.running;
+    const resumes = this.#granted && isRunning();
+    const at = resumes ? await this.pause() : lowestFloor(this.#built.core);
+    const infos = domainInfos(this.#built, this.config, this.#isFinished() ? endOf(this.#built) : Math.max(0, at));
+    if (resumes) await this.resume();
+    return infos;
   }
 
   #checkVcpu(d: number, vcpu: number): void {

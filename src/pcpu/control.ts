@@ -1,12 +1,24 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
 import type { Image } from '../shared/image.js';
+import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { ProcessorCore } from './processor.js';
 import type { SafePoint } from './safe-point.js';
 
 /** Numbers of the commands in the trace. */
-const COMMAND = { pause: 1, resume: 2, step: 3, runUntil: 4, stop: 5, pin: 6, pauseVcpu: 7, unpauseVcpu: 8 } as const;
+const COMMAND = {
+  pause: 1,
+  resume: 2,
+  step: 3,
+  runUntil: 4,
+  stop: 5,
+  pin: 6,
+  pauseVcpu: 7,
+  unpauseVcpu: 8,
+  setCredit: 9,
+  shutdown: 10,
+} as const;
 
 export interface PcpuView {
   readonly pcpu: number;
@@ -35,6 +47,10 @@ export interface WorkerControl {
   /** Takes a VCPU off its pCPU until `unpauseVcpu`, whatever it was doing. */
   pauseVcpu(domain: number, vcpu: number): Promise<number>;
   unpauseVcpu(domain: number, vcpu: number): Promise<number>;
+  /** Credit weight and cap of a domain from now on. */
+  setCredit(domain: number, weight: number, cap: number): Promise<number>;
+  /** Powers a domain off. */
+  shutdown(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
@@ -63,7 +79,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, context } = core.hv;
+  const { separation, sched, domains, context } = core.hv;
   const { trace, domain } = context;
 
   /**
@@ -117,6 +133,16 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
         const v = domain.firstVcpu(d) + vcpu;
         core.turns.interact(core.pcpus[0]!, () => sched.unpause(v));
       }),
+    setCredit: (d, weight, cap) =>
+      command('setCredit', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          domain.setWeight(d, weight);
+          domain.setCap(d, cap);
+          sched.ops.adjust(d);
+        }),
+      ),
+    shutdown: (d) =>
+      command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
     inspect: (p) => safe.queue(() => viewOf(core, p)),
   };
 }

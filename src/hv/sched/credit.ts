@@ -285,7 +285,11 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       entry.setLastRan(v, now());
     },
 
-    adjust: () => accounting.weightChanged(),
+    adjust() {
+      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      accounting.weightChanged();
+      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+    },
 
     adjustAffinity(v) {
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);

@@ -1,0 +1,249 @@
+/** `ringzero up` and `ringzero xl`: what xl prints, what its verbs do, and the socket between the two. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { Machine } from '../../src/machine/machine.js';
+import { cpuList, list, schedCredit, vcpuList } from '../../src/xl/format.js';
+import { parseCpus, xl } from '../../src/xl/verbs.js';
+import { guest, hog, machineConfig, workload } from '../support/in-process.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+const vcpu = { id: 0, online: true, running: false, blocked: false, paused: false, pcpu: 2, timeNs: 12.34e9 };
+const domain = {
+  id: 3,
+  name: 'web',
+  memoryMib: 256,
+  weight: 512,
+  cap: 50,
+  paused: false,
+  shutDown: false,
+  crashed: false,
+  vcpus: [
+    { ...vcpu, running: true, hard: [0, 1, 2, 3], soft: [0, 1] },
+    { ...vcpu, id: 1, blocked: true, hard: [2], soft: [0, 1, 2, 3] },
+    { ...vcpu, id: 2, online: false, hard: [0, 1, 3], soft: [0, 1, 2, 3] },
+  ],
+};
+
+describe('what xl prints', () => {
+  it('of domains', () => {
+    expect(list([domain])).to.equal(
+      'Name                                        ID   Mem VCPUs\tState\tTime(s)\n' +
+        'web                                          3   256     2     r-----      37.0\n',
+    );
+  });
+
+  it('of the states of a domain', () => {
+    const state = (over: object): string =>
+      list([{ ...domain, ...over }])
+        .split('\n')[1]!
+        .slice(63, 69);
+    const blocked = domain.vcpus.map((v) => ({ ...v, running: false, blocked: true }));
+    expect(state({})).to.equal('r-----');
+    expect(state({ vcpus: blocked })).to.equal('-b----');
+    expect(state({ vcpus: blocked, paused: true })).to.equal('-bp---');
+    expect(state({ shutDown: true })).to.equal('---s--');
+    expect(state({ shutDown: true, crashed: true })).to.equal('----c-');
+  });
+
+  it('of VCPUs', () => {
+    expect(vcpuList([domain], 4)).to.equal(
+      'Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n' +
+        'web                                  3     0     2   r--      12.3 all / 0-1\n' +
+        'web                                  3     1     2   -b-      12.3 2 / all\n' +
+        'web                                  3     2     -   --p      12.3 0-1,3 / all\n',
+    );
+  });
+
+  it('of the credit scheduler', () => {
+    expect(schedCredit([domain], { tsliceMs: 30, ratelimitUs: 1000, migrationDelayUs: 0 })).to.equal(
+      'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n' +
+        'Name                                ID Weight  Cap\n' +
+        'web                                  3    512   50\n',
+    );
+  });
+
+  it('of a mask', () => {
+    expect(cpuList([], 4)).to.equal('none');
+    expect(cpuList([0, 1, 2, 3], 4)).to.equal('all');
+    expect(cpuList([0, 1, 2, 5, 7, 8], 9)).to.equal('0-2,5,7-8');
+  });
+});
+
+describe('a CPU list of xl', () => {
+  it('is ranges, and what is taken out of them', () => {
+    expect(parseCpus('0-3,5,^1', 8)).to.deep.equal([0, 2, 3, 5]);
+    expect(parseCpus('all', 3)).to.deep.equal([0, 1, 2]);
+    expect(parseCpus('all,^2', 3)).to.deep.equal([0, 1]);
+    expect(parseCpus('1-9', 3)).to.deep.equal([1, 2]);
+    expect(parseCpus('-', 3)).to.equal(undefined);
+    for (const wrong of ['x', '1-', '', '7', '^0', '1;2']) expect(() => parseCpus(wrong, 4), wrong).to.throw();
+  });
+});
+
+describe('the verbs of xl', () => {
+  let machine: Machine;
+  before(async () => {
+    machine = await Machine.create(
+      machineConfig({
+        pcpus: 4,
+        threads: 2,
+        durationNs: Infinity,
+        guests: [
+          guest({ name: 'hogs', vcpus: 3, workload: workload({ h: { instance: 3, run: 1e6 } }) }),
+          guest({ name: 'other', workload: hog() }),
+          guest({ name: 'third', weight: 300, workload: workload({ s: { run: 100, sleep: 900 } }) }),
+        ],
+      }),
+    );
+    void machine.run();
+  });
+  after(async () => {
+    await machine.stop();
+    await machine.close();
+  });
+
+  const run = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await xl(machine, args);
+    expect([stderr, code], args.join(' ')).to.deep.equal(['', 0]);
+    return stdout;
+  };
+  const refuse = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await xl(machine, args);
+    expect([stdout, code], args.join(' ')).to.deep.equal(['', 1]);
+    return stderr;
+  };
+  /** Lets the machine get on. */
+  const letRun = async (): Promise<void> => {
+    const at = await machine.pause();
+    await machine.runUntil(at + 100e6);
+    await machine.resume();
+  };
+  const timeOf = async (n: number): Promise<number> =>
+    (await machine.domains())[n]!.vcpus.reduce((ns, v) => ns + v.timeNs, 0);
+
+  it('list domains by name, by number, and all', async () => {
+    expect((await run('list')).split('\n').length).to.equal(5);
+    for (const name of ['other', '2']) expect((await run('list', name)).split('\n')[1]).to.match(/^other +2 /);
+    expect(await run('domid', 'third')).to.equal('3\n');
+    expect(await run('domname', '1')).to.equal('hogs\n');
+  });
+
+  it('pause a domain and let it go', async () => {
+    await run('pause', 'hogs');
+    expect((await run('list', 'hogs')).split('\n')[1]).to.match(/ --p--- /);
+    await letRun();
+    const before = await timeOf(0);
+    await letRun();
+    expect(await timeOf(0)).to.equal(before);
+    await run('unpause', 'hogs');
+    await letRun();
+    expect(await timeOf(0)).to.be.above(before);
+  });
+
+  it('pin one VCPU, or all', async () => {
+    await run('vcpu-pin', 'hogs', '1', '3');
+    await letRun();
+    expect((await run('vcpu-list', 'hogs')).split('\n')[2]).to.match(/^hogs +1 +1 +3 .* 3 \/ all$/);
+    await run('vcpu-pin', 'hogs', 'all', '0-1', '-');
+    await letRun();
+    const rows = (await run('vcpu-list', 'hogs')).trim().split('\n').slice(1);
+    for (const row of rows) expect(row).to.match(/^hogs +1 +\d +[01] .* 0-1 \/ all$/);
+    await run('vcpu-pin', 'hogs', 'all', 'all');
+  });
+
+  it('set weights and caps, which count from then on', async () => {
+    await run('sched-credit', '-d', 'hogs', '-c', '60', '-w', '700');
+    expect((await run('sched-credit', '-d', 'hogs')).split('\n')[1]).to.match(/^hogs +1 +700 +60$/);
+    await letRun();
+    const [at, from] = [await machine.pause(), await timeOf(0)];
+    await machine.runUntil(at + 900e6);
+    expect(((await timeOf(0)) - from) / 900e6).to.be.closeTo(0.6, 0.05);
+    await machine.resume();
+    await run('sched-credit', '-d', 'hogs', '-c', '0');
+    expect(await run('sched-credit')).to.match(/^Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n/);
+  });
+
+  it('power a domain off', async () => {
+    await run('shutdown', 'other');
+    expect((await run('list', 'other')).split('\n')[1]).to.match(/ ---s-- /);
+  });
+
+  it('refuse what is wrong, as xl does', async () => {
+    expect(await refuse('list', 'nobody')).to.equal('nobody is an invalid domain identifier (rc=-6)\n');
+    expect(await refuse('destroyed')).to.equal("command 'destroyed' not implemented\n");
+    expect(await refuse('constructor')).to.equal("command 'constructor' not implemented\n");
+    expect(await refuse('vcpu-pin', 'hogs')).to.match(
+      /^'xl vcpu-pin' requires at least 3 arguments\.\n\nUsage: xl vcpu-pin /,
+    );
+    expect(await refuse('vcpu-pin', 'hogs', '7', '1')).to.match(/^vcpu is out of range: 7/);
+    expect(await refuse('vcpu-pin', 'hogs', '0', 'x')).to.match(/CPU list: x/);
+    expect(await refuse('sched-credit', '-d', 'hogs', '-w', '0')).to.match(/^weight is out of range: 0/);
+    expect(await refuse('sched-credit', '-w', '5')).to.equal('Must specify a domain.\n');
+    expect(await refuse('sched-credit', '-x', '5')).to.match(/unknown option/);
+    expect(await refuse('pause')).to.match(/requires at least 1 argument\./);
+  });
+});
+
+describe('a machine that is up', () => {
+  let folder: string;
+  let up: ChildProcess | undefined;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'up-'));
+  });
+  after(() => {
+    up?.kill('SIGKILL');
+    rmSync(folder, { recursive: true });
+  });
+
+  it('answers at a socket of its owner until it is interrupted', async () => {
+    const [socket, scenario] = [join(folder, 's'), join(folder, 's.yaml')];
+    writeFileSync(
+      scenario,
+      'machine: { pcpus: 2, threads: 1 }\nguests:\n  - { name: web, workload: { tasks: { t: { run: 10, sleep: 90 } } } }\n',
+    );
+    const xlOf = (...args: string[]) =>
+      spawnSync(process.execPath, [MAIN, 'xl', '--socket', socket, ...args], { encoding: 'utf8' });
+    const down = xlOf('list');
+    expect([down.status, down.stderr]).to.deep.equal([
+      2,
+      `ringzero: ${socket}: no machine is up there (ringzero up SCENARIO)\n`,
+    ]);
+
+    up = spawn(process.execPath, [MAIN, 'up', scenario, '--socket', socket]);
+    const said = await new Promise<string>((resolve) => up!.stdout!.once('data', (text) => resolve(String(text))));
+    expect(said).to.equal(`${scenario}: up, 2 pCPUs, 1 domains; ringzero xl --socket ${socket} list\n`);
+    expect(statSync(socket).mode & 0o777).to.equal(0o600);
+    const listed = xlOf('list', 'web');
+    expect([listed.status, listed.stderr]).to.deep.equal([0, '']);
+    expect(listed.stdout).to.match(/^web +1 +\d+ +1 /m);
+    expect(xlOf('list', 'nobody').status).to.equal(1);
+
+    // Somebody who talks nonsense, or nothing, is answered or dropped; the machine stays up.
+    for (const text of ['{"a":1}\n', 'no json\n', 'x'.repeat(100_000)]) {
+      await new Promise<void>((resolve) => {
+        const client = createConnection(socket, () => client.write(text));
+        client.on('data', (line) =>
+          expect(JSON.parse(String(line)))
+            .to.have.property('code')
+            .that.is.above(1),
+        );
+        client.on('close', () => resolve());
+        client.on('error', () => resolve());
+      });
+    }
+    const second = spawnSync(process.execPath, [MAIN, 'up', scenario, '--socket', socket], { encoding: 'utf8' });
+    expect([second.status, second.stderr]).to.deep.equal([2, `ringzero: ${socket}: a machine is up there already\n`]);
+    expect(xlOf('list').status).to.equal(0);
+
+    up.kill('SIGINT');
+    const code = await new Promise((resolve) => up!.once('exit', resolve));
+    expect(code).to.equal(0);
+    expect(existsSync(socket)).to.equal(false);
+  });
+});
