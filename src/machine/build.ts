@@ -174,6 +174,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     hv.context.vcpu.setIsInitialised(v, 1);
   }
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
+  // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
+  hv.context.floors.setFloor(0, keys.key(keys.root()));
   if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
   return { image, shape, params, core };
 }

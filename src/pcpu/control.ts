@@ -54,7 +54,7 @@ export interface WorkerControl {
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
-/** Where simulation time stands: no turn before this will be taken any more. */
+/** Where simulation time stands: no turn before this will be taken any more. Boot lies before time 0. */
 export function lowestFloor({ hv }: ProcessorCore): number {
   const { floors, shape } = hv.context;
   let lowest = Infinity;

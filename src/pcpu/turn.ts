@@ -102,11 +102,11 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     return lowest === Infinity ? 0 : lowest;
   }
 
-  /** Says when p is next: never at the same instant again. */
-  function endTurn(p: number, key: number): void {
+  /** Says when p is next, at `earliest` or after it. */
+  function endTurn(p: number, key: number, earliest: number): void {
     const late = timed ? stalled(p) : 0;
     if (!isOrdered) pcpu.setTurnedAt(p, now());
-    keys.set(p, Math.max(key, now() + 1 + late));
+    keys.set(p, Math.max(key, earliest + late));
   }
 
   /** Somebody else set or stopped the ticker of the VCPU that runs here. */
@@ -131,7 +131,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         const key = keyOf(p);
         if (key > ns) {
           // Nothing else was due: not what an idle machine is kept going by.
-          endTurn(p, key);
+          endTurn(p, key, now() + 1);
           return;
         }
       }
@@ -164,7 +164,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         sched.schedule(p);
         runGuest(p);
       }
-      endTurn(p, keyOf(p));
+      // Never at the same instant again.
+      endTurn(p, keyOf(p), now() + 1);
     },
     keyOf,
     interact(p, act) {
@@ -172,7 +173,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         smp.enterTurn(p);
         machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
         const result = act();
-        endTurn(p, keyOf(p));
+        // In ordered mode a turn of this instant that it has not had yet is not put off.
+        endTurn(p, keyOf(p), isOrdered ? Math.min(keys.key(p), now() + 1) : now() + 1);
         return result;
       });
     },

@@ -101,7 +101,11 @@ describe('the verbs of xl', () => {
         ],
       }),
     );
+    // It stands before its first turn.
+    await machine.pause();
     void machine.run();
+    await machine.resume();
+    await machine.pause();
   });
   after(async () => {
     await machine.stop();
@@ -126,6 +130,13 @@ describe('the verbs of xl', () => {
   };
   const timeOf = async (n: number): Promise<number> =>
     (await machine.domains())[n]!.vcpus.reduce((ns, v) => ns + v.timeNs, 0);
+
+  it('may come before the machine has booted', async () => {
+    await run('pause', 'hogs');
+    await run('unpause', 'hogs');
+    for (let n = 0; n < 20 && (await timeOf(0)) === 0; n++) await letRun();
+    expect(await timeOf(0)).to.be.above(0);
+  });
 
   it('list domains by name, by number, and all', async () => {
     expect((await run('list')).split('\n').length).to.equal(5);
