@@ -131,12 +131,12 @@ function placeOfProblem(
   yaml: YamlFile | undefined,
   guests: readonly ReadGuest[],
 ): Place | undefined {
-  const [head, index, field, , task] = problem.path;
+  const [head, index, field, part, task] = problem.path;
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
     if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
-    return guest.placeOf(field as keyof GuestConfig);
+    return guest.placeOf(field as keyof GuestConfig, part);
   }
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
   return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);

@@ -16,8 +16,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
-  const epoch = image.column(CREDIT_GLOBAL, 'sortEpoch').base;
   const isCredit = params.hv.scheduler === 'credit';
+  const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   let broken: string[] = [];
@@ -89,8 +89,12 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
     must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
     must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
-    // Whoever put something in the queue of an idle pCPU told it so.
-    const isTold = pcpu.softirq(p) !== 0 || pcpu.reschedIpiAt(p) < Infinity || isMailUnderWay(image, pcpu.worker(p));
+    // Whoever put something in the queue of an idle pCPU told it so, or the pCPU knows when to look at it again.
+    const isTold =
+      pcpu.softirq(p) !== 0 ||
+      pcpu.reschedIpiAt(p) < Infinity ||
+      pcpu.sliceEnd(p) < Infinity ||
+      isMailUnderWay(image, pcpu.worker(p));
     must(!isIdle(current) || queue.length === 0 || isTold, () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`);
     const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
     if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
