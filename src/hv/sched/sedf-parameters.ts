@@ -22,13 +22,14 @@ export function sedfParameters(
 
   function assign(v: number, period: number, slice: number, t: number): void {
     if (sv.period(v) !== period) {
-      // Old deadlines mean nothing in the new raster: its next period begins when it is next runnable.
+      // What was in the old raster means nothing in the new one: the next period begins when the VCPU is next runnable.
       sv.setPeriod(v, period);
       sv.setDeadline(v, t);
       sv.setCputime(v, 0);
+      sv.setPenalty(v, 0);
     }
     sv.setSlice(v, slice);
-    if (slice === 0) sv.setPenalty(v, 0);
+    if (sv.penalty(v) > slice) sv.setPenalty(v, slice);
   }
 
   return (p, t) => {

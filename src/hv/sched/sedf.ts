@@ -76,9 +76,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     }
   }
 
-  /** ns for which v may run in its slice: until that is used up, or one with an earlier deadline begins its period. */
+  /**
+   * ns for which v may run in its slice: until that is used up or its period is over, or until a VCPU with an earlier deadline
+   * begins its period.
+   */
   function edfTime(p: number, v: number, t: number): number {
-    const end = t + sv.slice(v) - sv.cputime(v);
+    const end = Math.min(t + sv.slice(v) - sv.cputime(v), sv.deadline(v));
     for (let w = wait.first(p); w !== NONE && periodStart(w) < end; w = wait.next(w)) {
       if (sv.deadline(w) < sv.deadline(v)) return periodStart(w) - t;
     }
