@@ -87,6 +87,21 @@ describe('slices', () => {
     expect(sv.slice(1)).to.equal(95 * MS);
   });
 
+  it('that were run over are shorter the next time', () => {
+    const sim = simulate(sedfMachine([busy('a', slice(10, 50))]));
+    const sv = sim.built.image.table(SEDF_VCPU);
+    const { timeIn } = sim.built.core.hv.runstates;
+    sim.run(5 * MS);
+    // As if it had held its pCPU for 4 ms more: waits for locks do that.
+    sv.addCputime(0, 9 * MS);
+    sim.run(45 * MS);
+    const over = sv.cputime(0);
+    expect(over).to.be.above(0);
+    const before = timeIn(0, RUNSTATE_running);
+    sim.run(95 * MS);
+    expect(timeIn(0, RUNSTATE_running) - before).to.equal(10 * MS - over);
+  });
+
   it('go to the earliest deadline, whose period may begin in the middle of another slice', () => {
     // Rate and deadline are opposed: the long slice is cut at each beginning of a short period.
     const sim = simulate(sedfMachine([busy('long', slice(50, 100)), busy('short', slice(2, 5))]));
@@ -440,11 +455,12 @@ describe('parameters of SEDF', () => {
     });
     afterEach(() => rmSync(folder, { recursive: true }));
 
-    function load(sedf: string) {
+    function load(sedf: string, head = '') {
       const path = join(folder, 's.yaml');
+      const work = 'workload: { tasks: { h: { run: 9 } } }';
       writeFileSync(
         path,
-        `machine: { scheduler: sedf }\nguests:\n  - name: a\n    sedf: ${sedf}\n    workload: { tasks: { h: { run: 9 } } }\n`,
+        `machine: { scheduler: sedf }\nguests:\n  - name: a\n    sedf: ${sedf}\n    ${work}\n${head}`,
       );
       return loadScenario(path);
     }
@@ -469,6 +485,8 @@ describe('parameters of SEDF', () => {
         extratime: true,
         weight: 0,
       });
+      const dom0 = load('{ weight: 1 }', 'dom0: { sedf: { period: 10ms, slice: 1ms } }\n').config.guests[0]!;
+      expect(sedfOf(dom0)).to.include({ periodNs: 10 * MS, sliceNs: MS, extratime: false });
       expect(load('{ weight: 7 }').config.guests[0]!.sedf?.weight).to.equal(7);
     });
 
