@@ -10,7 +10,7 @@
  */
 export { checkExpectations, type Expectation, type Verdict } from './config/expectations.js';
 export { loadScenario, type MachineOverrides, type Scenario } from './config/scenario.js';
-export type { FaultInjection, GuestConfig, MachineConfig } from './machine/config.js';
+export type { FaultInjection, GuestConfig, MachineConfig, SedfConfig } from './machine/config.js';
 export { Machine } from './machine/machine.js';
 export { MachineFault } from './machine/machine-fault.js';
 export type {

@@ -143,7 +143,8 @@ const NTP_POLL_NS = 8e9;
 const DOM0_MEMORY_MIB = 256;
 
 /** Domain 0, whose only work so far is to keep the host's wall clock. */
-export function dom0Guest(section: Dom0Section, at: Place): ReadGuest {
+export function dom0Guest(section: Dom0Section, yaml: YamlFile): ReadGuest {
+  const at = yaml.place(['dom0']);
   const poll = section.ntp?.poll ?? NTP_POLL_NS;
   const stop = section.ntp?.stop;
   if (poll <= 0) throw new ConfigError('the NTP client needs a time between two polls', at);
@@ -181,7 +182,7 @@ export function dom0Guest(section: Dom0Section, at: Place): ReadGuest {
     privileged: true,
     ...sedfSettings(section.sedf),
   };
-  return { config, placeOf: () => at };
+  return { config, placeOf: (field, part) => (field === 'sedf' ? sedfPlace(yaml, ['dom0', 'sedf'], part) : at) };
 }
 
 /** The domain that runs a bare workload file, named after it. */

@@ -176,7 +176,7 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   checkPcpus(section, overrides, yaml);
   const pcpus = pcpusOf(section, overrides);
   const { guests: unprivileged, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
-  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml.place(['dom0']))];
+  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
   const config = buildConfig(section, overrides, configs);

@@ -246,7 +246,9 @@ describe('a scenario', () => {
       expect(complaint(machine('pcpus: 257'))).to.match(/^s\.yaml:1:19: 257 pCPUs is out of range/);
       expect(complaint(machine('pcpus: 2.5'))).to.match(/whole number/);
       expect(complaint(machine('pcpus: 2, threads: 3'))).to.match(/^s\.yaml:1:31: 3 threads for 2 pCPUs: at most one/);
-      expect(complaint(machine('scheduler: fifo'))).to.equal("s.yaml:1:23: unknown scheduler 'fifo'; known: credit");
+      expect(complaint(machine('scheduler: fifo'))).to.equal(
+        "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, sedf",
+      );
       expect(complaint(machine('tslice: 2s'))).to.match(/^s\.yaml:1:20: 2000 ms is out of range.* 1 to 1000$/);
       expect(complaint(machine('ratelimit: 99us'))).to.match(
         /^s\.yaml:1:23: ratelimit of 99 us is out of range: 0 \(off\)/,

@@ -455,19 +455,19 @@ describe('parameters of SEDF', () => {
     });
     afterEach(() => rmSync(folder, { recursive: true }));
 
-    function load(sedf: string, head = '') {
+    function load(sedf: string, tail = '') {
       const path = join(folder, 's.yaml');
       const work = 'workload: { tasks: { h: { run: 9 } } }';
       writeFileSync(
         path,
-        `machine: { scheduler: sedf }\nguests:\n  - name: a\n    sedf: ${sedf}\n    ${work}\n${head}`,
+        `machine: { scheduler: sedf }\nguests:\n  - name: a\n    sedf: ${sedf}\n    ${work}\n${tail}`,
       );
       return loadScenario(path);
     }
 
-    function complaint(sedf: string): string {
+    function complaint(sedf: string, tail = ''): string {
       try {
-        load(sedf);
+        load(sedf, tail);
         return 'accepted';
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
@@ -497,6 +497,9 @@ describe('parameters of SEDF', () => {
       expect(complaint('{ slice: 3ms, weight: 7 }')).to.match(/^s\.yaml:4:33: a weight together with a slice/);
       expect(complaint('{ weight: 0 }')).to.match(/^s\.yaml:4:21: weight 0 is out of range/);
       expect(complaint('{ extratime: false }')).to.match(/^s\.yaml:4:\d+: a would never run/);
+      expect(complaint('{ weight: 1 }', 'dom0: { sedf: { slice: 1us } }\n')).to.match(
+        /^s\.yaml:6:24: a slice of 1000 ns/,
+      );
       expect(complaint('{ share: 5 }')).to.match(/^s\.yaml:4:\d+: .*share/);
       expect(complaint('{ slice: 3 }')).to.match(/^s\.yaml:4:20: /);
     });
