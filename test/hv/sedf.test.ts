@@ -144,7 +144,7 @@ describe('extra time', () => {
     expect(extra).to.be.closeTo(0.4, 0.005);
   });
 
-  it('comes to 0 to 25 % for the others when domain 0 uses its default slice', () => {
+  it('is shared equally with domain 0, which has three quarters of a pCPU before', () => {
     const found = shares([busy('dom0', undefined, { privileged: true }), busy('a')], { durationNs: 2e9 });
     expectShares(found, [0.75 + 0.125, 0.125], 0.02);
   });

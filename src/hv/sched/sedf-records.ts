@@ -1,5 +1,6 @@
 /** The state records and constants of the SEDF scheduler. Times are system times or spans in ns. */
 import { type Region, tableRegion } from '../../shared/image.js';
+import { MIN_SEDF_SLICE_NS } from '../../shared/limits.js';
 import { struct } from '../../shared/struct.js';
 
 /** Period of domains that have no other, and of all that run by weight, ns. */
@@ -9,7 +10,7 @@ export const WEIGHT_SAFETY = 5e6;
 /** Longest turn of extra time, and the least that must be left before the next period begins, ns. */
 export const EXTRA_QUANTUM = 500e3;
 /** Shortest slice, ns; a VCPU that runs by weight has at least this, however little there is to share. */
-export const MIN_SLICE = 5e3;
+export const MIN_SLICE = MIN_SEDF_SLICE_NS;
 
 /** As what a pCPU's VCPU runs; greater goes first. */
 export const RUNS_IDLE = 0;
