@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools]`: free mode with pauses at every lock and in every marked window, while
- * VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--scheduler NAME]`: free mode with pauses at every lock
+ * and in every marked window, while VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
  * at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
  *
  * With `--pools`, without pauses at locks: every guest stays with one worker for the first half of the time, so that the workers
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '8' },
     pcpus: { type: 'string', default: '8' },
     pools: { type: 'boolean', default: false },
+    scheduler: { type: 'string', default: 'credit' },
   },
 });
 const [seeds, first, seconds, workers, pcpus] = [
@@ -32,7 +33,9 @@ const [seeds, first, seconds, workers, pcpus] = [
   values.pcpus,
 ].map(Number) as [number, number, number, number, number];
 if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
-  console.error('usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools]');
+  console.error(
+    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--scheduler NAME]',
+  );
   process.exit(2);
 }
 
@@ -53,8 +56,20 @@ const guest = (name: string, vcpus: number, tasks: object, over: Partial<GuestCo
 const GUESTS: readonly GuestConfig[] = [
   guest('racers', 6, { racer: { instance: 6, loop: -1, run0: 20, lock: 'm', run1: 5, unlock: 'm', sleep: 30 } }),
   guest('meeters', 4, { meeter: { instance: 4, loop: -1, run: 40, barrier: 'b' } }),
-  guest('timers', 3, { tick: { instance: 3, loop: -1, run: 10, timer: { ref: 'unique', period: 150 } } }),
-  guest('hogs', 3, { hog: { instance: 3, loop: -1, run: 1_000_000 } }, { cap: 120 }),
+  guest(
+    'timers',
+    3,
+    { tick: { instance: 3, loop: -1, run: 10, timer: { ref: 'unique', period: 150 } } },
+    {
+      sedf: { periodNs: 2e6, sliceNs: 150e3 },
+    },
+  ),
+  guest(
+    'hogs',
+    3,
+    { hog: { instance: 3, loop: -1, run: 1_000_000 } },
+    { cap: 120, sedf: { periodNs: 10e6, sliceNs: 1e6, extratime: true } },
+  ),
   guest('legacy', 2, { web: { instance: 4, loop: -1, run: 200, sleep: 300 } }, { abi: 32 }),
 ];
 
@@ -82,6 +97,7 @@ async function soak(seed: number): Promise<Outcome> {
   const machine = await Machine.create({
     ...MACHINE_DEFAULTS,
     mode: 'free',
+    scheduler: values.scheduler,
     jitterSeed: values.pools ? 0 : seed,
     pcpus,
     threads: workers,

@@ -1,20 +1,20 @@
 /** The `guests` of a scenario: xl.cfg files with overrides, their workloads, and their instances. */
 import { basename, dirname, extname, isAbsolute, join } from 'node:path';
-import type { GuestConfig } from '../machine/config.js';
+import type { GuestConfig, SedfConfig } from '../machine/config.js';
 import { DEFAULT_WEIGHT, MAX_DOMAINS, MAX_VIRT_CPUS } from '../shared/limits.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
 import { parseInlineWorkload } from './inline-workload.js';
-import { type Dom0Section, type GuestSection, xlKeys } from './scenario-schema.js';
+import { type Dom0Section, type GuestSection, type SedfSection, xlKeys } from './scenario-schema.js';
 import { parseXlCfg, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';
 import { xlGuest } from './xl-guest.js';
-import { readUserFile, type YamlFile } from './yaml-file.js';
+import { readUserFile, type YamlFile, type YamlPath } from './yaml-file.js';
 
 export interface ReadGuest {
   readonly config: GuestConfig;
-  /** Where a field of it is written, or else the nearest thing that made it. */
-  placeOf(field: keyof GuestConfig): Place | undefined;
+  /** Where a field of it, or a part of the field, is written, or else the nearest thing that made it. */
+  placeOf(field: keyof GuestConfig, part?: string | number): Place | undefined;
 }
 
 export interface ReadGuests {
@@ -38,6 +38,7 @@ const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   abi: 'abi',
   workload: 'workload',
   privileged: 'dom0',
+  sedf: 'sedf',
 };
 
 /** A file named in another file is relative to it. */
@@ -82,6 +83,26 @@ function readWorkload(yaml: YamlFile, entry: number, section: GuestSection): Wor
   return parseRtApp(readUserFile(file, yaml.place(path)), file);
 }
 
+/** Keys of a `sedf` mapping by the fields they give. */
+const SEDF_KEYS: Readonly<Record<keyof SedfConfig, keyof SedfSection>> = {
+  periodNs: 'period',
+  sliceNs: 'slice',
+  latencyNs: 'latency',
+  extratime: 'extratime',
+  weight: 'weight',
+};
+
+function sedfSettings(section: SedfSection | undefined): Pick<GuestConfig, 'sedf'> {
+  if (section === undefined) return {};
+  const { period, slice, latency, extratime, weight } = section;
+  return { sedf: { periodNs: period, sliceNs: slice, latencyNs: latency, extratime, weight } };
+}
+
+/** Of a part of the mapping, if that is written. */
+function sedfPlace(yaml: YamlFile, path: YamlPath, part: string | number | undefined): Place {
+  return yaml.place(part === undefined ? path : [...path, SEDF_KEYS[part as keyof SedfConfig]]);
+}
+
 function instanceNames(name: string, instances: number): string[] {
   return instances === 1 ? [name] : Array.from({ length: instances }, (_, index) => `${name}-${index}`);
 }
@@ -101,7 +122,8 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     const read = xlGuest(xl, { pcpus, maxVirtCpus: MAX_VIRT_CPUS, memoryMib: DEFAULT_MEMORY_MIB });
     warnings.push(...read.warnings.map(({ message, at }) => `${at.file}:${at.line}:${at.column}: ${message}`));
     const workload = readWorkload(yaml, entry, section);
-    const placeOf = (field: keyof GuestConfig): Place => {
+    const placeOf = (field: keyof GuestConfig, part?: string | number): Place => {
+      if (field === 'sedf') return sedfPlace(yaml, ['guests', entry, 'sedf'], part);
       const setting = xl.settings.findLast(({ name }) => name === XL_NAMES[field]);
       return setting?.value.at ?? yaml.place(['guests', entry, XL_NAMES[field]]);
     };
@@ -109,7 +131,8 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     // A name that comes twice is found by check-config; until then the first one keeps its instances.
     if (!byEntry.has(read.guest.name)) byEntry.set(read.guest.name, names);
     for (const name of names) {
-      guests.push({ config: { ...read.guest, name, abi: section.abi ?? 64, workload }, placeOf });
+      const config = { ...read.guest, name, abi: section.abi ?? 64, workload, ...sedfSettings(section.sedf) };
+      guests.push({ config, placeOf });
     }
   }
   return { guests, byEntry, warnings };
@@ -120,7 +143,8 @@ const NTP_POLL_NS = 8e9;
 const DOM0_MEMORY_MIB = 256;
 
 /** Domain 0, whose only work so far is to keep the host's wall clock. */
-export function dom0Guest(section: Dom0Section, at: Place): ReadGuest {
+export function dom0Guest(section: Dom0Section, yaml: YamlFile): ReadGuest {
+  const at = yaml.place(['dom0']);
   const poll = section.ntp?.poll ?? NTP_POLL_NS;
   const stop = section.ntp?.stop;
   if (poll <= 0) throw new ConfigError('the NTP client needs a time between two polls', at);
@@ -156,8 +180,9 @@ export function dom0Guest(section: Dom0Section, at: Place): ReadGuest {
     name: 'Domain-0',
     memoryMib: DOM0_MEMORY_MIB,
     privileged: true,
+    ...sedfSettings(section.sedf),
   };
-  return { config, placeOf: () => at };
+  return { config, placeOf: (field, part) => (field === 'sedf' ? sedfPlace(yaml, ['dom0', 'sedf'], part) : at) };
 }
 
 /** The domain that runs a bare workload file, named after it. */

@@ -80,6 +80,15 @@ export const xlKeys = {
   cpus_soft: cpuMasks,
 } as const;
 
+/** What a domain is under the SEDF scheduler. */
+const sedfSchema = z.strictObject({
+  period: duration(),
+  slice: duration(),
+  latency: duration(),
+  extratime: z.boolean().optional(),
+  weight: z.number().optional(),
+});
+
 export const guestSchema = z.strictObject({
   config: z.string().optional(),
   workload: z.union([z.string(), z.record(z.string(), z.unknown())], {
@@ -87,11 +96,13 @@ export const guestSchema = z.strictObject({
   }),
   abi: z.union([z.literal(32), z.literal(64)], { error: () => 'expected 32 or 64' }).optional(),
   instances: z.int().optional(),
+  sedf: sedfSchema.optional(),
   ...xlKeys,
 });
 
 /** Domain 0: what it does for the host. */
 export const dom0Schema = z.strictObject({
+  sedf: sedfSchema.optional(),
   ntp: z
     .strictObject({
       /** Time between two looks at the reference. */
@@ -111,5 +122,6 @@ export const scenarioSchema = z.strictObject({
 });
 
 export type Dom0Section = z.infer<typeof dom0Schema>;
+export type SedfSection = z.infer<typeof sedfSchema>;
 export type MachineSection = z.infer<typeof machineSchema>;
 export type GuestSection = z.infer<typeof guestSchema>;

@@ -141,12 +141,12 @@ function placeOfProblem(
   yaml: YamlFile | undefined,
   guests: readonly ReadGuest[],
 ): Place | undefined {
-  const [head, index, field, , task] = problem.path;
+  const [head, index, field, part, task] = problem.path;
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
     if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
-    return guest.placeOf(field as keyof GuestConfig);
+    return guest.placeOf(field as keyof GuestConfig, part);
   }
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
   return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);
@@ -186,7 +186,7 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   checkPcpus(section, overrides, yaml);
   const pcpus = pcpusOf(section, overrides);
   const { guests: unprivileged, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
-  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml.place(['dom0']))];
+  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
   const config = buildConfig(section, overrides, configs);

@@ -27,12 +27,24 @@ export const CRASH_TEXT: Readonly<Record<number, string>> = {
   [CRASH.badEntry]: 'a VCPU was started at an address that is not its code',
 };
 
+/** Parameters of the SEDF scheduler, times in ns (XEN-FACTS §1). */
+export interface SedfSpec {
+  readonly periodNs: number;
+  /** 0 = none of its own. */
+  readonly sliceNs: number;
+  readonly latencyNs: number;
+  readonly extratime: boolean;
+  /** With extra time the weight in that, else the weight by which it gets a slice; 0 = none. */
+  readonly weight: number;
+}
+
 export interface DomainSpec {
   readonly width: 32 | 64;
   readonly firstVcpu: number;
   readonly vcpus: number;
   readonly weight: number;
   readonly cap: number;
+  readonly sedf: SedfSpec;
   /** Image address and number of its frames; frame 0 becomes the shared info page. */
   readonly frames: number;
   readonly nrFrames: number;
@@ -93,6 +105,11 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
       domain.setMaxVcpus(d, spec.vcpus);
       domain.setWeight(d, spec.weight);
       domain.setCap(d, spec.cap);
+      domain.setSedfPeriod(d, spec.sedf.periodNs);
+      domain.setSedfSlice(d, spec.sedf.sliceNs);
+      domain.setSedfLatency(d, spec.sedf.latencyNs);
+      domain.setSedfExtra(d, spec.sedf.extratime ? 1 : 0);
+      domain.setSedfWeight(d, spec.sedf.weight);
       domain.setFrames(d, spec.frames);
       domain.setNrFrames(d, spec.nrFrames);
       domain.setSharedInfo(d, spec.frames);

@@ -119,6 +119,12 @@ export const DOMAIN = struct(
     sharedInfo: 'i32',
     weight: 'i32',
     cap: 'i32',
+    /** The SEDF scheduler's parameters, times in ns: a slice of each period, or a weight; whether it gets extra time. */
+    sedfPeriod: 'f64',
+    sedfSlice: 'f64',
+    sedfLatency: 'f64',
+    sedfExtra: 'i32',
+    sedfWeight: 'i32',
     isShutDown: 'i32',
     shutdownCode: 'i32',
     /** One of CRASH, 0 = did not crash. */

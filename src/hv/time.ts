@@ -366,7 +366,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (!isOrdered) return true;
     for (let p = 0; p < shape.pcpus; p++) {
       if (!hv.isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return true;
-      if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return true;
+      if (Math.min(pcpu.timerAt(p), pcpu.sliceEnd(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return true;
     }
     return false;
   }

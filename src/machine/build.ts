@@ -21,6 +21,7 @@ import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
+import { sedfOf } from './sedf-defaults.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
 export const FIRST_DOMAIN = 1;
@@ -153,6 +154,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
       vcpus: guest.vcpus,
       weight: guest.weight,
       cap: guest.cap,
+      sedf: sedfOf(guest),
       frames,
       nrFrames: areas.pages,
       hardAffinity: (v) => guest.cpus[v],

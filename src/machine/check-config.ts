@@ -6,6 +6,7 @@
 import * as limits from '../shared/limits.js';
 import type { GuestConfig, MachineConfig } from './config.js';
 import { isPolicyFile } from './policy-file.js';
+import { sedfOf } from './sedf-defaults.js';
 
 export interface ConfigProblem {
   /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
@@ -48,6 +49,9 @@ const RANGES: Readonly<Record<Numeric, Range>> = {
   stallLimitMs: range(1, limits.MAX_STALL_LIMIT_MS, 'ms'),
 };
 
+const PERIOD = range(limits.MIN_SEDF_PERIOD_NS, limits.MAX_SEDF_PERIOD_NS, 'ns');
+const LATENCY = range(0, limits.MAX_SEDF_PERIOD_NS, 'ns');
+
 function outside(value: number, { min, max, unit, whole }: Range): string | undefined {
   const inside = value >= min && value <= max && (!whole || Number.isSafeInteger(value));
   const what = unit === '' ? '' : ` ${unit}`;
@@ -86,6 +90,33 @@ function taskProblem(guest: GuestConfig): GuestProblem | undefined {
   return undefined;
 }
 
+function sedfProblem(guest: GuestConfig): GuestProblem | undefined {
+  if (guest.sedf === undefined) return undefined;
+  const { periodNs, sliceNs, latencyNs, extratime, weight } = sedfOf(guest);
+  const bounds = { periodNs: PERIOD, sliceNs: range(0, limits.MAX_SEDF_PERIOD_NS, 'ns'), latencyNs: LATENCY };
+  for (const [field, value] of Object.entries({ periodNs, sliceNs, latencyNs })) {
+    const message = outside(value, bounds[field as keyof typeof bounds]);
+    if (message !== undefined) return [['sedf', field], message];
+  }
+  if (sliceNs > 0 && sliceNs < limits.MIN_SEDF_SLICE_NS) {
+    const least = `0 (none), or at least ${limits.MIN_SEDF_SLICE_NS} ns`;
+    return [['sedf', 'sliceNs'], `a slice of ${sliceNs} ns is out of range: ${least}`];
+  }
+  if (sliceNs > periodNs) {
+    return [['sedf', 'sliceNs'], `a slice of ${sliceNs} ns exceeds the period of ${periodNs} ns`];
+  }
+  if (guest.sedf.weight !== undefined) {
+    const message = outside(weight, range(limits.MIN_WEIGHT, limits.MAX_WEIGHT, ''));
+    if (message !== undefined) return [['sedf', 'weight'], `weight ${message}`];
+    if (sliceNs > 0)
+      return [['sedf', 'weight'], 'a weight together with a slice: a domain runs by the one or the other'];
+  }
+  if (sliceNs === 0 && weight === 0 && !extratime) {
+    return [['sedf'], `${guest.name} would never run: it needs a slice, a weight or extra time`];
+  }
+  return undefined;
+}
+
 function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem | undefined {
   const { vcpus, weight, cap, memoryMib, name } = guest;
   if (name === '' || Buffer.byteLength(name) > limits.MAX_NAME_LENGTH) {
@@ -106,7 +137,7 @@ function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem |
     const problem = affinityProblem(config, guest, field);
     if (problem !== undefined) return [[field], problem];
   }
-  return taskProblem(guest);
+  return sedfProblem(guest) ?? taskProblem(guest);
 }
 
 /** Rules that compare fields of the machine with each other. */
@@ -167,7 +198,7 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
 }
 
 /** Names under which the hypervisor registers its policies. */
-export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'null'];
+export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'sedf', 'null'];
 
 /** The first reason why `config` cannot be built. */
 export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {

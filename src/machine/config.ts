@@ -5,6 +5,20 @@ import type { Workload } from '../workload/workload.js';
 /** For those who may not know the hypervisor: the command line. */
 export { TIME_FAULTS } from '../hv/context.js';
 
+/** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
+export interface SedfConfig {
+  /** 10 us..10 s, ns. @default 100 ms; domain 0: 20 ms */
+  readonly periodNs?: number | undefined;
+  /** What each VCPU is promised of a period, 0 (nothing) or 5 us..period, ns. @default 0; domain 0: 15 ms */
+  readonly sliceNs?: number | undefined;
+  /** 0..10 s, ns. Kept, as Xen does; decides nothing. @default 0 */
+  readonly latencyNs?: number | undefined;
+  /** Whether it gets time that is left. @default true for a domain without slice and weight, and for domain 0's defaults */
+  readonly extratime?: boolean | undefined;
+  /** 1..65535. With extra time its weight in that; without, the weight by which its slice is computed. */
+  readonly weight?: number | undefined;
+}
+
 export interface GuestConfig {
   readonly name: string;
   /** VCPUs up at boot, 1..MAX_VIRT_CPUS. */
@@ -22,6 +36,8 @@ export interface GuestConfig {
   /** Width of the guest ABI: layout of shared info and of hypercall arguments. @default 64 */
   readonly abi: 32 | 64;
   readonly workload: Workload;
+  /** Read by the SEDF scheduler only. */
+  readonly sedf?: SedfConfig | undefined;
   /** Domain 0, which may set the time. Only the first guest can be. @default false */
   readonly privileged?: boolean;
 }

@@ -92,8 +92,12 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
     must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
     must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
-    // Whoever put something in the queue of an idle pCPU told it so.
-    const isTold = pcpu.softirq(p) !== 0 || pcpu.reschedIpiAt(p) < Infinity || isMailUnderWay(image, pcpu.worker(p));
+    // Whoever put something in the queue of an idle pCPU told it so, or the pCPU knows when to look at it again.
+    const isTold =
+      pcpu.softirq(p) !== 0 ||
+      pcpu.reschedIpiAt(p) < Infinity ||
+      pcpu.sliceEnd(p) < Infinity ||
+      isMailUnderWay(image, pcpu.worker(p));
     must(
       mayIdle || !isIdle(current) || queue.length === 0 || isTold,
       () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,

@@ -120,7 +120,8 @@ export function freeLoop(
     if (!hv.time.hasStarted() || hv.sched.isHeldBack()) return false;
     for (const p of pcpus) {
       if (!isIdle(pcpu.current(p)) || pcpu.softirq(p) !== 0) return false;
-      if (Math.min(pcpu.timerAt(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity) return false;
+      if (Math.min(pcpu.timerAt(p), pcpu.sliceEnd(p), pcpu.reschedIpiAt(p), pcpu.eventIpiAt(p)) < Infinity)
+        return false;
     }
     // Accounting goes on while somebody may be parked who will be let go.
     const { accountingPcpu, nextAccounting } = hv.sched.ops;

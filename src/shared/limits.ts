@@ -15,6 +15,11 @@ export const MIN_WEIGHT = 1;
 export const MAX_WEIGHT = 65535;
 export const DEFAULT_WEIGHT = 256;
 
+/** SEDF's periods, and its shortest slice, ns. */
+export const MIN_SEDF_PERIOD_NS = 10_000;
+export const MAX_SEDF_PERIOD_NS = 10_000_000_000;
+export const MIN_SEDF_SLICE_NS = 5_000;
+
 /** `sched_credit_tslice_ms`. */
 export const MIN_TSLICE_MS = 1;
 export const MAX_TSLICE_MS = 1000;

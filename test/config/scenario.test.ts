@@ -247,7 +247,7 @@ describe('a scenario', () => {
       expect(complaint(machine('pcpus: 2.5'))).to.match(/whole number/);
       expect(complaint(machine('pcpus: 2, threads: 3'))).to.match(/^s\.yaml:1:31: 3 threads for 2 pCPUs: at most one/);
       expect(complaint(machine('scheduler: fifo'))).to.equal(
-        "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, null, or a file (.ts, .js) with a policy",
+        "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, sedf, null, or a file (.ts, .js) with a policy",
       );
       expect(complaint(machine('tslice: 2s'))).to.match(/^s\.yaml:1:20: 2000 ms is out of range.* 1 to 1000$/);
       expect(complaint(machine('ratelimit: 99us'))).to.match(

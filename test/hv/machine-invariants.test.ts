@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { SCHEDULERS } from '../../src/hv/sched/registry.js';
-import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
+import type { GuestConfig, MachineConfig, SedfConfig } from '../../src/machine/config.js';
 import { __HYPERVISOR_set_timer_op } from '../../src/shared/public/xen.js';
 import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
 import { eventOps } from './event-ops.js';
@@ -29,11 +29,19 @@ const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
     weight: fc.constantFrom(64, 256, 512, 1000),
     cap: fc.constantFrom(0, 0, 20, 50),
     abi: fc.constantFrom(32 as const, 64 as const),
+    sedf: fc.constantFrom<SedfConfig | undefined>(
+      undefined,
+      { weight: 3 },
+      { weight: 2, extratime: true },
+      { periodNs: 2e6, sliceNs: 300e3 },
+      { periodNs: 10e6, sliceNs: 4e6, extratime: true },
+    ),
     tasks: fc.array(task, { minLength: 1, maxLength: 4 }),
     hard: fc.array(fc.option(cpus, { nil: undefined }), { maxLength: 3 }),
     soft: fc.array(fc.option(cpus, { nil: undefined }), { maxLength: 3 }),
   });
   return fc.record({
+    scheduler: fc.constantFrom('credit', 'credit', 'sedf'),
     pcpus: fc.constant(pcpus),
     guests: fc.array(oneGuest, { minLength: 1, maxLength: 4 }),
     latencyNs: fc.constantFrom(1, 2_000, 50_000),

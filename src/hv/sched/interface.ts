@@ -39,7 +39,7 @@ export interface SchedulerOps {
   migrate(v: number, p: number): void;
   /** The state of a VCPU that was switched out is saved; nobody else may run it before this is through. No lock is held. */
   contextSaved(v: number): void;
-  /** Domain parameters changed (weight, cap in the domain's record). */
+  /** Domain parameters changed (weight, cap, SEDF's in the domain's record). */
   adjust(d: number): void;
   /** Affinity masks of v changed. */
   adjustAffinity(v: number): void;

@@ -2,8 +2,9 @@
 import { credit } from './credit.js';
 import type { SchedulerPolicy } from './interface.js';
 import { nullScheduler } from './null.js';
+import { sedf } from './sedf.js';
 
-export const SCHEDULERS: readonly SchedulerPolicy[] = [credit, nullScheduler];
+export const SCHEDULERS: readonly SchedulerPolicy[] = [credit, sedf, nullScheduler];
 
 /** Policies from files, by the names of these; of this thread. */
 const loaded = new Map<string, SchedulerPolicy>();
