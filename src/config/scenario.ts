@@ -1,7 +1,7 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
 import { extname } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
-import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../machine/config.js';
+import { type GuestConfig, type MachineConfig, machineDefaults } from '../machine/config.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
@@ -14,6 +14,7 @@ import { validate } from './yaml-schema.js';
 export type MachineOverrides = Partial<
   Pick<
     MachineConfig,
+    | 'profile'
     | 'pcpus'
     | 'threads'
     | 'durationNs'
@@ -48,6 +49,7 @@ const DEFAULT_DURATION_NS = 10e9;
 
 /** Fields of MachineConfig by their names in the `machine` section. */
 const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> = {
+  profile: 'profile',
   pcpus: 'pcpus',
   threads: 'threads',
   memory: 'memoryMib',
@@ -115,7 +117,7 @@ function buildConfig(
   const wanted = overrides.threads ?? section.threads ?? pcpus;
   const threads = clipped ? Math.min(wanted, pcpus) : wanted;
   return {
-    ...MACHINE_DEFAULTS,
+    ...machineDefaults(overrides.profile ?? section.profile ?? 'modern'),
     durationNs: workloadDuration(guests),
     ...machineSettings(section),
     ...overrides,

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { SOFT } from '../../src/balancer/run-queues.js';
 import { stealing } from '../../src/balancer/steal.js';
 import { NONE } from '../../src/shared/list.js';
 import { makeQueues, type Queues } from './queues.js';
@@ -21,6 +22,7 @@ function setUp(pcpus: number, vcpus: number) {
       peerIdle: () => counts.peerIdle++,
       hot: () => counts.hot++,
     },
+    firstStep: SOFT,
     isHot: (v) => hot.has(v),
     bias: {
       get: () => victim,
@@ -176,6 +178,7 @@ describe('stealing', () => {
       },
       lockOf: (p) => p,
       counters: { tried: () => {}, tryFailed: () => {}, peerIdle: () => {}, hot: () => {} },
+      firstStep: SOFT,
       isHot: () => false,
       bias: { get: () => start, set: () => {} },
     });
