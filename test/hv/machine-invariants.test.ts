@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { __HYPERVISOR_set_timer_op } from '../../src/shared/public/xen.js';
 import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
@@ -33,6 +34,7 @@ const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
     soft: fc.array(fc.option(cpus, { nil: undefined }), { maxLength: 3 }),
   });
   return fc.record({
+    profile: fc.constantFrom('modern' as const, 'classic' as const),
     pcpus: fc.constant(pcpus),
     guests: fc.array(oneGuest, { minLength: 1, maxLength: 4 }),
     latencyNs: fc.constantFrom(1, 2_000, 50_000),
@@ -47,8 +49,11 @@ const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
 
 function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never): MachineConfig {
   const { guests, ...rest } = spec;
+  const isClassic = rest.profile === 'classic';
   return machineConfig({
     ...rest,
+    // What Xen 3.0.4 has not.
+    ...(isClassic ? { tsliceMs: 30, ratelimitUs: 0, migrationDelayUs: 0 } : {}),
     durationNs: 150e6,
     guests: guests.map(
       ({ tasks, hard, soft, ...g }, n): GuestConfig =>
@@ -56,12 +61,22 @@ function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never
           ...g,
           name: `g${n}`,
           cpus: hard.slice(0, g.vcpus),
-          cpusSoft: soft.slice(0, g.vcpus),
+          cpusSoft: isClassic ? [] : soft.slice(0, g.vcpus),
           workload: workload(Object.fromEntries(tasks.map((t, k) => [`t${k}`, t]))),
         }),
     ),
   });
 }
+
+describe('a machine of either profile', () => {
+  it('can be built', () => {
+    fc.assert(
+      fc.property(machine, (spec) => {
+        expect(findConfigProblem(configOf(spec))).to.equal(undefined);
+      }),
+    );
+  });
+});
 
 describe('a machine, after every turn', () => {
   it('keeps its runstates, queues, masks and counters right under any mixed load', () => {
