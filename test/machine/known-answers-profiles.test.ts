@@ -91,8 +91,9 @@ describe('known answers by profile: a rogue that keeps clear of ticks', () => {
       }
       const ran = (v: number): number => p.hv.runstates.timeIn(v, 0, p.now) / p.now;
       expect(yields).to.be.above(400);
-      expect(ran(rogue)).to.be.within(0.4, 0.51);
-      expect(ran(victim)).to.be.within(0.49, 0.6);
+      expect(ran(rogue) + ran(victim)).to.be.above(0.999);
+      // Modern yields go behind a VCPU without credit, too: each gives the hog a whole slice, which is more than half of the time.
+      expect(ran(rogue)).to.be.closeTo(profile === 'classic' ? 0.5 : 0.25, 0.01);
     });
   }
 });
