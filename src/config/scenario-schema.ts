@@ -31,12 +31,12 @@ const perPcpu = <T>(entry: z.ZodType<T>) =>
   z.array(entry.nullable().transform((value) => value ?? undefined)).optional();
 
 export const machineSchema = z.strictObject({
-  profile: z.enum(['modern', 'classic'], { error: () => 'expected modern or classic' }).optional(),
   pcpus: z.number().optional(),
   threads: z.number().optional(),
   memory: quantity(parseMemory, 'MiB, or a size such as 4GiB'),
   duration: horizon,
   seed: z.number().optional(),
+  profile: z.enum(['modern', 'classic'], { error: () => 'expected modern or classic' }).optional(),
   mode: z.enum(['ordered', 'free'], { error: () => 'expected ordered or free' }).optional(),
   window: duration(),
   jitter: z.number().optional(),
