@@ -1,7 +1,7 @@
 /**
- * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools]`: free mode with pauses at every lock and in every marked window, while
- * VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
- * at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--profile classic]`: free mode with pauses at
+ * every lock and in every marked window, while VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the
+ * machine is paused and every record looked at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
  *
  * With `--pools`, without pauses at locks: every guest stays with one worker for the first half of the time, so that the workers
  * are separate (src/hv/separation.ts), and may go anywhere from then on.
@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type GuestConfig, MACHINE_DEFAULTS } from '../src/machine/config.js';
+import { type GuestConfig, machineDefaults } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
 import { parseRtApp } from '../src/workload/rt-app.js';
 
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '8' },
     pcpus: { type: 'string', default: '8' },
     pools: { type: 'boolean', default: false },
+    profile: { type: 'string', default: 'modern' },
   },
 });
 const [seeds, first, seconds, workers, pcpus] = [
@@ -32,7 +33,9 @@ const [seeds, first, seconds, workers, pcpus] = [
   values.pcpus,
 ].map(Number) as [number, number, number, number, number];
 if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
-  console.error('usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools]');
+  console.error(
+    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--profile P]',
+  );
   process.exit(2);
 }
 
@@ -80,7 +83,7 @@ async function soak(seed: number): Promise<Outcome> {
   const random = xoroshiro128plus(seed);
   const draw = (below: number): number => uniformInt(random, 0, below - 1);
   const machine = await Machine.create({
-    ...MACHINE_DEFAULTS,
+    ...machineDefaults(values.profile === 'classic' ? 'classic' : 'modern'),
     mode: 'free',
     jitterSeed: values.pools ? 0 : seed,
     pcpus,

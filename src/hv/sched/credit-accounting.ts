@@ -1,6 +1,7 @@
 /**
  * Accounting of the credit scheduler: hands out one timeslice's credits of the whole machine to the active domains by
- * weight, parks VCPUs over their cap (XEN-FACTS §1; by credit-rules.ts where profiles differ). Everything here runs under the private lock.
+ * weight, parks VCPUs over their cap (XEN-FACTS §1; by credit-rules.ts where profiles differ). Everything here runs under the
+ * private lock.
  */
 import type { List } from '../../shared/list.js';
 import { NONE } from '../../shared/list.js';
