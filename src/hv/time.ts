@@ -21,7 +21,10 @@ import { CPU_TIME, EPOCH_NS, RENDEZVOUS, WALL_CLOCK } from './records.js';
 import type { Smp } from './smp.js';
 
 export interface TimeKeeping {
-  /** Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in, at each calibration and, in the classic profile, at the ticker. */
+  /**
+   * Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in, at each calibration and, in the classic
+   * profile, at the ticker.
+   */
   update(v: number): void;
   /** Writes the wall clock of a domain: UTC at system time 0. */
   updateWallClock(d: number): void;
