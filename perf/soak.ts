@@ -1,7 +1,8 @@
 /**
- * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--scheduler NAME]`: free mode with pauses at every lock
- * and in every marked window, while VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the machine is paused and every record looked
- * at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when anything was found.
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--sched NAME] [--profile classic]`: free mode with pauses
+ * at every lock and in every marked window, while VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the
+ * machine is paused and every record looked at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when
+ * anything was found.
  *
  * With `--pools`, without pauses at locks: every guest stays with one worker for the first half of the time, so that the workers
  * are separate (src/hv/separation.ts), and may go anywhere from then on.
@@ -10,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type GuestConfig, MACHINE_DEFAULTS } from '../src/machine/config.js';
+import { type GuestConfig, machineDefaults } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
 import { parseRtApp } from '../src/workload/rt-app.js';
 
@@ -22,7 +23,8 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '8' },
     pcpus: { type: 'string', default: '8' },
     pools: { type: 'boolean', default: false },
-    scheduler: { type: 'string', default: 'credit' },
+    sched: { type: 'string', default: 'credit' },
+    profile: { type: 'string', default: 'modern' },
   },
 });
 const [seeds, first, seconds, workers, pcpus] = [
@@ -34,7 +36,7 @@ const [seeds, first, seconds, workers, pcpus] = [
 ].map(Number) as [number, number, number, number, number];
 if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
   console.error(
-    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--scheduler NAME]',
+    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--sched NAME] [--profile P]',
   );
   process.exit(2);
 }
@@ -95,9 +97,9 @@ async function soak(seed: number): Promise<Outcome> {
   const random = xoroshiro128plus(seed);
   const draw = (below: number): number => uniformInt(random, 0, below - 1);
   const machine = await Machine.create({
-    ...MACHINE_DEFAULTS,
+    ...machineDefaults(values.profile === 'classic' ? 'classic' : 'modern'),
     mode: 'free',
-    scheduler: values.scheduler,
+    scheduler: values.sched,
     jitterSeed: values.pools ? 0 : seed,
     pcpus,
     threads: workers,

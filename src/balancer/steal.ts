@@ -1,6 +1,6 @@
 /**
  * Stealing: a pCPU about to run something unimportant (or nothing) looks through its peers' run queues for a VCPU of
- * strictly higher priority that may run here. Soft affinity first, then hard; peers in cyclic order after the last
+ * strictly higher priority that may run here. Soft affinity first, then hard, or hard alone; peers in cyclic order after the last
  * victim; a peer whose lock is taken is passed over, never waited for; the first find ends the search.
  *
  * Locking: the caller holds the lock of pCPU `p`; peers' locks are only tried, which cannot deadlock.
@@ -24,13 +24,15 @@ export interface StealOptions {
   readonly counters: StealCounters;
   /** Whether the VCPU's caches are still worth keeping. */
   readonly isHot: (v: number) => boolean;
+  /** SOFT; or HARD, where soft affinity is not known. */
+  readonly firstStep: BalanceStep;
   /** The pCPU after which the round of peers starts, and a way to remember the last victim. */
   readonly bias: { get(p: number): number; set(p: number, victim: number): void };
 }
 
 /** @returns steal(p, pri): a VCPU now belonging to pCPU `p` and in no queue, or NONE */
 export function stealing(options: StealOptions): (p: number, pri: number) => number {
-  const { queues, locks, lockOf, counters, isHot, bias } = options;
+  const { queues, locks, lockOf, counters, isHot, firstStep, bias } = options;
   const { runq, entry, list, masks } = queues;
 
   /** Steps from pCPU `from` to `to` in the round, 1 to all. */
@@ -59,7 +61,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
     const start = bias.get(p);
     const idlers = queues.idlers(p);
     const overloaded = queues.overloaded(p);
-    for (let step: BalanceStep = SOFT; step <= HARD; step++) {
+    for (let step = firstStep; step <= HARD; step++) {
       let peer = masks.cycle(start, overloaded);
       if (peer === NONE) return NONE;
       // Once round, by distance: the mask changes meanwhile, and the first peer may not be in it any more to end the round.

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { MachineOverrides } from '../config/scenario.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
-import { type FaultInjection, TIME_INJECTIONS } from '../machine/config.js';
+import { type FaultInjection, PROFILES, TIME_INJECTIONS } from '../machine/config.js';
 import { ask, defaultSocket } from '../xl/socket.js';
 import { checkTimeCommand, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
@@ -43,6 +43,7 @@ const frequency = reading(parseFrequency, 'a frequency, such as 1GHz or 24000000
 
 /** As commander hands them over: what was not given is absent. */
 interface Flags {
+  profile?: string;
   threads?: number;
   pcpus?: number;
   duration?: number;
@@ -80,6 +81,7 @@ function toRunOptions(flags: Flags): RunOptions {
     synchronise: flags.sync === false ? false : undefined,
     calibration: flags.calibration as MachineOverrides['calibration'],
     inject: flags.inject,
+    profile: flags.profile as MachineOverrides['profile'],
     pcpus: flags.pcpus,
     durationNs: flags.duration,
     latencyNs: flags.latency,
@@ -199,6 +201,7 @@ function commandLine(finish: (code: number) => void): Command {
 /** What all commands take. */
 function machineOptions(command: Command): Command {
   return command
+    .addOption(new Option('--profile <profile>', 'Xen 4.18, or 3.0.4').choices(PROFILES))
     .option('--threads <n>', 'worker threads to fold the pCPUs on', number)
     .option('--pcpus <n>', 'physical CPUs', number)
     .option('--duration <time>', 'simulated time to run for', duration)

@@ -36,6 +36,7 @@ export const machineSchema = z.strictObject({
   memory: quantity(parseMemory, 'MiB, or a size such as 4GiB'),
   duration: horizon,
   seed: z.number().optional(),
+  profile: z.enum(['modern', 'classic'], { error: () => 'expected modern or classic' }).optional(),
   mode: z.enum(['ordered', 'free'], { error: () => 'expected ordered or free' }).optional(),
   window: duration(),
   jitter: z.number().optional(),

@@ -1,7 +1,7 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
 import { dirname, extname, resolve } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
-import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../machine/config.js';
+import { type GuestConfig, type MachineConfig, machineDefaults } from '../machine/config.js';
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
@@ -15,6 +15,7 @@ import { validate } from './yaml-schema.js';
 export type MachineOverrides = Partial<
   Pick<
     MachineConfig,
+    | 'profile'
     | 'pcpus'
     | 'threads'
     | 'durationNs'
@@ -49,6 +50,7 @@ const DEFAULT_DURATION_NS = 10e9;
 
 /** Fields of MachineConfig by their names in the `machine` section. */
 const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> = {
+  profile: 'profile',
   pcpus: 'pcpus',
   threads: 'threads',
   memory: 'memoryMib',
@@ -125,7 +127,7 @@ function buildConfig(
   const wanted = overrides.threads ?? section.threads ?? pcpus;
   const threads = clipped ? Math.min(wanted, pcpus) : wanted;
   return {
-    ...MACHINE_DEFAULTS,
+    ...machineDefaults(overrides.profile ?? section.profile ?? 'modern'),
     durationNs: workloadDuration(guests),
     ...machineSettings(section),
     ...overrides,

@@ -32,6 +32,10 @@ export const TIME_FAULTS = [
 ] as const;
 export type TimeFault = (typeof TIME_FAULTS)[number];
 
+/** Which Xen the machine is like: 3.0.4, which the specification describes, or 4.18. All differences stand in docs/profiles.md. */
+export const PROFILES = ['modern', 'classic'] as const;
+export type Profile = (typeof PROFILES)[number];
+
 export interface TimingParams {
   /** Whether the counters are synchronised at boot. */
   readonly synchronise: boolean;
@@ -53,6 +57,7 @@ export interface FreeParams {
 
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {
+  readonly profile: Profile;
   readonly scheduler: string;
   readonly tsliceNs: number;
   readonly ratelimitNs: number;

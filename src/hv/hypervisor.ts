@@ -65,7 +65,7 @@ export function createHypervisor(
   const switching: ContextSwitch = {
     switchOut: processor.switchOut,
     switchIn: processor.switchIn,
-    periodicTimer: clock.startPeriodic,
+    timerEvents: clock.switchedIn,
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);

@@ -23,7 +23,7 @@ export interface ContextSwitch {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
   /** Sends VIRQ_TIMER to the VCPU that was just switched in on p, if it is owed one, and arms its periodic timer. */
-  periodicTimer(v: number, p: number): void;
+  timerEvents(v: number, p: number): void;
 }
 
 export interface Scheduler {
@@ -180,7 +180,7 @@ export function scheduler(
     if (!isIdle(prev)) context.switchOut(prev, p);
     if (!isIdle(next)) {
       context.switchIn(next, p);
-      context.periodicTimer(next, p);
+      context.timerEvents(next, p);
     }
     trace.record(TRACE.switch, prev, next);
     // The tick serves whoever runs; an idle pCPU has none, so idle time costs next to nothing.

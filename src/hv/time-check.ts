@@ -172,6 +172,8 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
   /** How far another pCPU's clock may be ahead when this one looks at it. */
   const WINDOW = params.free?.windowNs ?? 0;
   const LATE = lateBound(params.free?.windowNs, L);
+  /** Whether a tick that was late leaves the next one where it was. */
+  const ONE_RASTER = params.profile === 'classic';
   const seenDomain = image.table(SEEN_DOMAIN);
   /** Where this runner's findings begin. */
   const MINE = me * TIME_CHECKS.length;
@@ -441,7 +443,7 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       const last = seen.tickerAt(v);
       const period = vcpu.periodicPeriod(v);
       if (last > 0) {
-        judge(KIND['ticker-doubled'], p, v, Math.max(0, last + period - t), 0);
+        judge(KIND['ticker-doubled'], p, v, Math.max(0, last + period - t), ONE_RASTER ? LATE : 0);
         // Only a VCPU that ran all the while could have been ticked in time.
         if (vcpu.stateEntryTime(v) <= last) judge(KIND['ticker-late'], p, v, Math.max(0, t - last - period), LATE);
       }

@@ -9,7 +9,7 @@
  *   frequency and its error (`calibration`: rendezvous = told by pCPU 0; local = each by itself).
  *
  * A guest sees a copy of its pCPU's pair and scale in the time page, written with the version-counter protocol at each
- * switch-in and calibration. Boot takes place before simulation time 0, at which the domains start.
+ * switch-in and calibration (classic profile: and by the ticker, timer.ts). Boot takes place before simulation time 0, at which the domains start.
  */
 import { cyclesPerNsOf, fromHalves, highHalf, lowHalf, scaleDelta, scaleOf } from '../shared/clock.js';
 import { type Oscillators, oscillators } from '../shared/oscillator.js';
@@ -21,7 +21,10 @@ import { CPU_TIME, EPOCH_NS, RENDEZVOUS, WALL_CLOCK } from './records.js';
 import type { Smp } from './smp.js';
 
 export interface TimeKeeping {
-  /** Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in and at each calibration. */
+  /**
+   * Writes the time page of VCPU v (and its secondary copy) from its pCPU's. At switch-in, at each calibration and, in the classic
+   * profile, at the ticker.
+   */
   update(v: number): void;
   /** Writes the wall clock of a domain: UTC at system time 0. */
   updateWallClock(d: number): void;

@@ -3,12 +3,15 @@
  * poll timer and the periodic ticker. The first two sit in the queue of the pCPU that armed them and fire there, even if
  * the VCPU has moved since; the ticker only exists while its VCPU runs.
  *
+ * Classic profile: the ticker is the pCPU's, so its instants are those of one raster whoever runs; it also writes the time page,
+ * and whoever is switched in is sent a timer event, always.
+ *
  * Queues are under no lock: only the runner of the pCPU's turns touches one, and others leave word.
  */
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
 import { VIRQ_TIMER } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
-import type { HvContext } from './context.js';
+import { type HvContext, runqLock } from './context.js';
 import { PCPU, TIMER, TIMER_REQUESTS } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
@@ -43,7 +46,9 @@ export interface Timers {
   periodicDue(p: number): void;
   /** Free mode: does what VCPUs that have moved to other workers want of their timers in pCPU p's queue. Between turns. */
   serveRequests(p: number): void;
-  /** Owed ticks and the next deadline, when v is switched in on p. */
+  /** v is switched in on p: the timer event it is owed for that, and its ticker. */
+  switchedIn(v: number, p: number): void;
+  /** Arms the ticker of v, which runs on p; in the modern profile with an event if it is overdue. */
   startPeriodic(v: number, p: number): void;
 }
 
@@ -60,7 +65,8 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty } = hv;
+  const { image, vcpu, pcpu, locks, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty, params } = hv;
+  const isClassic = params.profile === 'classic';
   const timer = image.table(TIMER);
   const requested = image.column(TIMER, 'requested');
   const requestedWord = (t: number): number => (requested.base + (t << requested.shift)) | 0;
@@ -197,6 +203,37 @@ export function timers(
     return taken;
   }
 
+  /** The tick after the one at `t`, ns. */
+  const tickAfter: (t: number, period: number) => number = isClassic
+    ? (t, period) => (Math.floor(t / period) + 1) * period
+    : (t, period) => t + period;
+
+  function startPeriodic(v: number, p: number): void {
+    const period = vcpu.periodicPeriod(v);
+    if (period === 0) return;
+    const t = now();
+    const misses = faulty('past-periodic', p);
+    if (isClassic && !misses) {
+      pcpu.setPeriodicAt(p, tickAfter(t, period));
+      return;
+    }
+    let next = vcpu.periodicLastEvent(v) + period;
+    if (next <= t && !misses) {
+      // One event for all that was missed (Xen's rule); a deadline in the past would fire again and again.
+      actions.sendVirq(v, VIRQ_TIMER);
+      next = t + period;
+      vcpu.setPeriodicLastEvent(v, t);
+    }
+    pcpu.setPeriodicAt(p, next);
+  }
+
+  /** Under the lock, as the other writers of the page are. */
+  function writeTimePage(v: number, p: number): void {
+    locks.acquire(runqLock(p), p);
+    time.update(v);
+    locks.release(runqLock(p), p);
+  }
+
   return {
     setSingleshot(v, deadlineNs) {
       const p = smp.self();
@@ -230,25 +267,19 @@ export function timers(
       vcpu.setPeriodicLastEvent(v, now());
       check?.ticked(v, p);
       // On purpose: the next one counted from the last deadline, not from now.
-      const from = faulty('past-periodic', p) ? pcpu.periodicAt(p) : now();
-      pcpu.setPeriodicAt(p, from + vcpu.periodicPeriod(v));
+      const period = vcpu.periodicPeriod(v);
+      pcpu.setPeriodicAt(p, faulty('past-periodic', p) ? pcpu.periodicAt(p) + period : tickAfter(now(), period));
+      if (isClassic) writeTimePage(v, p);
       actions.sendVirq(v, VIRQ_TIMER);
     },
 
     serveRequests,
 
-    startPeriodic(v, p) {
-      const period = vcpu.periodicPeriod(v);
-      if (period === 0) return;
-      const t = now();
-      let next = vcpu.periodicLastEvent(v) + period;
-      if (next <= t && !faulty('past-periodic', p)) {
-        // One event for all that was missed (Xen's rule); a deadline in the past would fire again and again.
-        actions.sendVirq(v, VIRQ_TIMER);
-        next = t + period;
-        vcpu.setPeriodicLastEvent(v, t);
-      }
-      pcpu.setPeriodicAt(p, next);
+    startPeriodic,
+
+    switchedIn(v, p) {
+      if (isClassic) actions.sendVirq(v, VIRQ_TIMER);
+      startPeriodic(v, p);
     },
   };
 }

@@ -84,9 +84,10 @@ export function machineShape(config: MachineConfig): MachineShape {
 function runParams(config: MachineConfig, cores: number, policy: UserPolicy | undefined): RunParams {
   return {
     hv: {
+      profile: config.profile,
       scheduler: config.scheduler,
       tsliceNs: config.tsliceMs * 1e6,
-      ratelimitNs: config.ratelimitUs * 1e3,
+      ratelimitNs: config.profile === 'classic' ? 0 : config.ratelimitUs * 1e3,
       migrationDelayNs: config.migrationDelayUs * 1e3,
       boost: config.boost,
       latencyNs: config.latencyNs,

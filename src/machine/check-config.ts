@@ -4,7 +4,7 @@
  */
 
 import * as limits from '../shared/limits.js';
-import type { GuestConfig, MachineConfig } from './config.js';
+import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -90,6 +90,8 @@ function taskProblem(guest: GuestConfig): GuestProblem | undefined {
   return undefined;
 }
 
+const CLASSIC = 'the classic profile (Xen 3.0.4)';
+
 function sedfProblem(guest: GuestConfig): GuestProblem | undefined {
   if (guest.sedf === undefined) return undefined;
   const { periodNs, sliceNs, latencyNs, extratime, weight } = sedfOf(guest);
@@ -132,6 +134,9 @@ function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem |
   }
   if (!Number.isSafeInteger(cap) || cap < 0 || cap > 100 * vcpus) {
     return [['cap'], `cap ${cap} is out of range: 0 (none) to ${100 * vcpus}, percent of one pCPU for ${vcpus} VCPUs`];
+  }
+  if (config.profile === 'classic' && guest.cpusSoft.some((cpus) => cpus !== undefined)) {
+    return [['cpusSoft'], `${CLASSIC} has no soft affinity`];
   }
   for (const field of ['cpus', 'cpusSoft'] as const) {
     const problem = affinityProblem(config, guest, field);
@@ -197,6 +202,20 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
   return undefined;
 }
 
+/** What the classic profile has not: nothing but its defaults will do. A ratelimit of 0 says how it is. */
+function classicProblem({ tsliceMs, ratelimitUs, migrationDelayUs }: MachineConfig): ConfigProblem | undefined {
+  if (tsliceMs !== MACHINE_DEFAULTS.tsliceMs) {
+    return { path: ['tsliceMs'], message: `${CLASSIC} has a fixed timeslice of ${MACHINE_DEFAULTS.tsliceMs} ms` };
+  }
+  if (ratelimitUs !== 0 && ratelimitUs !== MACHINE_DEFAULTS.ratelimitUs) {
+    return { path: ['ratelimitUs'], message: `${CLASSIC} has no ratelimit` };
+  }
+  if (migrationDelayUs !== MACHINE_DEFAULTS.migrationDelayUs) {
+    return { path: ['migrationDelayUs'], message: `${CLASSIC} has no migration delay` };
+  }
+  return undefined;
+}
+
 /** Names under which the hypervisor registers its policies. */
 export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'sedf', 'null'];
 
@@ -210,7 +229,10 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
     const known = `${schedulers.join(', ')}, or a file (.ts, .js) with a policy`;
     return { path: ['scheduler'], message: `unknown scheduler '${config.scheduler}'; known: ${known}` };
   }
-  const machine = machineProblem(config);
+  if (!PROFILES.includes(config.profile)) {
+    return { path: ['profile'], message: `unknown profile '${config.profile}'; known: ${PROFILES.join(', ')}` };
+  }
+  const machine = machineProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
   if (machine) return machine;
   if (config.guests.length === 0) return { path: ['guests'], message: 'no guests: a machine needs at least one' };
   if (config.guests.length > limits.MAX_DOMAINS) {

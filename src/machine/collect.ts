@@ -150,6 +150,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       cap: guest.cap,
       vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
     })),
+    config.profile === 'classic' ? 'domain' : 'vcpu',
   );
 
   const domains = config.guests.map((guest, n): DomainResult => {

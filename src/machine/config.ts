@@ -1,9 +1,9 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
-import { TIME_FAULTS, type TimeFault } from '../hv/context.js';
+import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
-export { TIME_FAULTS } from '../hv/context.js';
+export { PROFILES, type Profile, TIME_FAULTS } from '../hv/context.js';
 
 /** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
 export interface SedfConfig {
@@ -25,13 +25,13 @@ export interface GuestConfig {
   readonly vcpus: number;
   /** Memory accounted to the domain, MiB. Only the frames a workload guest really touches are backed. */
   readonly memoryMib: number;
-  /** Credit weight, 1..65535. @default 256 */
+  /** Credit weight, 1..65535: of each VCPU, or of the domain in the classic profile. @default 256 */
   readonly weight: number;
   /** Credit cap, percent of one pCPU; 0 = none. @default 0 */
   readonly cap: number;
   /** Hard affinity: pCPU numbers per VCPU; a missing or `undefined` entry = all pCPUs. */
   readonly cpus: readonly (readonly number[] | undefined)[];
-  /** Soft affinity, same shape. */
+  /** Soft affinity, same shape; the classic profile has none. */
   readonly cpusSoft: readonly (readonly number[] | undefined)[];
   /** Width of the guest ABI: layout of shared info and of hypercall arguments. @default 64 */
   readonly abi: 32 | 64;
@@ -57,6 +57,8 @@ export interface FaultInjection {
 export const TIME_INJECTIONS = [...TIME_FAULTS, 'stalled-worker'] as const;
 
 export interface MachineConfig {
+  /** `classic`: Xen 3.0.4; `modern`: Xen 4.18. @default 'modern' */
+  readonly profile: Profile;
   /** Physical CPUs, 1..MAX_PCPUS. */
   readonly pcpus: number;
   /** Worker threads the pCPUs are folded on, 1..pcpus. @default pcpus */
@@ -88,18 +90,18 @@ export interface MachineConfig {
   readonly platformDriftPpm?: number | undefined;
   /** Whether the hypervisor synchronises the cycle counters at boot. @default true */
   readonly synchronise: boolean;
-  /** How it keeps system times together: pCPU 0 calls all (modern Xen), each by itself (classic), not at all. @default 'rendezvous' */
+  /** How it keeps system times together: pCPU 0 calls all (modern Xen), each by itself (classic), not at all. @default 'rendezvous', classic 'local' */
   readonly calibration: 'rendezvous' | 'local' | 'off';
   /** Simulated seconds per host second; 0 = as fast as the host can. @default 0 */
   readonly pace: number;
   /** UTC at system time 0, seconds since 1970. */
   readonly bootTimeS: number;
   readonly scheduler: string;
-  /** `sched_credit_tslice_ms`, 1..1000. @default 30 */
+  /** `sched_credit_tslice_ms`, 1..1000; classic: 30. @default 30 */
   readonly tsliceMs: number;
-  /** `sched_ratelimit_us`, 0 or 100..500000 and at most the timeslice. @default 1000 */
+  /** `sched_ratelimit_us`, 0 or 100..500000 and at most the timeslice; classic: there is none, and the default means so. @default 1000 */
   readonly ratelimitUs: number;
-  /** `vcpu_migration_delay`, µs a descheduled VCPU counts as cache-hot, 0..100000. @default 0 */
+  /** `vcpu_migration_delay`, µs a descheduled VCPU counts as cache-hot, 0..100000; classic: 0. @default 0 */
   readonly migrationDelayUs: number;
   /** Whether waking VCPUs with credit are boosted: Xen always does; off shows what boost buys. @default true */
   readonly boost: boolean;
@@ -125,6 +127,7 @@ export interface MachineConfig {
 
 /** What a machine is unless told otherwise: all but its shape, its duration and its guests. */
 export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durationNs' | 'guests'> = {
+  profile: 'modern',
   mode: 'ordered',
   windowNs: 100_000,
   jitterSeed: 0,
@@ -153,3 +156,10 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   debug: false,
   stallLimitMs: 10_000,
 };
+
+/** The same of a profile: the classic one calibrates each pCPU by itself. */
+export const machineDefaults = (profile: Profile): typeof MACHINE_DEFAULTS => ({
+  ...MACHINE_DEFAULTS,
+  profile,
+  calibration: profile === 'classic' ? 'local' : MACHINE_DEFAULTS.calibration,
+});

@@ -2,9 +2,9 @@
  * What each domain deserves: weighted max-min fairness, the ideal that the credit scheduler approximates.
  *
  * All VCPUs are filled to one common water level, each in proportion to its weight, until they have what they ask for (at
- * most one pCPU each) or their domain reaches its cap; what they leave is shared among the others. As in modern Xen every
- * VCPU weighs its domain's weight, so a domain of two hogs deserves twice what a domain of one does. Affinity is not
- * considered: a pinned machine may be unable to reach the ideal.
+ * most one pCPU each) or their domain reaches its cap; what they leave is shared among the others. In the modern profile every
+ * VCPU weighs its domain's weight, so a domain of two hogs deserves twice what a domain of one does; in the classic one domains
+ * are filled, each in proportion to its weight. Affinity is not considered: a pinned machine may be unable to reach the ideal.
  */
 
 export interface FairShareDomain {
@@ -15,19 +15,27 @@ export interface FairShareDomain {
   readonly vcpuDemands: readonly number[];
 }
 
-/** What a domain draws when every VCPU may take `weight * level` pCPUs. Monotone in `level`. */
-function drawAt(level: number, domain: FairShareDomain): number {
+/** What has the weight. */
+export type Weighed = 'vcpu' | 'domain';
+
+/** What a domain draws when every VCPU, or it as a whole, may take `weight * level` pCPUs. Monotone in `level`. */
+function drawAt(level: number, domain: FairShareDomain, weighed: Weighed): number {
+  const most = domain.weight * level;
   let sum = 0;
-  for (const demand of domain.vcpuDemands) sum += Math.min(Math.max(demand, 0), 1, domain.weight * level);
+  for (const demand of domain.vcpuDemands) sum += Math.min(Math.max(demand, 0), 1, most);
+  if (weighed === 'domain') sum = Math.min(sum, most);
   return domain.cap > 0 ? Math.min(sum, domain.cap / 100) : sum;
 }
 
 /** Shares in pCPUs, in the order of `domains`. */
-export function fairShares(pcpus: number, domains: readonly FairShareDomain[]): number[] {
-  const drawn = (level: number): number => domains.reduce((sum, domain) => sum + drawAt(level, domain), 0);
+export function fairShares(pcpus: number, domains: readonly FairShareDomain[], weighed: Weighed = 'vcpu'): number[] {
+  const draw = (level: number): number[] => domains.map((domain) => drawAt(level, domain, weighed));
+  const drawn = (level: number): number => draw(level).reduce((sum, n) => sum + n, 0);
   const lightest = Math.min(...domains.map((domain) => domain.weight));
-  let high = 1 / lightest;
-  if (drawn(high) <= pcpus) return domains.map((domain) => drawAt(high, domain));
+  // Where everybody has what it asks for.
+  const largest = weighed === 'vcpu' ? 1 : Math.max(1, ...domains.map((domain) => domain.vcpuDemands.length));
+  let high = largest / lightest;
+  if (drawn(high) <= pcpus) return draw(high);
   let low = 0;
   // Bisection ends when the doubles between the bounds run out.
   for (;;) {
@@ -36,7 +44,7 @@ export function fairShares(pcpus: number, domains: readonly FairShareDomain[]): 
     if (drawn(middle) > pcpus) high = middle;
     else low = middle;
   }
-  return domains.map((domain) => drawAt(low, domain));
+  return draw(low);
 }
 
 /**

@@ -1,12 +1,13 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { type BalanceStep, HARD, SOFT } from '../../src/balancer/run-queues.js';
 import { stealing } from '../../src/balancer/steal.js';
 import { NONE } from '../../src/shared/list.js';
 import { makeQueues, type Queues } from './queues.js';
 
 const [UNDER, OVER, IDLE] = [-1, -2, -64];
 
-function setUp(pcpus: number, vcpus: number) {
+function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT) {
   const queues = makeQueues(pcpus, vcpus);
   const counts = { tried: 0, tryFailed: 0, peerIdle: 0, hot: 0 };
   const hot = new Set<number>();
@@ -21,6 +22,7 @@ function setUp(pcpus: number, vcpus: number) {
       peerIdle: () => counts.peerIdle++,
       hot: () => counts.hot++,
     },
+    firstStep,
     isHot: (v) => hot.has(v),
     bias: {
       get: () => victim,
@@ -78,6 +80,21 @@ describe('stealing', () => {
     ]);
     queues.entry.setIsRunning(0, 1);
     expect(steal(0, IDLE)).to.equal(1);
+  });
+
+  it('goes round once where soft affinity is not known', () => {
+    for (const [firstStep, rounds] of [
+      [SOFT, 2],
+      [HARD, 1],
+    ] as const) {
+      const { queues, counts, steal, load } = setUp(4, 4, firstStep);
+      load(1, [[0, UNDER]]);
+      load(3, [[1, UNDER]]);
+      queues.setAffinity(0, [1]);
+      queues.setAffinity(1, [3]);
+      expect(steal(0, IDLE)).to.equal(NONE);
+      expect(counts.tried).to.equal(2 * rounds);
+    }
   });
 
   it('leaves VCPUs that yielded', () => {
@@ -176,6 +193,7 @@ describe('stealing', () => {
       },
       lockOf: (p) => p,
       counters: { tried: () => {}, tryFailed: () => {}, peerIdle: () => {}, hot: () => {} },
+      firstStep: SOFT,
       isHot: () => false,
       bias: { get: () => start, set: () => {} },
     });

@@ -83,6 +83,16 @@ describe('a scenario', () => {
       expect(load(machine('synchronise: true, calibration: local'), given).config).to.include(given);
     });
 
+    it('has a profile, which says how clocks are calibrated unless that is said', () => {
+      expect(load(machine('pcpus: 1')).config).to.include({ profile: 'modern', calibration: 'rendezvous' });
+      expect(load(machine('profile: classic')).config).to.include({ profile: 'classic', calibration: 'local' });
+      expect(load(machine('pcpus: 1'), { profile: 'classic' }).config).to.include({ calibration: 'local' });
+      expect(load(machine('profile: classic'), { profile: 'modern' }).config).to.include({ calibration: 'rendezvous' });
+      const written = machine('profile: classic, calibration: rendezvous');
+      expect(load(written).config.calibration).to.equal('rendezvous');
+      expect(load(written, { calibration: 'off' }).config.calibration).to.equal('off');
+    });
+
     it('may have no horizon', () => {
       expect(load(machine('duration: until-idle')).config.durationNs).to.equal(Number.POSITIVE_INFINITY);
     });
@@ -227,6 +237,27 @@ describe('a scenario', () => {
       );
       expect(complaint(guest('vcpus: 1'))).to.equal("s.yaml:3:5: a guest needs a 'name' or a 'config'");
       expect(complaint(guest('name: a, abi: 16'))).to.match(/^s\.yaml:3:21: abi: expected 32 or 64, got 16$/);
+    });
+
+    it('wants nothing of the classic profile that Xen 3.0.4 has not', () => {
+      const classic = 'the classic profile (Xen 3.0.4)';
+      expect(complaint(machine('profile: classic, tslice: 30ms, ratelimit: 1ms, migration-delay: 0'))).to.equal(
+        'accepted',
+      );
+      expect(complaint(machine('profile: classic, tslice: 10ms'))).to.equal(
+        `s.yaml:1:38: ${classic} has a fixed timeslice of 30 ms`,
+      );
+      expect(complaint(machine('profile: classic, ratelimit: 500us'))).to.equal(
+        `s.yaml:1:41: ${classic} has no ratelimit`,
+      );
+      expect(complaint(machine('migration-delay: 1ms'), { profile: 'classic' })).to.equal(
+        `s.yaml:1:29: ${classic} has no migration delay`,
+      );
+      const soft = `machine: { profile: classic }\nguests:\n  - { name: a, cpus_soft: "0", ${HOG} }\n`;
+      expect(complaint(soft)).to.equal(`s.yaml:3:27: ${classic} has no soft affinity`);
+      expect(complaint(machine('profile: antique'))).to.equal(
+        "s.yaml:1:21: profile: expected modern or classic, got 'antique'",
+      );
     });
 
     it('for times without a unit', () => {

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { runQueues } from '../../src/balancer/run-queues.js';
+import type { Profile } from '../../src/hv/context.js';
 import { PERFC } from '../../src/hv/perfc.js';
 import { creditAccounting } from '../../src/hv/sched/credit-accounting.js';
 import { CREDIT_DOMAIN, CREDIT_GLOBAL, CREDIT_VCPU, PRI_OVER, PRI_UNDER } from '../../src/hv/sched/credit-records.js';
@@ -18,9 +19,10 @@ interface Dom {
 const CPT = 300;
 
 /** The accounting alone, over the records of a machine that has not run: all VCPUs active, no credit yet. */
-function setUp(pcpus: number, doms: readonly Dom[]) {
+function setUp(pcpus: number, doms: readonly Dom[], profile: Profile = 'modern') {
   const { built } = simulate(
     machineConfig({
+      profile,
       pcpus,
       guests: doms.map(({ weight = 256, cap = 0, vcpus = 1 }, n) =>
         guest({ name: `g${n}`, weight, cap, vcpus, workload: hog() }),
@@ -59,6 +61,7 @@ function setUp(pcpus: number, doms: readonly Dom[]) {
     cv,
     cd,
     cg,
+    machine: context.machine,
     calls,
     entry,
     /** Sets credits, runs one accounting, gives the new credits. */
@@ -203,5 +206,66 @@ describe('credit accounting', () => {
       // Fair is 150 each, the cap 75: 75 left over, twice that on the other's scale, (300 + 150) / 2.
       expect(setUp(1, [{ cap: 25 }, {}]).after([0, 0])).to.deep.equal([75, 225]);
     });
+  });
+});
+
+describe('credit accounting of the classic profile', () => {
+  const classic = (pcpus: number, doms: readonly Dom[]) => setUp(pcpus, doms, 'classic');
+
+  it('shares what one pCPU earns by weight', () => {
+    const a = classic(1, [{ weight: 256 }, { weight: 512 }]);
+    expect(a.after([0, 0])).to.deep.equal([100, 200]);
+    expect(a.cg.balance(0)).to.equal(CPT);
+  });
+
+  it('weighs domains, not their VCPUs, who share what their domain gets', () => {
+    const a = classic(1, [{ vcpus: 2 }, { vcpus: 1 }]);
+    expect(a.cg.weight(0)).to.equal(512);
+    expect(a.after([0, 0, 0])).to.deep.equal([75, 75, 150]);
+  });
+
+  it('counts the weight of a domain as long as one of its VCPUs is active', () => {
+    const a = classic(1, [{ vcpus: 2 }, { weight: 100 }]);
+    a.accounting.deactivate(0);
+    expect([a.cg.weight(0), a.cd.activeVcpus(1)]).to.deep.equal([356, 1]);
+    a.accounting.deactivate(1);
+    expect([a.cg.weight(0), a.order()]).to.deep.equal([100, [2]]);
+    a.accounting.activate(1);
+    expect(a.cg.weight(0)).to.equal(356);
+    a.accounting.weightChanged();
+    expect(a.cg.weight(0)).to.equal(356);
+  });
+
+  it('still gives nobody more than a pCPU for each active VCPU, and the rest to those that come after', () => {
+    // Fair is 300 of 600 for each; the single VCPU could take no more, and the two of the other get 150 each.
+    expect(classic(2, [{ vcpus: 1 }, { vcpus: 2 }]).after([0, 0, 0])).to.deep.equal([300, 150, 150]);
+    // Fair is 400, the peak 300: the 100 left over are 300 of the other's scale, 900 in all, its third 300.
+    expect(classic(2, [{ weight: 512 }, { weight: 256, vcpus: 2 }]).after([0, 0, 0])).to.deep.equal([300, 150, 150]);
+  });
+
+  it('takes who has more than a timeslice off the active list and leaves it nothing', () => {
+    const a = classic(1, [{ weight: 256 }, { weight: 512 }]);
+    expect(a.after([201, 0])).to.deep.equal([0, 200]);
+    expect([a.isActive(0), a.isActive(1)]).to.deep.equal([false, true]);
+    expect(a.cg.weight(0)).to.equal(512);
+  });
+
+  it('parks and unparks as the modern one does', () => {
+    const a = classic(1, [{ cap: 50 }]);
+    expect(a.after([-301])).to.deep.equal([-151]);
+    a.after([-150]);
+    expect(a.calls).to.deep.equal(['pause 0', 'unpause 0, parked 1']);
+  });
+
+  it('comes with every third tick, however late the last one was', () => {
+    for (const [profile, next] of [
+      ['classic', 60e6],
+      ['modern', 65e6],
+    ] as const) {
+      const a = setUp(1, [{}], profile);
+      a.machine.setNow(0, 35e6);
+      a.accounting.run();
+      expect(a.cg.nextAccounting(0), profile).to.equal(next);
+    }
   });
 });

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { SCHEDULERS } from '../../src/hv/sched/registry.js';
+import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { GuestConfig, MachineConfig, SedfConfig } from '../../src/machine/config.js';
 import { __HYPERVISOR_set_timer_op } from '../../src/shared/public/xen.js';
 import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
@@ -42,6 +43,7 @@ const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
   });
   return fc.record({
     scheduler: fc.constantFrom('credit', 'credit', 'sedf'),
+    profile: fc.constantFrom('modern' as const, 'classic' as const),
     pcpus: fc.constant(pcpus),
     guests: fc.array(oneGuest, { minLength: 1, maxLength: 4 }),
     latencyNs: fc.constantFrom(1, 2_000, 50_000),
@@ -56,8 +58,11 @@ const machine = fc.integer({ min: 1, max: 4 }).chain((pcpus) => {
 
 function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never): MachineConfig {
   const { guests, ...rest } = spec;
+  const isClassic = rest.profile === 'classic';
   return machineConfig({
     ...rest,
+    // What Xen 3.0.4 has not.
+    ...(isClassic ? { tsliceMs: 30, ratelimitUs: 0, migrationDelayUs: 0 } : {}),
     durationNs: 150e6,
     guests: guests.map(
       ({ tasks, hard, soft, ...g }, n): GuestConfig =>
@@ -65,12 +70,22 @@ function configOf(spec: typeof machine extends fc.Arbitrary<infer T> ? T : never
           ...g,
           name: `g${n}`,
           cpus: hard.slice(0, g.vcpus),
-          cpusSoft: soft.slice(0, g.vcpus),
+          cpusSoft: isClassic ? [] : soft.slice(0, g.vcpus),
           workload: workload(Object.fromEntries(tasks.map((t, k) => [`t${k}`, t]))),
         }),
     ),
   });
 }
+
+describe('a machine of either profile', () => {
+  it('can be built', () => {
+    fc.assert(
+      fc.property(machine, (spec) => {
+        expect(findConfigProblem(configOf(spec))).to.equal(undefined);
+      }),
+    );
+  });
+});
 
 describe('a machine, after every turn', () => {
   for (const { name } of SCHEDULERS) {

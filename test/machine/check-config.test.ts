@@ -39,4 +39,30 @@ describe('findConfigProblem', () => {
     expect(inject(-1)?.path).to.deep.equal(['inject']);
     expect(inject(Number.NaN)?.path).to.deep.equal(['inject']);
   });
+
+  it('lets the classic profile have nothing that Xen 3.0.4 has not', () => {
+    const classic = (over: Partial<MachineConfig>) => problem({ profile: 'classic', ...over });
+    expect(classic({})).to.equal(undefined);
+    expect(classic({ ratelimitUs: 0, calibration: 'rendezvous', boost: false })).to.equal(undefined);
+    expect(classic({ tsliceMs: 10 })).to.deep.equal({
+      path: ['tsliceMs'],
+      message: 'the classic profile (Xen 3.0.4) has a fixed timeslice of 30 ms',
+    });
+    expect(classic({ ratelimitUs: 500 })?.path).to.deep.equal(['ratelimitUs']);
+    expect(classic({ migrationDelayUs: 1 })?.path).to.deep.equal(['migrationDelayUs']);
+    const soft = (cpusSoft: readonly (readonly number[] | undefined)[]) =>
+      classic({ guests: [guest({ workload: hog(), cpusSoft })] });
+    expect(soft([undefined])).to.equal(undefined);
+    expect(soft([[1]])).to.deep.equal({
+      path: ['guests', 0, 'cpusSoft'],
+      message: 'the classic profile (Xen 3.0.4) has no soft affinity',
+    });
+  });
+
+  it('knows two profiles', () => {
+    expect(problem({ profile: 'antique' as MachineConfig['profile'] })).to.deep.equal({
+      path: ['profile'],
+      message: "unknown profile 'antique'; known: modern, classic",
+    });
+  });
 });

@@ -67,7 +67,15 @@ describe('free mode', () => {
     }
   });
 
-  for (const name of ['weights', 'cap', 'settle', 'smp-fairness', 'wake-latency', 'wake-latency-no-boost']) {
+  for (const name of [
+    'weights',
+    'cap',
+    'settle',
+    'smp-fairness',
+    'smp-fairness-classic',
+    'wake-latency',
+    'wake-latency-no-boost',
+  ]) {
     it(`gives the known answer of examples/${name}.yaml as ordered mode does`, async () => {
       const { config, expectations } = loadScenario(`examples/${name}.yaml`, { mode: 'free' });
       const verdicts = checkExpectations(expectations, await runMachine(config));

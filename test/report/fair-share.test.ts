@@ -22,6 +22,13 @@ describe('the fair share', () => {
     expectShares(fairShares(1, [hogs(256, 1), hogs(256, 2)]), [1 / 3, 2 / 3]);
   });
 
+  it('weighs domains in the classic profile, whatever the number of their VCPUs', () => {
+    expectShares(fairShares(1, [hogs(256, 1), hogs(256, 2)], 'domain'), [1 / 2, 1 / 2]);
+    expectShares(fairShares(4, [hogs(256, 1), hogs(256, 6)], 'domain'), [1, 3]);
+    expectShares(fairShares(4, [hogs(512, 4), hogs(256, 4)], 'domain'), [8 / 3, 4 / 3]);
+    expectShares(fairShares(8, [hogs(1, 4), hogs(65535, 2)], 'domain'), [4, 2]);
+  });
+
   it('gives nobody more than its cap, even on an idle host, and the rest to the others', () => {
     expectShares(fairShares(4, [hogs(256, 1, 50)]), [0.5]);
     expectShares(fairShares(2, [hogs(256, 2, 50), hogs(256, 2)]), [0.5, 1.5]);

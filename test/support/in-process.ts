@@ -4,7 +4,7 @@
  */
 import { type BuiltMachine, buildMachine } from '../../src/machine/build.js';
 import { collect } from '../../src/machine/collect.js';
-import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig } from '../../src/machine/config.js';
+import { type GuestConfig, type MachineConfig, machineDefaults } from '../../src/machine/config.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
@@ -30,7 +30,7 @@ export const guest = (over: Partial<GuestConfig> & { workload: Workload }): Gues
 });
 
 export const machineConfig = (over: Partial<MachineConfig> & { guests: readonly GuestConfig[] }): MachineConfig => ({
-  ...MACHINE_DEFAULTS,
+  ...machineDefaults(over.profile ?? 'modern'),
   pcpus: 1,
   threads: 1,
   durationNs: 1e9,

@@ -1,6 +1,7 @@
 /**
  * Accounting of the credit scheduler: hands out one timeslice's credits of the whole machine to the active domains by
- * weight, parks VCPUs over their cap (XEN-FACTS §1). Everything here runs under the private lock.
+ * weight, parks VCPUs over their cap (XEN-FACTS §1; by credit-rules.ts where profiles differ). Everything here runs under the
+ * private lock.
  */
 import type { List } from '../../shared/list.js';
 import { NONE } from '../../shared/list.js';
@@ -16,6 +17,7 @@ import {
   PRI_OVER,
   PRI_UNDER,
 } from './credit-records.js';
+import { CREDIT_RULES } from './credit-rules.js';
 import type { GenericScheduler } from './interface.js';
 
 export interface CreditState {
@@ -39,22 +41,32 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   const { image, vcpu, domain, queues, trace, perfc, params, shape, words, me, now, machine } = hv;
   const { entry } = queues;
   const { cv, cd, cg, activeVcpus, activeDomains } = state;
+  const rules = CREDIT_RULES[params.profile];
   /** Credits of one pCPU per timeslice. */
   const CPT = Math.floor((params.tsliceNs / 1e6) * CREDITS_PER_MS);
   const P = PERFC;
   const creditColumn = image.column(CREDIT_VCPU, 'credit');
   const creditWord = (v: number): number => (creditColumn.base + (v << creditColumn.shift)) | 0;
 
+  /** What domain d weighs with n active VCPUs. */
+  const weightOf: (d: number, n: number) => number =
+    rules.weighs === 'vcpu' ? (d, n) => domain.weight(d) * n : (d, n) => (n > 0 ? domain.weight(d) : 0);
+
+  /** The next instant of the raster of timeslices, which every third tick is one of. */
+  const onRaster = (): number => (Math.floor(now() / params.tsliceNs) + 1) * params.tsliceNs;
+  const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + params.tsliceNs;
+
   function activate(v: number): void {
     const d = vcpu.domain(v);
     perfc.inc(machine.turnOf(me), P.acct_vcpu_active);
     activeVcpus.append(d, v);
+    const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, 1);
-    cg.addWeight(0, domain.weight(d));
+    cg.addWeight(0, weightOf(d, n + 1) - weightOf(d, n));
     if (!activeDomains.isLinked(d)) activeDomains.append(0, d);
     // Accounting sleeps while nobody is active; it wakes on its own raster, so a pause does not shift it.
     if (cg.nextAccounting(0) === Infinity) {
-      cg.setNextAccounting(0, (Math.floor(now() / params.tsliceNs) + 1) * params.tsliceNs);
+      cg.setNextAccounting(0, onRaster());
       generic.keyChanged(0);
     }
   }
@@ -64,9 +76,10 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     const d = vcpu.domain(v);
     perfc.inc(machine.turnOf(me), P.acct_vcpu_idle);
     activeVcpus.remove(d, v);
+    const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, -1);
-    cg.addWeight(0, -domain.weight(d));
-    if (cd.activeVcpus(d) === 0) activeDomains.remove(0, d);
+    cg.addWeight(0, weightOf(d, n - 1) - weightOf(d, n));
+    if (n === 1) activeDomains.remove(0, d);
   }
 
   function park(v: number): void {
@@ -99,9 +112,9 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     entry.setPri(v, PRI_UNDER);
     if (cv.isParked(v) !== 0) unpark(v);
     if (credit <= CPT) return credit;
-    // It does not use what it gets: it stops earning, and keeps half as a lead for when it comes back.
+    // It does not use what it gets: it stops earning.
     deactivate(v);
-    const kept = Math.floor(credit / 2);
+    const kept = rules.creditKept(credit);
     words.add(creditWord(v), kept - credit);
     return kept;
   }
@@ -113,7 +126,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     weightChanged() {
       let sum = 0;
       for (let d = activeDomains.first(0); d !== NONE; d = activeDomains.next(d)) {
-        sum += domain.weight(d) * cd.activeVcpus(d);
+        sum += weightOf(d, cd.activeVcpus(d));
       }
       cg.setWeight(0, sum);
     },
@@ -129,7 +142,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
         return;
       }
       perfc.inc(self, P.acct_run);
-      cg.setNextAccounting(0, now() + params.tsliceNs);
+      cg.setNextAccounting(0, nextRun());
       const shortfall = Math.max(0, -cg.balance(0));
       if (shortfall > 0) perfc.inc(self, P.acct_balance);
       // What is to be handed out; grows by what domains cannot use, for the benefit of those after them.
@@ -141,7 +154,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
       for (let d = activeDomains.first(0); d !== NONE; d = nextDomain) {
         nextDomain = activeDomains.next(d);
         const n = cd.activeVcpus(d);
-        const weight = domain.weight(d) * n;
+        const weight = weightOf(d, n);
         weightLeft -= weight;
         // At most a domain can run all its active VCPUs for the whole period, and help to lift a negative balance.
         let peak = n * CPT + (shortfall > 0 ? Math.ceil((shortfall * weight) / totalWeight) : 0);

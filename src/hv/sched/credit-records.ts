@@ -48,7 +48,7 @@ export const CREDIT_GLOBAL = struct('credit-global', {
   /** Active domains. */
   first: 'i32',
   last: 'i32',
-  /** Sum of the weights of active VCPUs. */
+  /** Sum of the weights of active VCPUs, or domains (credit-rules.ts). */
   weight: 'i32',
   /** Sum of credits after the last accounting. */
   balance: 'i32',

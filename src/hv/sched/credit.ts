@@ -1,9 +1,10 @@
 /**
- * The credit scheduler, by the rules of Xen 4.18 (XEN-FACTS §1, "modern"): proportional fair shares by weight, caps,
- * boost for waking VCPUs that have credit, and transparent balancing of runnable VCPUs over all pCPUs (S20, S21).
+ * The credit scheduler (XEN-FACTS §1): proportional fair shares by weight, caps, boost for waking VCPUs that have credit,
+ * and transparent balancing of runnable VCPUs over all pCPUs (S20, S21). What Xen 3.0.4 and 4.18 do differently stands in
+ * credit-rules.ts; functions are chosen by it once, when the policy is made.
  *
- * A VCPU earns credits at each accounting (every timeslice) in proportion to its domain's weight and burns 10 a
- * millisecond while it runs. With credit it is UNDER, without OVER; one that wakes with credit is BOOSTed until its
+ * A VCPU earns credits at each accounting (every timeslice) in proportion to its domain's weight and pays for what it runs, 10 a
+ * millisecond. With credit it is UNDER, without OVER; one that wakes with credit is BOOSTed until its
  * first tick. Run queues are ordered by priority, first come first served within one.
  *
  * Locking: the private lock guards the active lists, weights and credits handed out; it is taken before, never while
@@ -12,8 +13,8 @@
  */
 
 import { pickCpu } from '../../balancer/pick-cpu.js';
-import { hardMask, scratchMask } from '../../balancer/records.js';
-import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
+import { hardMask } from '../../balancer/records.js';
+import { HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
 import { lists, NONE } from '../../shared/list.js';
 import { TRACE } from '../../shared/trace-ring.js';
@@ -31,13 +32,13 @@ import {
   PRI_OVER,
   PRI_UNDER,
 } from './credit-records.js';
+import { CREDIT_RULES } from './credit-rules.js';
+import { tickling } from './credit-tickle.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
 
 const MS = 1e6;
 /** Shortest timer the rate limit may set, ns (CSCHED_MIN_TIMER). */
 const MIN_TIMER_NS = 500_000;
-/** A pCPU that found nothing to steal does not look again before this, ns. */
-const LOAD_BALANCE_RATELIMIT_NS = 1e6;
 
 function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const { image, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
@@ -58,11 +59,15 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     image.columns(CREDIT_GLOBAL, 'first', 'last'),
   );
   const pick = pickCpu(queues);
+  const rules = CREDIT_RULES[params.profile];
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
+  const tickle = tickling(hv, generic, cv, rules.tickles);
 
   const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
   /** A timeslice below 3 ms has one tick. */
   const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
+  const CREDITS_PER_TICK = (TICK_NS / MS) * CREDITS_PER_MS;
+  const LOAD_BALANCE_RATELIMIT_NS = rules.loadBalanceRatelimitNs;
   const P = PERFC;
 
   const steal = stealing({
@@ -76,7 +81,9 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       hot: (p) => perfc.inc(p, P.vcpu_hot),
     },
     isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
-    bias: { get: queues.lastVictim, set: queues.setLastVictim },
+    ...(rules.stealRounds === 'once'
+      ? { firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
+      : { firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
   });
 
   /** Debits exactly what was run since the last debit; what is less than one credit is carried over. */
@@ -92,54 +99,13 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     cv.setStartTime(v, t);
   }
 
-  /** Finds a pCPU that should look at its run queue now that `v` was put in one. */
-  function tickle(v: number): void {
-    const p = entry.processor(v);
-    const self = hv.machine.turnOf(me);
-    const current = pcpu.current(p);
-    const SCRATCH = word(scratchMask(shape.runners, self));
-    const IDLERS = queues.idlers(p);
-    const pri = entry.pri(v);
-    const noIdlers = masks.isEmpty(IDLERS);
-    let target = NONE;
-    if (cv.isPinned(v) !== 0 && masks.has(IDLERS, p)) {
-      target = p;
-      perfc.inc(self, P.tickled_idle_cpu);
-    } else if (isIdle(current) || (noIdlers && pri > entry.pri(current))) {
-      target = p;
-      perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
-    } else if (!noIdlers) {
-      for (let step: BalanceStep = SOFT; step <= HARD; step++) {
-        if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
-        if (masks.and(SCRATCH, queues.affinity(v, step), IDLERS)) {
-          // One idler, round robin from the one tickled last.
-          target = masks.cycle(pcpu.lastTickled(self), SCRATCH);
-          pcpu.setLastTickled(self, target);
-          perfc.inc(self, P.tickled_idle_cpu);
-          break;
-        }
-        // A soft affinity without an idler is only a wish: the hard one may have one.
-        if (step === HARD && pri > entry.pri(current)) {
-          // v takes this pCPU; there are idlers elsewhere that its victim may be able to use.
-          if (masks.intersects(queues.affinity(v, HARD), IDLERS)) {
-            perfc.inc(self, P.migrate_kicked_away);
-            generic.requestMigration(current);
-          }
-          target = p;
-          perfc.inc(self, P.tickled_busy_cpu);
-          break;
-        }
-      }
-    }
-    if (target === NONE) {
-      perfc.inc(self, P.tickled_no_cpu);
-      return;
-    }
-    trace.record(TRACE.tickle, target, v);
-    // Before the kick: the next waker must not count on the same idler.
-    if (masks.has(IDLERS, target)) masks.clearAtomic(IDLERS, target);
-    generic.raiseSchedule(target);
+  /** Debits a whole tick to whoever happens to run at it. */
+  function debitTick(v: number): void {
+    words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -CREDITS_PER_TICK);
   }
+
+  const debitAtTick = rules.debit === 'exact' ? burnCredits : debitTick;
+  const debitAtSwitch = rules.debit === 'exact' ? burnCredits : () => {};
 
   function insertRunnable(v: number): void {
     queues.addRunnable(entry.processor(v), 1);
@@ -166,7 +132,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     const runnable = generic.isRunnable(current);
     perfc.inc(p, P.schedule);
     if (!isIdle(current)) {
-      burnCredits(current);
+      debitAtSwitch(current);
       if (runnable && ratelimitNs > 0 && entry.yielded(current) === 0) {
         const ran = t - vcpu.stateEntryTime(current);
         if (ran < ratelimitNs) {
@@ -267,7 +233,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
     yield(v) {
       perfc.inc(hv.machine.turnOf(me), P.vcpu_yield);
-      entry.setYielded(v, 1);
+      if (rules.hasYield) entry.setYielded(v, 1);
     },
 
     doSchedule,
@@ -301,7 +267,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       const v = pcpu.current(p);
       if (!isIdle(v)) {
         if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
-        burnCredits(v);
+        debitAtTick(v);
         if (!activeVcpus.isLinked(v)) {
           locks.acquire(PRIVATE_LOCK, p);
           // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
@@ -331,7 +297,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     dumpSettings: () =>
-      `credit: tslice=${tsliceNs / MS}ms ratelimit=${ratelimitNs / 1000}us migration-delay=${migrationDelayNs / 1000}us ` +
+      `credit (${params.profile}): tslice=${tsliceNs / MS}ms ratelimit=${ratelimitNs / 1000}us migration-delay=${migrationDelayNs / 1000}us ` +
       `weights=${Array.from({ length: shape.domains }, (_, d) => domain.weight(d)).join(',')}`,
   };
 }

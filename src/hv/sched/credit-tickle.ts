@@ -1,0 +1,106 @@
+/**
+ * Tickling: which pCPUs should look at their run queues now that a VCPU was put in one. Called with the lock of that queue held;
+ * idlers are looked at without a lock, so one that is told may find that another was quicker.
+ */
+import { scratchMask } from '../../balancer/records.js';
+import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
+import { NONE } from '../../shared/list.js';
+import type { Table } from '../../shared/struct.js';
+import { TRACE } from '../../shared/trace-ring.js';
+import type { HvContext } from '../context.js';
+import { PERFC } from '../perfc.js';
+import type { CREDIT_VCPU } from './credit-records.js';
+import type { CreditRules } from './credit-rules.js';
+import type { GenericScheduler } from './interface.js';
+
+/** @returns tickle(v), for a VCPU that was just queued */
+export function tickling(
+  hv: HvContext,
+  generic: GenericScheduler,
+  cv: Table<typeof CREDIT_VCPU.fields>,
+  rule: CreditRules['tickles'],
+): (v: number) => void {
+  const { pcpu, queues, trace, perfc, shape, me, isIdle } = hv;
+  const { entry, masks, word } = queues;
+  const P = PERFC;
+
+  /** Tells one pCPU: its own, an idler, or that of a VCPU of lower priority. */
+  function tickleOne(v: number): void {
+    const p = entry.processor(v);
+    const self = hv.machine.turnOf(me);
+    const current = pcpu.current(p);
+    const SCRATCH = word(scratchMask(shape.runners, self));
+    const IDLERS = queues.idlers(p);
+    const pri = entry.pri(v);
+    const noIdlers = masks.isEmpty(IDLERS);
+    let target = NONE;
+    if (cv.isPinned(v) !== 0 && masks.has(IDLERS, p)) {
+      target = p;
+      perfc.inc(self, P.tickled_idle_cpu);
+    } else if (isIdle(current) || (noIdlers && pri > entry.pri(current))) {
+      target = p;
+      perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
+    } else if (!noIdlers) {
+      for (let step: BalanceStep = SOFT; step <= HARD; step++) {
+        if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
+        if (masks.and(SCRATCH, queues.affinity(v, step), IDLERS)) {
+          // One idler, round robin from the one tickled last.
+          target = masks.cycle(pcpu.lastTickled(self), SCRATCH);
+          pcpu.setLastTickled(self, target);
+          perfc.inc(self, P.tickled_idle_cpu);
+          break;
+        }
+        // A soft affinity without an idler is only a wish: the hard one may have one.
+        if (step === HARD && pri > entry.pri(current)) {
+          // v takes this pCPU; there are idlers elsewhere that its victim may be able to use.
+          if (masks.intersects(queues.affinity(v, HARD), IDLERS)) {
+            perfc.inc(self, P.migrate_kicked_away);
+            generic.requestMigration(current);
+          }
+          target = p;
+          perfc.inc(self, P.tickled_busy_cpu);
+          break;
+        }
+      }
+    }
+    if (target === NONE) {
+      perfc.inc(self, P.tickled_no_cpu);
+      return;
+    }
+    trace.record(TRACE.tickle, target, v);
+    // Before the kick: the next waker must not count on the same idler.
+    if (masks.has(IDLERS, target)) masks.clearAtomic(IDLERS, target);
+    generic.raiseSchedule(target);
+  }
+
+  /**
+   * Tells the VCPU's own pCPU if what runs there is of lower priority and, if that is not idle, every idler the VCPU may use: the
+   * first to look takes it, or whom it pushed aside. They stay idlers until they have looked, so the next waker tells them again.
+   */
+  function tickleAll(v: number): void {
+    const p = entry.processor(v);
+    const self = hv.machine.turnOf(me);
+    const current = pcpu.current(p);
+    const isHigher = entry.pri(v) > entry.pri(current);
+    let told = 0;
+    if (isHigher) {
+      perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
+      trace.record(TRACE.tickle, p, v);
+      generic.raiseSchedule(p);
+      told++;
+    }
+    const SCRATCH = word(scratchMask(shape.runners, self));
+    if (!isIdle(current) && masks.and(SCRATCH, queues.affinity(v, HARD), queues.idlers(p))) {
+      for (let idler = masks.cycle(p, SCRATCH); idler !== NONE; idler = masks.cycle(idler, SCRATCH)) {
+        masks.clear(SCRATCH, idler);
+        perfc.inc(self, P.tickled_idle_cpu);
+        trace.record(TRACE.tickle, idler, v);
+        generic.raiseSchedule(idler);
+        told++;
+      }
+    }
+    if (told === 0) perfc.inc(self, P.tickled_no_cpu);
+  }
+
+  return rule === 'one-idler' ? tickleOne : tickleAll;
+}
