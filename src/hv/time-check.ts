@@ -351,6 +351,13 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
     }
   }
 
+  /** How far the guest's clock is off, in whole ns. */
+  function measure(v: number, p: number): void {
+    const size = Math.abs(machine.clockRead(me) - counters.read(PLATFORM, now()));
+    judge(CLOCK_ERROR, p, v, size, L);
+    recordSample(i32, MY_ERRORS, size);
+  }
+
   /** One thing after the other, each now and then: together they would cost as much as all that is compared at every read. */
   function look(v: number, p: number): void {
     const n = front.samples(me);
@@ -412,15 +419,13 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       } else before = compareFreely(v, ns, before);
       if (before > ns) judge(KIND['backward-step'], p, v, before - ns, 0);
 
-      const error = ns - counters.read(PLATFORM, now());
-      const size = error < 0 ? -error : error;
-      const isNews = size > check.worst(MINE + CLOCK_ERROR) || size > L;
-      if (isNews) judge(CLOCK_ERROR, p, v, size, L);
       const since = front.since(me) + 1;
       const isSampled = since === SAMPLE;
       front.setSince(me, isSampled ? 0 : since);
-      // Every read is compared; of those that are right a part goes into the histogram.
-      if (isNews || isSampled) recordSample(i32, MY_ERRORS, size);
+      // Every read is compared, with the platform clock before it is rounded down; of those that are right a part is measured.
+      const error = ns - (oscillator.start(PLATFORM) + now() * oscillator.rate(PLATFORM));
+      const isSuspect = error > L - 1 || error < -L;
+      if (isSuspect || isSampled) measure(v, p);
       if (isSampled) look(v, p);
     },
     timerSet: (v, systemNs) => seen.setExpected(v, systemNs),

@@ -119,7 +119,7 @@ export interface TimeResult {
   readonly findings: readonly TimeFindingResult[];
   /**
    * Clock reads of all guests by |error|: upper bound of each bucket in use, ns, and how many: of those that were right a sample
-   * of one in sixteen, of those that were wrong all.
+   * of one in 32, of those that were wrong all.
    */
   readonly errorHistogram: readonly { readonly upToNs: number; readonly reads: number }[];
   readonly clocks: readonly PcpuClockResult[];
