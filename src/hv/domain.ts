@@ -61,6 +61,8 @@ export interface Domains {
   hasLegacyInfo(id: number): boolean;
   /** Starts VCPU 0 of every domain at its entry point; it brings up the others itself. At time 0, when boot is done. */
   startAll(): void;
+  /** Parameters under the SEDF scheduler, which is told by `adjust`. */
+  setSedf(d: number, spec: SedfSpec): void;
   shutdown(d: number, code: number): void;
   crash(d: number, reason: CrashReason): void;
 }
@@ -98,18 +100,23 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
     }
   }
 
+  function setSedf(d: number, { periodNs, sliceNs, latencyNs, extratime, weight }: SedfSpec): void {
+    domain.setSedfPeriod(d, periodNs);
+    domain.setSedfSlice(d, sliceNs);
+    domain.setSedfLatency(d, latencyNs);
+    domain.setSedfExtra(d, extratime ? 1 : 0);
+    domain.setSedfWeight(d, weight);
+  }
+
   return {
+    setSedf,
     create(d, spec) {
       domain.setWidth(d, spec.width);
       domain.setFirstVcpu(d, spec.firstVcpu);
       domain.setMaxVcpus(d, spec.vcpus);
       domain.setWeight(d, spec.weight);
       domain.setCap(d, spec.cap);
-      domain.setSedfPeriod(d, spec.sedf.periodNs);
-      domain.setSedfSlice(d, spec.sedf.sliceNs);
-      domain.setSedfLatency(d, spec.sedf.latencyNs);
-      domain.setSedfExtra(d, spec.sedf.extratime ? 1 : 0);
-      domain.setSedfWeight(d, spec.sedf.weight);
+      setSedf(d, spec.sedf);
       domain.setFrames(d, spec.frames);
       domain.setNrFrames(d, spec.nrFrames);
       domain.setSharedInfo(d, spec.frames);

@@ -92,7 +92,8 @@ function taskProblem(guest: GuestConfig): GuestProblem | undefined {
 
 const CLASSIC = 'the classic profile (Xen 3.0.4)';
 
-function sedfProblem(guest: GuestConfig): GuestProblem | undefined {
+/** What is wrong with a domain's parameters of SEDF. */
+export function sedfProblem(guest: GuestConfig): GuestProblem | undefined {
   if (guest.sedf === undefined) return undefined;
   const { periodNs, sliceNs, latencyNs, extratime, weight } = sedfOf(guest);
   const bounds = { periodNs: PERIOD, sliceNs: range(0, limits.MAX_SEDF_PERIOD_NS, 'ns'), latencyNs: LATENCY };

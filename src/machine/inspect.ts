@@ -1,10 +1,14 @@
 /** What a toolstack asks of a machine that stands: its domains and their VCPUs, read out of the image. */
 import { hardMask, softMask } from '../balancer/records.js';
+import type { SedfSpec } from '../hv/domain.js';
 import { VPF_down, VPF_paused } from '../hv/records.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_blocked, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
 import { domainNumber, type MachineConfig } from './config.js';
+
+/** For those who may not know the hypervisor. */
+export type { SedfSpec } from '../hv/domain.js';
 
 export interface VcpuInfo {
   readonly id: number;
@@ -27,6 +31,8 @@ export interface DomainInfo {
   readonly memoryMib: number;
   readonly weight: number;
   readonly cap: number;
+  /** What it is under the SEDF scheduler; times in ns. */
+  readonly sedf: SedfSpec;
   /** All its VCPUs are held from outside. */
   readonly paused: boolean;
   readonly shutDown: boolean;
@@ -70,6 +76,13 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
       memoryMib,
       weight: domain.weight(d),
       cap: domain.cap(d),
+      sedf: {
+        periodNs: domain.sedfPeriod(d),
+        sliceNs: domain.sedfSlice(d),
+        latencyNs: domain.sedfLatency(d),
+        extratime: domain.sedfExtra(d) !== 0,
+        weight: domain.sedfWeight(d),
+      },
       paused: vcpus.every((v) => v.paused),
       shutDown,
       crashed: shutDown && domain.shutdownCode(d) === SHUTDOWN_crash,

@@ -9,6 +9,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
+import type { SedfSpec } from '../hv/domain.js';
 import { PolicyError, type UserPolicy } from '../hv/sched/user-policy.js';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
@@ -19,7 +20,7 @@ import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
 import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine } from './build.js';
-import { findConfigProblem } from './check-config.js';
+import { findConfigProblem, sedfProblem } from './check-config.js';
 import { collect } from './collect.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { endOf } from './end-of-run.js';
@@ -392,6 +393,15 @@ export class Machine {
     }
     if (!(Number.isSafeInteger(cap) && cap >= 0)) throw new RangeError(`a cap of ${cap}: must be 0 or more`);
     await this.#command((c) => c.setCredit(domain, weight, cap));
+  }
+
+  /** What a domain is under the SEDF scheduler from now on: a slice of each period, or a weight without a slice. */
+  async setSedf(domain: number, spec: SedfSpec): Promise<void> {
+    this.#checkVcpu(domain, 0);
+    const guest = this.config.guests[domain - domainNumber(this.config.guests, 0)]!;
+    const problem = sedfProblem({ ...guest, sedf: spec.weight > 0 ? spec : { ...spec, weight: undefined } });
+    if (problem !== undefined) throw new RangeError(problem[1]);
+    await this.#command((c) => c.setSedf(domain, spec));
   }
 
   /** Powers a domain off, whatever it was doing. */

@@ -1,4 +1,5 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
+import type { SedfSpec } from '../hv/domain.js';
 import type { Image } from '../shared/image.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { TRACE } from '../shared/trace-ring.js';
@@ -18,6 +19,7 @@ const COMMAND = {
   unpauseVcpu: 8,
   setCredit: 9,
   shutdown: 10,
+  setSedf: 11,
 } as const;
 
 export interface PcpuView {
@@ -49,6 +51,8 @@ export interface WorkerControl {
   unpauseVcpu(domain: number, vcpu: number): Promise<number>;
   /** Credit weight and cap of a domain from now on. */
   setCredit(domain: number, weight: number, cap: number): Promise<number>;
+  /** What a domain is under the SEDF scheduler from now on. */
+  setSedf(domain: number, spec: SedfSpec): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
@@ -138,6 +142,13 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
         core.turns.interact(core.pcpus[0]!, () => {
           domain.setWeight(d, weight);
           domain.setCap(d, cap);
+          sched.ops.adjust(d);
+        }),
+      ),
+    setSedf: (d, spec) =>
+      command('setSedf', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          domains.setSedf(d, spec);
           sched.ops.adjust(d);
         }),
       ),

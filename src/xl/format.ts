@@ -69,6 +69,17 @@ export function vcpuList(domains: readonly DomainInfo[], pcpus: number): string 
   return row('Name', 'ID', 'VCPU', 'CPU', 'State', 'Time(s)', 'Affinity (Hard / Soft)') + rows.join('');
 }
 
+/** xm's columns: 3.0.4 is xm's time. */
+export function schedSedf(domains: readonly DomainInfo[]): string {
+  const row = (...[name, id, period, slice, latency, extra, weight]: readonly (string | number)[]): string =>
+    `${left(name!, 33)} ${right(id!, 4)} ${right(period!, 10)} ${right(slice!, 9)} ${right(latency!, 7)} ${right(extra!, 5)} ${right(weight!, 6)}\n`;
+  const ms = (ns: number): string => (ns / 1e6).toFixed(1);
+  const rows = domains.map(({ name, id, sedf: s }) =>
+    row(name, id, ms(s.periodNs), ms(s.sliceNs), ms(s.latencyNs), s.extratime ? 1 : 0, s.weight),
+  );
+  return row('Name', 'ID', 'Period(ms)', 'Slice(ms)', 'Lat(ms)', 'Extra', 'Weight') + rows.join('');
+}
+
 export interface CreditSettings {
   readonly tsliceMs: number;
   readonly ratelimitUs: number;

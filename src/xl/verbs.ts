@@ -1,7 +1,7 @@
 /** xl's verbs on a machine: arguments in, what xl would print and its exit code out. */
 import type { MachineConfig } from '../machine/config.js';
-import type { DomainInfo } from '../machine/inspect.js';
-import { list, schedCredit, vcpuList } from './format.js';
+import type { DomainInfo, SedfSpec } from '../machine/inspect.js';
+import { list, schedCredit, schedSedf, vcpuList } from './format.js';
 
 /** The part of Machine that the verbs use. */
 export interface ToolstackMachine {
@@ -11,6 +11,7 @@ export interface ToolstackMachine {
   pauseVcpu(domain: number, vcpu: number): Promise<void>;
   unpauseVcpu(domain: number, vcpu: number): Promise<void>;
   setCredit(domain: number, weight: number, cap: number): Promise<void>;
+  setSedf(domain: number, spec: SedfSpec): Promise<void>;
   shutdown(domain: number): Promise<void>;
 }
 
@@ -81,32 +82,80 @@ async function vcpuPin(machine: ToolstackMachine, args: readonly string[]): Prom
   return '';
 }
 
-async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
-  const { config } = machine;
-  if (config.scheduler !== 'credit') throw new XlError(`the scheduler is ${config.scheduler}, not credit`);
+/** Options of one letter or its long name, each with a value. @param known long names, by their letters */
+function optionsOf(args: readonly string[], known: Readonly<Record<string, string>>): Map<string, string> {
   const options = new Map<string, string>();
   for (let n = 0; n < args.length; n += 2) {
-    const option = /^(?:-d|--domain|-w|--weight|-c|--cap)$/.test(args[n]!)
-      ? args[n]!.replace(/^-+/, '')[0]!
-      : undefined;
-    const value = args[n + 1];
-    if (option === undefined) throw new XlError(`unknown option '${args[n]}'`);
-    if (value === undefined) throw new XlError(`option '${args[n]}' requires an argument`);
-    options.set(option, value);
+    const [written, value] = [args[n]!, args[n + 1]];
+    const letter = Object.keys(known).find((k) => written === `-${k}` || written === `--${known[k]}`);
+    if (letter === undefined) throw new XlError(`unknown option '${written}'`);
+    if (value === undefined) throw new XlError(`option '${written}' requires an argument`);
+    options.set(letter, value);
   }
+  return options;
+}
+
+function mustBe(machine: ToolstackMachine, scheduler: string): void {
+  if (machine.config.scheduler !== scheduler) {
+    throw new XlError(`the scheduler is ${machine.config.scheduler}, not ${scheduler}`);
+  }
+}
+
+/** The domain whose parameters are to be changed; undefined when they are only asked for. */
+async function toChange(
+  machine: ToolstackMachine,
+  options: ReadonlyMap<string, string>,
+): Promise<DomainInfo | undefined> {
   const name = options.get('d');
-  const isChange = options.has('w') || options.has('c');
-  if (name === undefined && isChange) throw new XlError('Must specify a domain.');
-  if (name !== undefined && isChange) {
-    const { id, weight, cap, vcpus } = await domainOf(machine, name);
-    await machine.setCredit(
-      id,
-      options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : weight,
-      options.has('c') ? numberOf(options.get('c'), 'cap', 0, 100 * vcpus.length) : cap,
-    );
-    return '';
+  if (options.size === (name === undefined ? 0 : 1)) return undefined;
+  if (name === undefined) throw new XlError('Must specify a domain.');
+  return domainOf(machine, name);
+}
+
+async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
+  mustBe(machine, 'credit');
+  const options = optionsOf(args, { d: 'domain', w: 'weight', c: 'cap' });
+  const domain = await toChange(machine, options);
+  if (domain === undefined) {
+    const names = [...options.values()];
+    return schedCredit(await chosen(machine, names), names.length === 0 ? machine.config : undefined);
   }
-  return schedCredit(await chosen(machine, name === undefined ? [] : [name]), name === undefined ? config : undefined);
+  const { id, weight, cap, vcpus } = domain;
+  await machine.setCredit(
+    id,
+    options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : weight,
+    options.has('c') ? numberOf(options.get('c'), 'cap', 0, 100 * vcpus.length) : cap,
+  );
+  return '';
+}
+
+async function schedSedfVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
+  mustBe(machine, 'sedf');
+  const options = optionsOf(args, { d: 'domain', p: 'period', s: 'slice', l: 'latency', e: 'extra', w: 'weight' });
+  const domain = await toChange(machine, options);
+  if (domain === undefined) return schedSedf(await chosen(machine, [...options.values()]));
+  const { id, sedf } = domain;
+  /** Milliseconds, as xm takes them. */
+  const ns = (letter: string, what: string, otherwise: number): number => {
+    const text = options.get(letter);
+    if (text === undefined) return otherwise;
+    if (!/^\d+(\.\d+)?$/.test(text)) throw new XlError(`${what} is no number of milliseconds: ${text}`);
+    return Math.round(Number(text) * 1e6);
+  };
+  // A slice takes the place of a weight, and a weight that of a slice, unless both are said.
+  const isWeight = options.has('w') && !options.has('s');
+  const isSlice = options.has('s') && !options.has('w');
+  const spec: SedfSpec = {
+    periodNs: ns('p', 'period', sedf.periodNs),
+    sliceNs: isWeight ? 0 : ns('s', 'slice', sedf.sliceNs),
+    latencyNs: ns('l', 'latency', sedf.latencyNs),
+    extratime: options.has('e') ? numberOf(options.get('e'), 'extra', 0, 1) === 1 : sedf.extratime,
+    weight: options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : isSlice ? 0 : sedf.weight,
+  };
+  await machine.setSedf(id, spec).catch((error: unknown) => {
+    throw error instanceof RangeError ? new XlError(error.message) : error;
+  });
+  return '';
 }
 
 /** Does something to all VCPUs of the named domain. */
@@ -142,6 +191,12 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     title: 'Get/set credit scheduler parameters',
     least: 0,
     run: schedCreditVerb,
+  },
+  'sched-sedf': {
+    usage: '[-d <Domain> [-p <period>] [-s <slice>] [-l <latency>] [-e <0|1>] [-w <weight>]]',
+    title: 'Get/set SEDF scheduler parameters (ms)',
+    least: 0,
+    run: schedSedfVerb,
   },
   pause: {
     usage: '<Domain>',

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { Machine } from '../../src/machine/machine.js';
-import { cpuList, list, schedCredit, vcpuList } from '../../src/xl/format.js';
+import { cpuList, list, schedCredit, schedSedf, vcpuList } from '../../src/xl/format.js';
 import { parseCpus, xl } from '../../src/xl/verbs.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
 
@@ -20,6 +20,7 @@ const domain = {
   memoryMib: 256,
   weight: 512,
   cap: 50,
+  sedf: { periodNs: 10e6, sliceNs: 2.5e6, latencyNs: 0, extratime: true, weight: 0 },
   paused: false,
   shutDown: false,
   crashed: false,
@@ -65,6 +66,13 @@ describe('what xl prints', () => {
       'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n' +
         'Name                                ID Weight  Cap\n' +
         'web                                  3    512   50\n',
+    );
+  });
+
+  it('of the SEDF scheduler', () => {
+    expect(schedSedf([domain])).to.equal(
+      'Name                                ID Period(ms) Slice(ms) Lat(ms) Extra Weight\n' +
+        'web                                  3       10.0       2.5     0.0     1      0\n',
     );
   });
 
@@ -198,6 +206,41 @@ describe('the verbs of xl', () => {
     expect(await refuse('sched-credit', '-w', '5')).to.equal('Must specify a domain.\n');
     expect(await refuse('sched-credit', '-x', '5')).to.match(/unknown option/);
     expect(await refuse('pause')).to.match(/requires at least 1 argument\./);
+  });
+});
+
+describe('sched-sedf', () => {
+  it('says and sets periods, slices and weights', async () => {
+    const guests = ['a', 'b'].map((name) => guest({ name, workload: hog() }));
+    const machine = await Machine.create(machineConfig({ scheduler: 'sedf', pcpus: 1, durationNs: Infinity, guests }));
+    try {
+      const sedf = (...args: string[]) => xl(machine, ['sched-sedf', ...args]);
+      await machine.runUntil(10e6);
+      expect((await sedf()).stdout.split('\n')[1]).to.match(/^a +1 +100\.0 +0\.0 +0\.0 +1 +1$/);
+      await sedf('-d', 'a', '-p', '10', '-s', '2.5', '-e', '0');
+      expect((await sedf('-d', 'a')).stdout.split('\n')[1]).to.match(/^a +1 +10\.0 +2\.5 +0\.0 +0 +0$/);
+      const timeOf = async (): Promise<number> => (await machine.domains())[0]!.vcpus[0]!.timeNs;
+      const from = await timeOf();
+      await machine.runUntil(1010e6);
+      expect((await timeOf()) - from).to.be.closeTo(250e6, 5e6);
+      await sedf('-d', 'a', '-w', '3');
+      expect((await sedf('-d', 'a')).stdout.split('\n')[1]).to.match(/^a +1 +10\.0 +0\.0 +0\.0 +0 +3$/);
+      for (const wrong of [
+        ['-s', '20'],
+        ['-s', '1', '-w', '2'],
+        ['-p', 'x'],
+        ['-e', '2'],
+        ['-s', '0'],
+      ]) {
+        const { code, stderr } = await sedf('-d', 'a', ...wrong);
+        expect(code, wrong.join(' ')).to.equal(1);
+        expect(stderr).to.match(/^[a-z].*\n$/);
+      }
+      expect((await xl(machine, ['sched-credit'])).stderr).to.equal('the scheduler is sedf, not credit\n');
+      await machine.stop();
+    } finally {
+      await machine.close();
+    }
   });
 });
 
