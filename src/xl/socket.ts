@@ -2,7 +2,7 @@
  * The wire between `ringzero xl` and the machine that `ringzero up` keeps: a Unix socket that only its owner may open. A client sends
  * its arguments as one line of JSON and reads one line back: what to print, and its exit code.
  */
-import { chmodSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,19 +60,19 @@ function isAlive(path: string): Promise<boolean> {
 
 /**
  * Listens at `path`, with mode 0600: another user's connection is refused by the file system.
- * @throws ConfigError when a machine listens there already
+ * @throws ConfigError when a machine listens there already, or nobody can
  */
 export async function listen(path: string, serve: (args: readonly string[]) => Promise<Answer>): Promise<Server> {
   if (await isAlive(path)) throw new ConfigError(`${path}: a machine is up there already`);
-  // What a machine that died has left.
-  try {
-    unlinkSync(path);
-  } catch {}
+  // What a machine that died has left; anything else is somebody's.
+  const left = lstatSync(path, { throwIfNoEntry: false });
+  if (left?.isSocket()) unlinkSync(path);
+  else if (left !== undefined) throw new ConfigError(`${path}: is there already, and no socket`);
   const server = createServer((socket) => talk(socket, serve));
   const umask = process.umask(0o177);
   try {
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
+      server.once('error', (error: NodeJS.ErrnoException) => reject(new ConfigError(`${path}: ${error.code}`)));
       server.listen(path, resolve);
     });
   } finally {

@@ -295,6 +295,16 @@ describe('a machine that is up', () => {
     expect([second.status, second.stderr]).to.deep.equal([2, `ringzero: ${socket}: a machine is up there already\n`]);
     expect(xlOf('list').status).to.equal(0);
 
+    // What is no socket is left alone, and nobody listens where nobody may.
+    for (const [path, why] of [
+      [scenario, 'is there already, and no socket'],
+      [join(folder, 'no', 's'), 'EACCES'],
+    ] as const) {
+      const refused = spawnSync(process.execPath, [MAIN, 'up', scenario, '--socket', path], { encoding: 'utf8' });
+      expect([refused.status, refused.stderr]).to.deep.equal([2, `ringzero: ${path}: ${why}\n`]);
+    }
+    expect(existsSync(scenario)).to.equal(true);
+
     up.kill('SIGINT');
     const code = await new Promise((resolve) => up!.once('exit', resolve));
     expect(code).to.equal(0);
