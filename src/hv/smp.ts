@@ -75,7 +75,9 @@ export function smp(
         break;
       case IPI.retime:
         pcpu.setRetime(q, 1);
-        if (at < pcpu.eventIpiAt(q)) pcpu.setEventIpiAt(q, at);
+        if (at >= pcpu.eventIpiAt(q)) break;
+        check?.ipiSent(q, true, sentAt);
+        pcpu.setEventIpiAt(q, at);
         break;
       case IPI.key:
         break;

@@ -203,8 +203,8 @@ function bootForFreeMode({ image, shape, params, core }: BuiltMachine): void {
   }
   for (let p = 0; p < pcpus; p++) pcpu.setTurnedAt(p, -1);
   allRest(image.i32, image.region('stop-machine').base, shape.workers);
-  // Jitter is for races: it is to find them where there could be some.
-  if (params.hv.free?.jitterSeed === 0) hv.separation.begin();
+  // Jitter is for races: it is to find them where there could be some. And a user's policy may look at any queue.
+  if (params.hv.free?.jitterSeed === 0 && params.policy === undefined) hv.separation.begin();
 }
 
 /** A real in [-1, 1]. */

@@ -73,6 +73,18 @@ describe('null', () => {
     expect([vcpu.runstate(0), vcpu.runstate(1)]).to.deep.equal([0, 0]);
   });
 
+  it('lets one that waits go where nobody is, as soon as it may', () => {
+    const pinnedTo0 = (name: string): GuestConfig => guest({ name, workload: hog(), cpus: [[0]] });
+    const sim = simulate(config([pinnedTo0('a'), pinnedTo0('b')]));
+    sim.run(10 * MS);
+    const { core } = sim.built;
+    const { vcpu, queues } = core.hv.context;
+    expect(vcpu.runstate(1)).to.equal(1);
+    core.turns.interact(0, () => core.hv.sched.setAffinity(1, [0, 1]));
+    sim.run(11 * MS);
+    expect([vcpu.runstate(1), queues.entry.processor(1)]).to.deep.equal([0, 1]);
+  });
+
   it('runs in free mode, too', async () => {
     const { domains } = await runMachine(
       config([job('short', 100), job('long', 1000), job('third', 50), job('fourth', 50)], {

@@ -79,7 +79,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     missed = false;
     for (let n = 1; n < shape.pcpus; n++) {
       const q = (p + n) % shape.pcpus;
-      if (list.first(q) === NONE) continue;
+      // Queues of another group are another worker's alone, and nobody there may come here.
+      if (list.first(q) === NONE || queues.idlers(q) !== queues.idlers(p)) continue;
       perfc.inc(p, P.steal_trylock);
       if (!locks.tryAcquire(runqLock(q), p)) {
         perfc.inc(p, P.steal_trylock_failed);
@@ -110,7 +111,15 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     if (v !== NONE) queues.remove(v);
     else v = fetch(p);
     if (v !== NONE) assign(p, v);
+    const next = waiting(p, p);
+    if (next !== NONE) callFree(next);
     return v;
+  }
+
+  /** Somebody waits: a pCPU that is free comes for it. */
+  function callFree(v: number): void {
+    const free = pick(v);
+    if (assignedTo(free) === NONE) generic.raiseSchedule(free);
   }
 
   return {
@@ -159,9 +168,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
         generic.raiseSchedule(p);
         return;
       }
-      // Nobody has asked for it yet: one that is free comes for it.
-      const free = pick(v);
-      if (free !== p) generic.raiseSchedule(free);
+      callFree(v);
     },
 
     // There is nobody to yield to.
@@ -204,7 +211,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
     adjustAffinity(v) {
       const p = entry.processor(v);
-      if (!isAssigned(v) || mayUse(v, p)) return;
+      if (!isAssigned(v)) {
+        // It may wait where nobody is free, and now be allowed where somebody is.
+        if (queues.isQueued(v)) callFree(v);
+        return;
+      }
+      if (mayUse(v, p)) return;
       unassign(v);
       generic.raiseSchedule(p);
     },
