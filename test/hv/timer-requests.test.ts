@@ -7,36 +7,9 @@ import * as V from '../../src/shared/public/vcpu.js';
 import { __HYPERVISOR_vcpu_op } from '../../src/shared/public/xen.js';
 import { watchTimers } from './free-machine.js';
 import { busy, interleave, pair, START, start } from './interleave.js';
-import { invariants } from './invariants.js';
+import { firesOf, type Moved, moved, NEW, NEWER, OLD, set } from './moved-timer.js';
 
 describe('a timer in the queue of another worker', () => {
-  const [OLD, NEW, NEWER] = [START + 500_000, START + 800_000, START + 300_000];
-
-  /** VCPU 0 sets its timer on pCPU 0, and then runs on pCPU 1. */
-  function moved() {
-    const m = start([busy(1, { cpus: [[0]] })]);
-    m.act(0, START + 100, (_, calls) => calls.setTimer(0, OLD));
-    m.act(1, START + 200, ({ hv }) => hv.sched.setAffinity(0, [1]));
-    m.run(START + 20_000);
-    expect([m.context.pcpu.current(0), m.context.pcpu.current(1)]).to.deep.equal([m.context.idleOf(0), 0]);
-    expect(m.cores.map(({ mail }) => mail.hasMail())).to.deep.equal([false, false]);
-    return { m, fires: watchTimers(m) };
-  }
-  type Moved = ReturnType<typeof moved>;
-
-  /** VCPU 0, on pCPU 1, sets its timer; -1 stops it. */
-  const set = ({ m }: Moved, deadline: number, ns = Math.max(m.clock(1), START + 20_000)): void =>
-    m.act(1, ns, ({ hv }, calls) => {
-      if (deadline < 0) hv.timers.stopSingleshot(0);
-      else calls.setTimer(0, deadline);
-    });
-
-  const firesOf = ({ m, fires }: Moved, until = START + 3e6): readonly (readonly [number, number])[] => {
-    m.run(until);
-    invariants(m).check();
-    return fires.map(({ at, worker }) => [at, worker] as const);
-  };
-
   it('fires at the newest time, wherever a request comes together with the service of one for a timer that has fired', () => {
     const ways = interleave(
       () => {

@@ -43,6 +43,13 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const isAssigned = (v: number): boolean => assignedTo(entry.processor(v)) === v;
   const mayUse = (v: number, p: number): boolean => masks.has(queues.affinity(v, 1), p);
 
+  /** Takes a VCPU that does not run out of its pCPU's queue, if it is there. */
+  function unqueue(v: number): void {
+    if (!queues.isQueued(v)) return;
+    queues.addRunnable(entry.processor(v), -1);
+    queues.remove(v);
+  }
+
   function assign(p: number, v: number): void {
     np.setAssigned(p, v + 1);
     entry.setPri(v, PRI_ASSIGNED);
@@ -137,9 +144,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
     remove(v) {
       if (isAssigned(v)) unassign(v);
-      if (!queues.isQueued(v)) return;
-      queues.addRunnable(entry.processor(v), -1);
-      queues.remove(v);
+      unqueue(v);
     },
 
     sleep(v) {
@@ -149,10 +154,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       if (pcpu.current(p) === v) {
         masks.clearAtomic(queues.idlers(p), p);
         generic.raiseSchedule(p);
-      } else if (queues.isQueued(v)) {
-        queues.addRunnable(p, -1);
-        queues.remove(v);
-      }
+      } else unqueue(v);
       if (!isGone) return;
       // Its pCPU looks for another.
       unassign(v);
