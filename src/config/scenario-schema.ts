@@ -43,6 +43,9 @@ export const machineSchema = z.strictObject({
   latency: duration(),
   'cycle-hz': quantity(parseFrequency, 'a frequency in Hz, or such as 1GHz'),
   pace: z.number().optional(),
+  topology: z
+    .strictObject({ sockets: z.int().optional(), cores: z.int().optional(), threads: z.int().optional() })
+    .optional(),
   scheduler: z.string().optional(),
   tslice: duration(NS_PER_MS),
   ratelimit: duration(NS_PER_US),

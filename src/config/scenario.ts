@@ -1,7 +1,13 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
 import { dirname, extname, resolve } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
-import { type GuestConfig, type MachineConfig, machineDefaults } from '../machine/config.js';
+import {
+  type GuestConfig,
+  type MachineConfig,
+  machineDefaults,
+  type Topology,
+  topologyPcpus,
+} from '../machine/config.js';
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
@@ -62,6 +68,7 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   latency: 'latencyNs',
   'cycle-hz': 'cycleHz',
   pace: 'pace',
+  topology: 'topology',
   scheduler: 'scheduler',
   tslice: 'tsliceMs',
   ratelimit: 'ratelimitUs',
@@ -105,9 +112,26 @@ function machineSettings(section: MachineSection): Partial<MachineConfig> {
   return Object.fromEntries(written.map(([key, value]) => [MACHINE_KEYS[key as keyof MachineSection], value]));
 }
 
-/** pCPUs come first: CPU lists are read against them. */
-function pcpusOf(section: MachineSection, overrides: MachineOverrides): number {
-  return overrides.pcpus ?? section.pcpus ?? DEFAULT_PCPUS;
+/** pCPUs come first: CPU lists are read against them. A topology by itself says how many there are. */
+function pcpusOf({ pcpus, topology }: MachineSection, overrides: MachineOverrides): number {
+  const told = overrides.pcpus ?? pcpus;
+  if (told !== undefined || topology === undefined) return told ?? DEFAULT_PCPUS;
+  return topologyPcpus(wholeTopology(topology, undefined));
+}
+
+/** The topology as written, its cores, where they are left out, from the number of pCPUs. */
+function wholeTopology(
+  { sockets = 1, cores, threads = 1 }: NonNullable<MachineSection['topology']>,
+  pcpus: number | undefined,
+): Topology {
+  return { sockets, cores: cores ?? (pcpus === undefined ? 1 : pcpus / (sockets * threads)), threads };
+}
+
+/** `--pcpus` makes a host of another shape: what the file says of sockets is kept where it still fits. */
+function topologyOf({ topology }: MachineSection, overrides: MachineOverrides, pcpus: number): Topology | undefined {
+  if (topology === undefined) return undefined;
+  const written = wholeTopology(topology, pcpus);
+  return overrides.pcpus !== undefined && topologyPcpus(written) !== pcpus ? undefined : written;
 }
 
 /** The longest of the workloads' own durations: nobody is cut short. */
@@ -129,10 +153,11 @@ function buildConfig(
   return {
     ...machineDefaults(overrides.profile ?? section.profile ?? 'modern'),
     durationNs: workloadDuration(guests),
-    ...machineSettings(section),
+    ...machineSettings({ ...section, topology: undefined }),
     ...overrides,
     threads,
     pcpus,
+    topology: topologyOf(section, overrides, pcpus),
     guests,
   };
 }
@@ -181,6 +206,11 @@ function threadWarnings(config: MachineConfig, overrides: MachineOverrides): str
   return asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
 }
 
+function topologyWarnings({ pcpus, topology }: MachineConfig, section: MachineSection): string[] {
+  const isDropped = section.topology !== undefined && topology === undefined;
+  return isDropped ? [`--pcpus ${pcpus}: does not fit the file's topology; one socket of single-threaded cores`] : [];
+}
+
 function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const yaml = YamlFile.read(path);
   const scenario = validate(scenarioSchema, yaml, [], yaml.data);
@@ -195,7 +225,11 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   checkConfig(config, overrides, yaml, guests);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
-  return { config, expectations, warnings: [...warnings, ...threadWarnings(config, overrides)] };
+  return {
+    config,
+    expectations,
+    warnings: [...warnings, ...threadWarnings(config, overrides), ...topologyWarnings(config, section)],
+  };
 }
 
 /** An rt-app workload by itself is one domain with a VCPU for every pCPU. */

@@ -2,6 +2,7 @@
 
 import { ONLINE_MASK } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
+import type { Topology } from '../balancer/topology.js';
 import type { Image } from '../shared/image.js';
 import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
 import { MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
@@ -64,6 +65,7 @@ export interface HvParams {
   readonly migrationDelayNs: number;
   readonly boost: boolean;
   readonly latencyNs: number;
+  readonly topology: Topology;
   /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
   readonly timing: TimingParams;

@@ -4,6 +4,7 @@
  */
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { flatTopology } from '../balancer/topology.js';
 import { initialiseHv } from '../hv/context.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
@@ -91,6 +92,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
       migrationDelayNs: config.migrationDelayUs * 1e3,
       boost: config.boost,
       latencyNs: config.latencyNs,
+      topology: config.topology ?? flatTopology(config.pcpus),
       cycleHz: config.cycleHz,
       runqLockNs: config.runqLockNs,
       privateLockNs: config.privateLockNs,

@@ -3,6 +3,7 @@
  * path of a problem into a place in the user's file, `Machine.create` prints it as it is.
  */
 
+import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
 import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
@@ -192,6 +193,16 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
       path: ['threads'],
       message: `${config.threads} threads for ${config.pcpus} pCPUs: at most one thread a pCPU`,
     };
+  }
+  if (config.topology !== undefined) {
+    const { sockets, cores, threads } = config.topology;
+    if (
+      [sockets, cores, threads].some((n) => !Number.isSafeInteger(n) || n < 1) ||
+      pcpusOf(config.topology) !== config.pcpus
+    ) {
+      const shape = `${sockets} sockets of ${cores} cores of ${threads} threads`;
+      return { path: ['topology'], message: `${shape} do not make ${config.pcpus} pCPUs` };
+    }
   }
   if (ratelimitUs !== 0 && ratelimitUs < limits.MIN_RATELIMIT_US) {
     const bounds = `0 (off), or ${limits.MIN_RATELIMIT_US} to ${limits.MAX_RATELIMIT_US}`;

@@ -1,8 +1,10 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
+import type { Topology } from '../balancer/topology.js';
 import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
+export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
 export { PROFILES, type Profile, TIME_FAULTS } from '../hv/context.js';
 
 /** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
@@ -96,6 +98,8 @@ export interface MachineConfig {
   readonly pace: number;
   /** UTC at system time 0, seconds since 1970. */
   readonly bootTimeS: number;
+  /** Sockets, cores a socket, threads a core; their product is `pcpus`. @default one socket of single-threaded cores */
+  readonly topology?: Topology | undefined;
   readonly scheduler: string;
   /** `sched_credit_tslice_ms`, 1..1000; classic: 30. @default 30 */
   readonly tsliceMs: number;

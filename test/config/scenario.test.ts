@@ -83,6 +83,19 @@ describe('a scenario', () => {
       expect(load(machine('synchronise: true, calibration: local'), given).config).to.include(given);
     });
 
+    it('has a topology, which says how many pCPUs there are, or what of it is left', () => {
+      const two = { sockets: 2, cores: 4, threads: 2 };
+      expect(load(machine('topology: { sockets: 2, cores: 4, threads: 2 }')).config).to.deep.include({
+        pcpus: 16,
+        topology: two,
+      });
+      expect(load(machine('pcpus: 16, topology: { sockets: 2, threads: 2 }')).config.topology).to.deep.equal(two);
+      expect(load(machine('pcpus: 16')).config.topology).to.equal(undefined);
+      const fewer = load(machine('topology: { sockets: 2, cores: 4, threads: 2 }'), { pcpus: 4 });
+      expect(fewer.config.topology).to.equal(undefined);
+      expect(fewer.warnings.join()).to.match(/^--pcpus 4: does not fit the file's topology/);
+    });
+
     it('has a profile, which says how clocks are calibrated unless that is said', () => {
       expect(load(machine('pcpus: 1')).config).to.include({ profile: 'modern', calibration: 'rendezvous' });
       expect(load(machine('profile: classic')).config).to.include({ profile: 'classic', calibration: 'local' });
@@ -277,6 +290,9 @@ describe('a scenario', () => {
       expect(complaint(machine('pcpus: 257'))).to.match(/^s\.yaml:1:19: 257 pCPUs is out of range/);
       expect(complaint(machine('pcpus: 2.5'))).to.match(/whole number/);
       expect(complaint(machine('pcpus: 2, threads: 3'))).to.match(/^s\.yaml:1:31: 3 threads for 2 pCPUs: at most one/);
+      expect(complaint(machine('pcpus: 6, topology: { sockets: 4 }'))).to.equal(
+        's.yaml:1:31: 4 sockets of 1.5 cores of 1 threads do not make 6 pCPUs',
+      );
       expect(complaint(machine('scheduler: fifo'))).to.equal(
         "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, sedf, null, or a file (.ts, .js) with a policy",
       );
