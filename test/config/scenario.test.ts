@@ -291,7 +291,7 @@ describe('a scenario', () => {
       expect(complaint(machine('pcpus: 2.5'))).to.match(/whole number/);
       expect(complaint(machine('pcpus: 2, threads: 3'))).to.match(/^s\.yaml:1:31: 3 threads for 2 pCPUs: at most one/);
       expect(complaint(machine('pcpus: 6, topology: { sockets: 4 }'))).to.equal(
-        's.yaml:1:31: 4 sockets of 1.5 cores of 1 threads do not make 6 pCPUs',
+        's.yaml:1:32: 4 sockets of 1.5 cores of 1 threads do not make 6 pCPUs',
       );
       expect(complaint(machine('scheduler: fifo'))).to.equal(
         "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, sedf, null, or a file (.ts, .js) with a policy",
