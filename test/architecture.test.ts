@@ -15,13 +15,15 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   shared: [],
   // Beside the others: the tree that a workload file is parsed to. Knows nothing of ours.
   workload: [],
+  // Beside the others, too: what domain 0's tools say to the hypervisor, as data.
+  toolstack: ['shared'],
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   pcpu: ['shared', 'balancer', 'hv'],
-  machine: ['shared', 'workload', 'balancer', 'hv', 'pcpu'],
-  config: ['shared', 'workload', 'machine'],
+  machine: ['shared', 'workload', 'toolstack', 'balancer', 'hv', 'pcpu'],
+  config: ['shared', 'workload', 'toolstack', 'machine'],
   report: ['machine', 'config'],
-  xl: ['workload', 'machine'],
+  xl: ['workload', 'toolstack', 'machine'],
   cli: ['workload', 'machine', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };

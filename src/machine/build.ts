@@ -23,6 +23,7 @@ import { allRest } from '../shared/stop-machine.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
+import { LIVE_BYTES, LIVE_CALLS, type ToolArea, toolRoom, writeJob } from './tool-jobs.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
 export const FIRST_DOMAIN = 1;
@@ -45,13 +46,33 @@ export const POWER_ON_NS = 2e9;
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
 
+interface GuestAreas {
+  readonly info: number;
+  readonly runstate: number;
+  readonly args: number;
+  readonly boot: number;
+  readonly tools: number;
+  readonly pages: number;
+}
+
 /** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
-function guestAreas(vcpus: number): { info: number; runstate: number; args: number; boot: number; pages: number } {
+function guestAreas(vcpus: number, toolBytes = 0): GuestAreas {
   const info = PAGE_SIZE;
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
   const boot = args + pagesFor(vcpus * ARG_BYTES) * PAGE_SIZE;
-  return { info, runstate, args, boot, pages: boot / PAGE_SIZE + pagesFor(sizeOf(vcpu_guest_context, 64)) };
+  const tools = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
+  return { info, runstate, args, boot, tools, pages: tools / PAGE_SIZE + pagesFor(toolBytes) };
+}
+
+/** Areas of the nth guest. */
+const areasOf = ({ guests, toolstack }: MachineConfig, n: number): GuestAreas =>
+  guestAreas(guests[n]!.vcpus, guests[n]!.privileged ? toolRoom(toolstack).bytes : 0);
+
+/** Where domain 0's tools keep the structures of their calls. */
+export function toolArea({ core }: Pick<BuiltMachine, 'core'>, config: MachineConfig): ToolArea {
+  const guest = areasOf(config, 0).tools;
+  return { guest, image: core.hv.context.domain.frames(0) + guest };
 }
 
 export function machineShape(config: MachineConfig): MachineShape {
@@ -77,8 +98,9 @@ export function machineShape(config: MachineConfig): MachineShape {
       resources: sum((n) => sizes[n]!.resources),
       timerSlots: sum((n) => (sizes[n]!.tasks + 1) * guests[n]!.vcpus),
       logLines: config.taskLogLines,
+      tools: toolRoom(config.toolstack),
     },
-    frames: sum((n) => guestAreas(guests[n]!.vcpus).pages),
+    frames: sum((n) => areasOf(config, n).pages),
   };
 }
 
@@ -149,7 +171,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   let firstVcpu = 0;
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
-    const areas = guestAreas(guest.vcpus);
+    const areas = areasOf(config, n);
     const firstOfGuest = firstVcpu;
     hv.domains.create(d, {
       width: guest.abi,
@@ -171,6 +193,11 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
     frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
+  }
+  if (config.toolstack !== undefined) {
+    const area = toolArea({ core }, config);
+    const at = config.toolstack.live ? { call: LIVE_CALLS, data: LIVE_BYTES } : { call: 0, data: 0 };
+    for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);
   }
   startClocks(image, config, hv);
   for (const [n] of config.guests.entries()) {

@@ -2,6 +2,7 @@
 import type { Topology } from '../balancer/topology.js';
 import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
+import type { ToolstackConfig } from './tool-jobs.js';
 
 /** For those who may not know the hypervisor: the command line. */
 export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
@@ -127,6 +128,8 @@ export interface MachineConfig {
   readonly stallLimitMs: number;
   readonly inject?: FaultInjection;
   readonly guests: readonly GuestConfig[];
+  /** What domain 0's tools are to do; the first guest must be domain 0. */
+  readonly toolstack?: ToolstackConfig | undefined;
 }
 
 /** What a machine is unless told otherwise: all but its shape, its duration and its guests. */

@@ -108,6 +108,16 @@ export function loadWorkload(
       case 'resume':
         event.setResource(e, resourceFor('point', ev.ref));
         break;
+      case 'until':
+        event.setNs(e, ev.ns);
+        break;
+      case 'tool':
+        event.setResource(e, ev.job);
+        break;
+      case 'serve':
+        event.setResource(e, resourceFor('point', '\0tools'));
+        kd.setToolPoint(d, resourceFor('point', '\0tools') + 1);
+        break;
       case 'yield':
       case 'ntp':
         break;

@@ -14,12 +14,14 @@ import { PolicyError, type UserPolicy } from '../hv/sched/user-policy.js';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
+import { LIVE_JOB, TOOL_POST } from '../pcpu/model/privcmd-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
 import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
+import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { ConfigError } from '../workload/config-error.js';
-import { type BuiltMachine, buildMachine } from './build.js';
+import { type BuiltMachine, buildMachine, toolArea } from './build.js';
 import { findConfigProblem, sedfProblem } from './check-config.js';
 import { collect } from './collect.js';
 import { domainNumber, type MachineConfig } from './config.js';
@@ -29,6 +31,7 @@ import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
 import { isPolicyFile, placeIn, readPolicy } from './policy-file.js';
 import type { RunResult } from './result.js';
+import { fitting, readJob, writeJob } from './tool-jobs.js';
 import { tuneCompiler } from './tune-compiler.js';
 import { Watchdog } from './watchdog.js';
 
@@ -60,6 +63,7 @@ export class Machine {
   #closed = false;
   #granted = false;
   #broken: (() => string[]) | undefined;
+  #tools: Promise<unknown> = Promise.resolve();
 
   private constructor(config: MachineConfig, built: BuiltMachine, pool: Piscina, startMs: number) {
     this.config = config;
@@ -402,6 +406,44 @@ export class Machine {
     const problem = sedfProblem({ ...guest, sedf: spec.weight > 0 ? spec : { ...spec, weight: undefined } });
     if (problem !== undefined) throw new RangeError(problem[1]);
     await this.#command((c) => c.setSedf(domain, spec));
+  }
+
+  /**
+   * Has domain 0's tools make hypercalls, each after the work before it, on domain 0's time. Ends with the first that fails. Waits
+   * as long as domain 0 does not get on, as while the machine is paused.
+   * @returns a result for each call that was made
+   * @throws RangeError for a machine without tools that listen
+   */
+  privcmd(calls: readonly ToolCall[]): Promise<ToolResult[]> {
+    if (this.config.toolstack?.live !== true) throw new RangeError('domain 0 has no tools that listen');
+    const results = this.#tools.then(() => this.#makeCalls(calls));
+    this.#tools = results.catch(() => undefined);
+    return results;
+  }
+
+  async #makeCalls(calls: readonly ToolCall[]): Promise<ToolResult[]> {
+    const { image } = this.#built;
+    const area = toolArea(this.#built, this.config);
+    const done = (image.region('tool-post').base + TOOL_POST.offsets.done) >> 2;
+    const results: ToolResult[] = [];
+    while (results.length < calls.length) {
+      const some = calls.slice(results.length, results.length + fitting(calls, results.length));
+      if (some.length === 0) throw new RangeError('a call with more data than the tools have room for');
+      writeJob(image, area, LIVE_JOB, some, { call: 0, data: 0 });
+      const before = Atomics.load(image.i32, done);
+      await this.#command((c) => c.giveJob());
+      while (Atomics.load(image.i32, done) === before) {
+        if (this.#fault) throw this.#fault;
+        if (this.#isFinished()) throw new RangeError('the machine is not running any more');
+        // Now and then a look at whether the machine is still well.
+        const { async: isWaiting, value } = Atomics.waitAsync(image.i32, done, before, 200);
+        if (isWaiting) await value;
+      }
+      const made = readJob(image, area, LIVE_JOB, some, 0);
+      results.push(...made);
+      if (made.length < some.length || (made.at(-1)?.rc ?? 0) < 0) break;
+    }
+    return results;
   }
 
   /** Powers a domain off, whatever it was doing. */

@@ -2,8 +2,10 @@
 import type { SedfSpec } from '../hv/domain.js';
 import type { Image } from '../shared/image.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
+import { VIRQ_CONSOLE } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
+import { TOOL_POST } from './model/privcmd-records.js';
 import type { ProcessorCore } from './processor.js';
 import type { SafePoint } from './safe-point.js';
 
@@ -20,6 +22,7 @@ const COMMAND = {
   setCredit: 9,
   shutdown: 10,
   setSedf: 11,
+  giveJob: 12,
 } as const;
 
 export interface PcpuView {
@@ -55,6 +58,8 @@ export interface WorkerControl {
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
+  /** Tells domain 0's tools that job 0 is to be done. */
+  giveJob(): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
@@ -83,7 +88,8 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, domains, context } = core.hv;
+  const { separation, sched, domains, events, context } = core.hv;
+  const GIVEN = (image.region('tool-post').base + TOOL_POST.offsets.given) >> 2;
   const { trace, domain } = context;
 
   /**
@@ -154,6 +160,14 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
       ),
     shutdown: (d) =>
       command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
+    giveJob: () =>
+      command('giveJob', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          Atomics.add(image.i32, GIVEN, 1);
+          // What is typed reaches domain 0 as bytes of the console.
+          events.sendVirq(domain.firstVcpu(0), VIRQ_CONSOLE);
+        }),
+      ),
     inspect: (p) => safe.queue(() => viewOf(core, p)),
   };
 }

@@ -27,6 +27,10 @@ export type WorkloadEvent = { readonly at: Place } & (
   | { readonly kind: 'yield' }
   /** Domain 0's NTP client: asks the reference for UTC and sets the host's wall clock. Not in rt-app's grammar. */
   | { readonly kind: 'ntp' }
+  /** Domain 0's tools, not in rt-app's grammar either: wait until so long after the start; do a job; do what the outside asks for. */
+  | { readonly kind: 'until'; readonly ns: number }
+  | { readonly kind: 'tool'; readonly job: number }
+  | { readonly kind: 'serve' }
 );
 
 export interface WorkloadPhase {

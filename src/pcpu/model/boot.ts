@@ -97,6 +97,9 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
       kv.setTimerPort(v, must(calls.bindVirq(v, X.VIRQ_TIMER, id), 'bind_virq'));
       kv.setIpiPort(v, must(calls.bindIpi(v, id), 'bind_ipi'));
       kv.setLockPort(v, must(calls.bindIpi(v, id), 'bind_ipi'));
+      if (id === 0 && kd.toolPoint(d) !== 0) {
+        kv.setConsolePort(v, must(calls.bindVirq(v, X.VIRQ_CONSOLE, 0), 'bind_virq'));
+      }
       // The lock port is polled, never taken as an upcall.
       const lock = kv.lockPort(v);
       const maskAt =

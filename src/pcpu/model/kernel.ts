@@ -17,6 +17,7 @@ import { guestBoot, UPCALL_ENTRY } from './boot.js';
 import { guestClock } from './guest-clock.js';
 import { guestHypercalls } from './hypercalls.js';
 import { type ModelMemory, modelMemory } from './memory.js';
+import { privcmd } from './privcmd.js';
 import { programs, STEP } from './program.js';
 import { CLASS, MODE, TASK_STATE } from './records.js';
 import { sync } from './sync.js';
@@ -77,6 +78,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         kd.addLiveTasks(d, -1);
         if (kd.liveTasks(d) === 0) calls.shutdown(v, SHUTDOWN_poweroff);
       },
+      tools: privcmd(mem, calls),
       setTime(v, t, nowNs) {
         // The reference is outside the machine: it knows the true time, which is simulation time, and its answer is as
         // wrong as the two ways through the network differ.
@@ -217,6 +219,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const timer = takePort(d, selected, kv.timerPort(v));
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
     takePort(d, selected, kv.ipiPort(v));
+    if (kv.consolePort(v) !== 0 && takePort(d, selected, kv.consolePort(v))) locks.broadcast(v, kd.toolPoint(d) - 1);
     if (!timer) return;
     // By the clock of this pCPU it may be some ns early; whatever is not due yet is asked for again.
     kv.setProgrammed(v, Infinity);

@@ -4,6 +4,8 @@
  */
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import type { ModelMemory } from './memory.js';
+import { JOB, type Privcmd } from './privcmd.js';
+import { LIVE_JOB } from './privcmd-records.js';
 import { LOG_FIELDS, OP, TASK_STATE } from './records.js';
 import type { Sync } from './sync.js';
 import type { TaskScheduler } from './task-scheduler.js';
@@ -34,6 +36,7 @@ export interface ProgramActions {
   exit(v: number, t: number): void;
   /** Sets the wall clock from the reference, as an NTP client does. @param nowNs guest clock */
   setTime(v: number, t: number, nowNs: number): void;
+  readonly tools: Privcmd;
 }
 
 export function programs(
@@ -124,6 +127,34 @@ export function programs(
     return STEP.goOn;
   }
 
+  /** Goes on with job j of domain 0's tools. The task stays at its event until the job is done. */
+  function toolStep(v: number, t: number, j: number, nowNs: number): Step {
+    const next = actions.tools.step(v, j, nowNs);
+    if (next === JOB.done) return STEP.goOn;
+    task.setEvent(t, task.event(t) - 1);
+    if (next === JOB.call) return STEP.goOn;
+    task.setComputing(t, 1);
+    task.setComputeStart(t, nowNs);
+    task.setRemaining(t, actions.tools.costNs(j));
+    return STEP.compute;
+  }
+
+  /** Serves the outside for ever. */
+  function serveStep(v: number, t: number, point: number, nowNs: number): Step {
+    const n = task.event(t);
+    if (!actions.tools.isGiven()) {
+      task.setEvent(t, n - 1);
+      sync.suspend(t, point);
+      return STEP.gone;
+    }
+    const step = toolStep(v, t, LIVE_JOB, nowNs);
+    if (task.event(t) === n) {
+      actions.tools.answer();
+      task.setEvent(t, n - 1);
+    }
+    return step;
+  }
+
   function begin(v: number, t: number, e: number, nowNs: number): Step {
     switch (event.op(e)) {
       case OP.run:
@@ -170,6 +201,15 @@ export function programs(
       case OP.suspend:
         sync.suspend(t, event.resource(e));
         return STEP.gone;
+      case OP.until:
+        task.setDeadline(t, kd.start(task.domain(t)) + event.ns(e));
+        if (task.deadline(t) <= nowNs) return STEP.goOn;
+        actions.sleep(v, t);
+        return STEP.gone;
+      case OP.tool:
+        return toolStep(v, t, event.resource(e), nowNs);
+      case OP.serve:
+        return serveStep(v, t, event.resource(e), nowNs);
       case OP.ntp:
         actions.setTime(v, t, nowNs);
         return STEP.goOn;

@@ -6,6 +6,7 @@ import { wordsFor } from '../../shared/bitmap.js';
 import { type Region, rawRegion, tableRegion } from '../../shared/image.js';
 import { MAX_VIRT_CPUS } from '../../shared/limits.js';
 import { struct } from '../../shared/struct.js';
+import { type ToolShape, toolRegions } from './privcmd-records.js';
 
 /** Where a VCPU of the guest kernel stands. */
 export const MODE = { boot: 0, run: 1, idle: 2 } as const;
@@ -43,6 +44,8 @@ export const K_VCPU = struct(
     timerPort: 'i32',
     ipiPort: 'i32',
     lockPort: 'i32',
+    /** Where domain 0 hears that its tools are wanted; 0 = nowhere. */
+    consolePort: 'i32',
     /** Image addresses of its vcpu_info and of its page for hypercall arguments, and that page's guest address. */
     infoAddr: 'i32',
     argAddr: 'i32',
@@ -72,6 +75,8 @@ export const K_DOMAIN = struct(
     runstateArea: 'i32',
     argArea: 'i32',
     bootArea: 'i32',
+    /** Where tasks wait until domain 0's tools are wanted, a resource + 1; 0 = nobody wants them. */
+    toolPoint: 'i32',
   },
   64,
 );
@@ -151,6 +156,9 @@ export const OP = {
   resume: 12,
   yield: 13,
   ntp: 14,
+  until: 15,
+  tool: 16,
+  serve: 17,
 } as const;
 
 export const EVENT = struct('event', {
@@ -187,6 +195,7 @@ export interface ModelShape {
   readonly resources: number;
   readonly timerSlots: number;
   readonly logLines: number;
+  readonly tools: ToolShape;
 }
 
 export const modelRegions = (s: ModelShape): Region[] => [
@@ -198,5 +207,6 @@ export const modelRegions = (s: ModelShape): Region[] => [
   tableRegion(EVENT, s.events),
   tableRegion(RESOURCE, s.resources),
   rawRegion('task-timer-queues', 4, Math.max(1, s.timerSlots)),
+  ...toolRegions(s.tools),
   rawRegion('task-log', 8 * LOG_FIELDS * s.logLines, Math.max(1, s.tasks)),
 ];

@@ -1,0 +1,73 @@
+/**
+ * The way of domain 0's tools into the hypervisor: a task makes the calls of a job, one after the other, and pays for what the tool
+ * computes before each with time of the VCPU it runs on. So a toolstack is as fast as the share of its domain lets it be.
+ */
+import { XEN_EAGAIN, XEN_ERESTART } from '../../shared/public/errno.js';
+import type { GuestHypercalls } from './hypercalls.js';
+import type { ModelMemory } from './memory.js';
+import { TOOL_CALL, TOOL_JOB, TOOL_POST } from './privcmd-records.js';
+
+/** What is left of a job. */
+export const JOB = { work: 0, call: 1, done: 2 } as const;
+
+/** Time between two tries of a call that could not be finished at once, ns. */
+const RETRY_NS = 100_000;
+
+export interface Privcmd {
+  /** Whether the outside wants something that is not done yet. */
+  isGiven(): boolean;
+  /** Says that the outside's job is done. */
+  answer(): void;
+  /** One step of job j for a task on VCPU v, by one of JOB: `work`: compute for `costNs` first. @param nowNs guest clock */
+  step(v: number, j: number, nowNs: number): number;
+  /** What is to be computed before job j's next call, ns. */
+  costNs(j: number): number;
+}
+
+export function privcmd(mem: ModelMemory, calls: GuestHypercalls): Privcmd {
+  const { image, machineWords } = mem.hv.context;
+  const job = image.table(TOOL_JOB);
+  const call = image.table(TOOL_CALL);
+  const post = image.region('tool-post').base;
+  const GIVEN = (post + TOOL_POST.offsets.given) >> 2;
+  const DONE = (post + TOOL_POST.offsets.done) >> 2;
+
+  const nextCall = (j: number): number => job.firstCall(j) + job.made(j);
+
+  function make(v: number, j: number): void {
+    const c = nextCall(j);
+    const result = calls.call(v, call.nr(c), call.args(c, 0), call.args(c, 1), call.args(c, 2), call.args(c, 3));
+    // As libxc does: again, until it is through.
+    if (result === -XEN_EAGAIN || result === -XEN_ERESTART) {
+      call.setCostNs(c, RETRY_NS);
+      return;
+    }
+    call.setResult(c, result);
+    job.addMade(j, 1);
+    if (result < 0) job.setFailed(j, result);
+  }
+
+  return {
+    isGiven: () => machineWords.load(GIVEN) !== machineWords.load(DONE),
+    answer() {
+      Atomics.store(image.i32, DONE, machineWords.load(GIVEN));
+      // Somebody outside the machine waits for it.
+      Atomics.notify(image.i32, DONE);
+    },
+    step(v, j, nowNs) {
+      if (job.made(j) === 0 && job.isPaid(j) === 0 && job.beganAt(j) < 0) job.setBeganAt(j, nowNs);
+      if (job.isPaid(j) !== 0) {
+        job.setIsPaid(j, 0);
+        make(v, j);
+      }
+      if (job.failed(j) !== 0 || job.made(j) === job.calls(j)) {
+        job.setDoneAt(j, nowNs);
+        return JOB.done;
+      }
+      job.setIsPaid(j, 1);
+      return call.costNs(nextCall(j)) > 0 ? JOB.work : JOB.call;
+    },
+    costNs: (j) => call.costNs(nextCall(j)),
+  };
+}
+
