@@ -105,3 +105,25 @@ export const XEN_DOMINF_xs_domain = 1 << 7;
 export const XEN_DOMINF_hap = 1 << 8;
 export const XEN_DOMINF_shutdownmask = 255;
 export const XEN_DOMINF_shutdownshift = 16;
+
+// xen_domctl_createdomain.flags.
+export const XEN_DOMCTL_CDF_hvm = 1 << 0;
+export const XEN_DOMCTL_CDF_hap = 1 << 1;
+export const XEN_DOMCTL_CDF_s3_integrity = 1 << 2;
+export const XEN_DOMCTL_CDF_oos_off = 1 << 3;
+export const XEN_DOMCTL_CDF_xs_domain = 1 << 4;
+export const XEN_DOMCTL_CDF_iommu = 1 << 5;
+export const XEN_DOMCTL_CDF_nested_virt = 1 << 6;
+export const XEN_DOMCTL_CDF_vpmu = 1 << 7;
+export const XEN_DOMCTL_CDF_MAX = 1 << 7;
+
+// xen_domctl_vcpuaffinity.flags: which of the two masks; FORCE undoes what SCHEDOP_pin_override did.
+export const XEN_VCPUAFFINITY_HARD = 1 << 0;
+export const XEN_VCPUAFFINITY_SOFT = 1 << 1;
+export const XEN_VCPUAFFINITY_FORCE = 1 << 2;
+
+/** xen_domctl_getdomaininfo.max_vcpu_id of a domain without VCPUs. */
+export const XEN_INVALID_MAX_VCPU_ID = 0xffffffff;
+
+/** RTDS: the VCPU may run beyond its budget where nobody else wants the time. */
+export const XEN_DOMCTL_SCHEDRT_extra = 1 << 0;

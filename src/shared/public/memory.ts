@@ -20,6 +20,11 @@ export const XENMEM_remove_from_physmap = 15;
 export const XENMEM_add_to_physmap_batch = 23;
 export const XENMEM_machphys_compat_mfn_list = 25;
 
+// xen_memory_reservation.mem_flags.
+export const XENMEMF_populate_on_demand = 1 << 16;
+export const XENMEMF_exact_node_request = 1 << 17;
+export const XENMEMF_vnode = 1 << 18;
+
 // xen_add_to_physmap.space.
 export const XENMAPSPACE_shared_info = 0;
 export const XENMAPSPACE_grant_table = 1;

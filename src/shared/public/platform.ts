@@ -27,7 +27,11 @@ export const XENPF_core_parking = 60;
 export const XENPF_resource_op = 61;
 export const XENPF_get_symbol = 63;
 
-/** Of the union only what sets the time. @see XENPF_settime32, XENPF_settime64 */
+// xenpf_pcpuinfo.flags.
+export const XEN_PCPU_FLAGS_ONLINE = 1;
+export const XEN_PCPU_FLAGS_INVALID = 2; // there is no such pCPU
+
+/** Of the union only what is served: the time, pCPUs and how long they idled. */
 export const xen_platform_op = layout('struct xen_platform_op', [136, 136], {
   cmd: [0, 0], // u32
   interface_version: [4, 4], // u32
@@ -38,4 +42,14 @@ export const xen_platform_op = layout('struct xen_platform_op', [136, 136], {
   'u.settime64.nsecs': [16, 16], // u32
   'u.settime64.mbz': [20, 20], // u32
   'u.settime64.system_time': [24, 24], // u64, ns
+  'u.getidletime.cpumap_bitmap': [8, 8], // pointer
+  'u.getidletime.cpumap_nr_cpus': [12, 16], // u32
+  'u.getidletime.idletime': [16, 24], // pointer to u64[]
+  'u.getidletime.now': [20, 32], // u64, ns
+  'u.pcpu_info.xen_cpuid': [8, 8], // u32, as all of it
+  'u.pcpu_info.max_present': [12, 12],
+  'u.pcpu_info.flags': [16, 16], // XEN_PCPU_FLAGS_*
+  'u.pcpu_info.apic_id': [20, 20],
+  'u.pcpu_info.acpi_id': [24, 24],
+  'u.cpu_ol.cpuid': [8, 8], // u32
 });

@@ -64,3 +64,18 @@ export const XEN_SYSCTL_TBUFOP_disable = 5;
 // xen_sysctl_perfc_op.cmd.
 export const XEN_SYSCTL_PERFCOP_reset = 1;
 export const XEN_SYSCTL_PERFCOP_query = 2;
+
+// xen_sysctl_cpu_hotplug.op.
+export const XEN_SYSCTL_CPU_HOTPLUG_ONLINE = 0;
+export const XEN_SYSCTL_CPU_HOTPLUG_OFFLINE = 1;
+export const XEN_SYSCTL_CPU_HOTPLUG_SMT_ENABLE = 2;
+export const XEN_SYSCTL_CPU_HOTPLUG_SMT_DISABLE = 3;
+
+// xen_sysctl_physinfo.capabilities.
+export const XEN_SYSCTL_PHYSCAP_hvm = 1 << 0;
+export const XEN_SYSCTL_PHYSCAP_pv = 1 << 1;
+
+// xen_sysctl_cputopo of a pCPU that is not there.
+export const XEN_INVALID_CORE_ID = 0xffffffff;
+export const XEN_INVALID_SOCKET_ID = 0xffffffff;
+export const XEN_INVALID_NODE_ID = 0xffffffff;
