@@ -76,7 +76,13 @@ export function writeJob(image: Image, area: ToolArea, j: number, calls: readonl
 }
 
 /** What came of a job that is done: as many results as calls were made, the last one of the call that failed. */
-export function readJob(image: Image, area: ToolArea, j: number, calls: readonly ToolCall[], data: number): ToolResult[] {
+export function readJob(
+  image: Image,
+  area: ToolArea,
+  j: number,
+  calls: readonly ToolCall[],
+  data: number,
+): ToolResult[] {
   const [job, call] = [image.table(TOOL_JOB), image.table(TOOL_CALL)];
   const results: ToolResult[] = [];
   let at = area.image + data;

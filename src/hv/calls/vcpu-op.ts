@@ -1,7 +1,7 @@
 /** vcpu_op (vcpu.h): a guest's own VCPUs: up, down, runstates, timers, registered areas. */
 
 import { PAGE_SIZE } from '../../shared/image.js';
-import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { entryPointOffset, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import {
   XEN_EEXIST,
   XEN_EFAULT,
@@ -11,7 +11,7 @@ import {
   XEN_ENXIO,
   XEN_ETIME,
 } from '../../shared/public/errno.js';
-import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as V from '../../shared/public/vcpu.js';
 import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
@@ -22,12 +22,7 @@ import { type CallParts, type Handler, pointer } from './call.js';
 /** Shortest period of a periodic timer, ns (Xen refuses less). */
 const MIN_PERIOD_NS = 1e6;
 
-/** Where a VCPU's first instruction stands in its vcpu_guest_context, bytes. */
-export function entryPointOffset(width: Width): number {
-  return width === 64
-    ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
-    : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
-}
+export { entryPointOffset };
 
 export function vcpuOp(parts: CallParts): Handler {
   const { context, memory, smp, sched, events, timers, runstates, time } = parts;

@@ -70,4 +70,3 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls): Privcmd {
     costNs: (j) => call.costNs(nextCall(j)),
   };
 }
-
