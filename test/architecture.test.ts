@@ -21,9 +21,9 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   hv: ['shared', 'balancer'],
   pcpu: ['shared', 'balancer', 'hv'],
   machine: ['shared', 'workload', 'toolstack', 'balancer', 'hv', 'pcpu'],
-  config: ['shared', 'workload', 'toolstack', 'machine'],
+  xl: ['shared', 'workload', 'toolstack', 'machine'],
+  config: ['shared', 'workload', 'toolstack', 'machine', 'xl'],
   report: ['machine', 'config'],
-  xl: ['workload', 'toolstack', 'machine'],
   cli: ['workload', 'machine', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };

@@ -1,8 +1,10 @@
 /** `ringzero up SCENARIO`: boots a machine and keeps it, for `ringzero xl` to work on, until it is interrupted. */
+import { withLiveTools } from '../config/dom0.js';
 import { loadScenario, type MachineOverrides } from '../config/scenario.js';
 import type { MachineConfig } from '../machine/config.js';
+import { Session, type ToolstackMachine } from '../xl/session.js';
 import { listen } from '../xl/socket.js';
-import { type ToolstackMachine, xl } from '../xl/verbs.js';
+import { xl } from '../xl/verbs.js';
 import { EXIT_OK } from './exit-codes.js';
 
 export interface KeptMachine extends ToolstackMachine {
@@ -24,12 +26,13 @@ export async function upCommand(
   path: string,
   around: UpSurroundings,
 ): Promise<number> {
-  const { config } = loadScenario(file, { durationNs: Infinity, ...overrides });
+  const config = withLiveTools(loadScenario(file, { durationNs: Infinity, ...overrides }).config);
   const machine = await around.createMachine(config);
+  const session = new Session(machine);
   // One verb after the other: each is several commands to the machine.
   let last: Promise<unknown> = Promise.resolve();
   const server = await listen(path, (args) => {
-    const answer = last.then(() => xl(machine, args));
+    const answer = last.then(() => xl(session, args));
     last = answer.catch(() => undefined);
     return answer;
   }).catch(async (error: unknown) => {

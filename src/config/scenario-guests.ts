@@ -6,7 +6,7 @@ import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
 import { parseInlineWorkload } from './inline-workload.js';
-import { type Dom0Section, type GuestSection, type SedfSection, xlKeys } from './scenario-schema.js';
+import { type GuestSection, type SedfSection, xlKeys } from './scenario-schema.js';
 import { parseXlCfg, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';
 import { xlGuest } from './xl-guest.js';
 import { readUserFile, type YamlFile, type YamlPath } from './yaml-file.js';
@@ -27,7 +27,7 @@ export interface ReadGuests {
 /** MiB of a guest that does not say; what xlexample.pvlinux gives. */
 const DEFAULT_MEMORY_MIB = 128;
 
-const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
+export const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   name: 'name',
   vcpus: 'vcpus',
   memoryMib: 'memory',
@@ -52,20 +52,25 @@ function toXlValue(value: string | number | readonly (string | number)[], at: Pl
   return { kind: 'list', at, items: value.map((item) => toXlValue(item, at)) };
 }
 
-/** Inline keys come after the file's and so replace them. */
-function inlineSettings(yaml: YamlFile, entry: number, section: GuestSection): XlSetting[] {
+/** xl's settings that stand in a section of the scenario, by their places. */
+export function inlineSettings(
+  yaml: YamlFile,
+  path: YamlPath,
+  section: Partial<Pick<GuestSection, keyof typeof xlKeys>>,
+): XlSetting[] {
   const settings: XlSetting[] = [];
   for (const name of Object.keys(xlKeys) as (keyof typeof xlKeys)[]) {
     const value = section[name];
     if (value === undefined) continue;
-    const at = yaml.place(['guests', entry, name]);
-    settings.push({ name, op: '=', value: toXlValue(value, at), at: yaml.keyPlace(['guests', entry, name]) });
+    const at = yaml.place([...path, name]);
+    settings.push({ name, op: '=', value: toXlValue(value, at), at: yaml.keyPlace([...path, name]) });
   }
   return settings;
 }
 
 function readXl(yaml: YamlFile, entry: number, section: GuestSection): XlConfig {
-  const inline = inlineSettings(yaml, entry, section);
+  // Inline keys come after the file's and so replace them.
+  const inline = inlineSettings(yaml, ['guests', entry], section);
   if (section.config === undefined) {
     if (section.name === undefined)
       throw new ConfigError("a guest needs a 'name' or a 'config'", yaml.place(['guests', entry]));
@@ -92,14 +97,14 @@ const SEDF_KEYS: Readonly<Record<keyof SedfConfig, keyof SedfSection>> = {
   weight: 'weight',
 };
 
-function sedfSettings(section: SedfSection | undefined): Pick<GuestConfig, 'sedf'> {
+export function sedfSettings(section: SedfSection | undefined): Pick<GuestConfig, 'sedf'> {
   if (section === undefined) return {};
   const { period, slice, latency, extratime, weight } = section;
   return { sedf: { periodNs: period, sliceNs: slice, latencyNs: latency, extratime, weight } };
 }
 
 /** Of a part of the mapping, if that is written. */
-function sedfPlace(yaml: YamlFile, path: YamlPath, part: string | number | undefined): Place {
+export function sedfPlace(yaml: YamlFile, path: YamlPath, part: string | number | undefined): Place {
   return yaml.place(part === undefined ? path : [...path, SEDF_KEYS[part as keyof SedfConfig]]);
 }
 
@@ -136,53 +141,6 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     }
   }
   return { guests, byEntry, warnings };
-}
-
-/** Poll interval of the NTP client unless told otherwise, ns: a clock 50 ppm off gains 0.4 ms in it. */
-const NTP_POLL_NS = 8e9;
-const DOM0_MEMORY_MIB = 256;
-
-/** Domain 0, whose only work so far is to keep the host's wall clock. */
-export function dom0Guest(section: Dom0Section, yaml: YamlFile): ReadGuest {
-  const at = yaml.place(['dom0']);
-  const poll = section.ntp?.poll ?? NTP_POLL_NS;
-  const stop = section.ntp?.stop;
-  if (poll <= 0) throw new ConfigError('the NTP client needs a time between two polls', at);
-  const asleep = { name: 'asleep', loop: -1, events: [{ kind: 'sleep', ns: 3600e9, at }] } as const;
-  const polls = stop === undefined ? -1 : Math.max(1, Math.floor(stop / poll));
-  const ntp = {
-    name: 'ntp',
-    loop: polls,
-    events: [
-      { kind: 'ntp', at },
-      { kind: 'sleep', ns: poll, at },
-    ],
-  } as const;
-  const workload: Workload = {
-    file: at.file,
-    logBasename: 'dom0',
-    cumulativeSlack: false,
-    tasks: [
-      {
-        name: section.ntp === undefined ? 'idle' : 'ntpd',
-        at,
-        instance: 1,
-        delayNs: 0,
-        loop: -1,
-        policy: 'SCHED_OTHER',
-        priority: 0,
-        phases: section.ntp === undefined ? [asleep] : polls < 0 ? [ntp] : [ntp, asleep],
-      },
-    ],
-  };
-  const config: GuestConfig = {
-    ...workloadGuest(workload, 1).config,
-    name: 'Domain-0',
-    memoryMib: DOM0_MEMORY_MIB,
-    privileged: true,
-    ...sedfSettings(section.sedf),
-  };
-  return { config, placeOf: (field, part) => (field === 'sedf' ? sedfPlace(yaml, ['dom0', 'sedf'], part) : at) };
 }
 
 /** The domain that runs a bare workload file, named after it. */

@@ -106,7 +106,15 @@ export const guestSchema = z.strictObject({
 
 /** Domain 0: what it does for the host. */
 export const dom0Schema = z.strictObject({
+  vcpus: xlKeys.vcpus,
+  memory: xlKeys.memory,
+  cpu_weight: xlKeys.cpu_weight,
+  cap: xlKeys.cap,
+  cpus: xlKeys.cpus,
+  cpus_soft: xlKeys.cpus_soft,
   sedf: sedfSchema.optional(),
+  /** A script of its toolstack: commands of xl, each when its time has come. */
+  commands: z.array(z.strictObject({ at: duration(), xl: z.string() })).optional(),
   ntp: z
     .strictObject({
       /** Time between two looks at the reference. */

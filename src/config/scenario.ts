@@ -11,8 +11,10 @@ import {
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
+import { dom0Guest } from './dom0.js';
+import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
-import { dom0Guest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
 import { validate } from './yaml-schema.js';
@@ -218,11 +220,13 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   checkPcpus(section, overrides, yaml);
   const pcpus = pcpusOf(section, overrides);
   const { guests: unprivileged, byEntry, warnings } = readGuests(yaml, scenario.guests, pcpus);
-  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml)];
+  const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml, pcpus)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
-  const config = buildConfig(section, overrides, configs);
-  checkConfig(config, overrides, yaml, guests);
+  const bare = buildConfig(section, overrides, configs);
+  checkConfig(bare, overrides, yaml, guests);
+  const jobs = readScript(scenario.dom0?.commands, yaml, bare);
+  const config = jobs.length === 0 ? bare : { ...bare, toolstack: { live: false, jobs } };
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
   return {

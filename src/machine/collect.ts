@@ -12,6 +12,7 @@ import type { LockCounts } from '../shared/spinlock.js';
 import { traceHash } from '../shared/trace-ring.js';
 import type { BuiltMachine } from './build.js';
 import { collectTime } from './collect-time.js';
+import { collectTools } from './collect-tools.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { endOf } from './end-of-run.js';
 import { fairShares, jainIndex } from './fair-share.js';
@@ -211,6 +212,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     domains,
     pcpus,
     locks: [lockResult('private', PRIVATE_LOCK, 1), lockResult('run-queue', runqLock(0), config.pcpus)],
+    ...((config.toolstack?.jobs.length ?? 0) > 0 ? { toolstack: collectTools(built, config) } : {}),
     ...(config.checkTime ? { time: collectTime(built, config) } : {}),
     perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
     host: {

@@ -1,8 +1,8 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
 import type { Topology } from '../balancer/topology.js';
 import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
+import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Workload } from '../workload/workload.js';
-import type { ToolstackConfig } from './tool-jobs.js';
 
 /** For those who may not know the hypervisor: the command line. */
 export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';

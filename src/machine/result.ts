@@ -135,6 +135,17 @@ export interface LockResult {
   readonly tryFailed: number;
 }
 
+/** A command of domain 0's script. Times since its start by its own clock, ns. */
+export interface ScriptResult {
+  readonly text: string;
+  readonly atNs: number;
+  /** Absent: it did not come to that. */
+  readonly beganNs?: number;
+  readonly doneNs?: number;
+  /** 0, or the negated errno of the call that failed. */
+  readonly rc: number;
+}
+
 export interface RunResult {
   readonly schema: typeof RESULT_SCHEMA;
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
@@ -152,6 +163,8 @@ export interface RunResult {
   readonly domains: readonly DomainResult[];
   readonly pcpus: readonly PcpuResult[];
   readonly locks: readonly LockResult[];
+  /** What became of domain 0's script, if it has one. */
+  readonly toolstack?: readonly ScriptResult[];
   /** With `checkTime`: what was found. */
   readonly time?: TimeResult;
   /** Performance counters under Xen's names. */

@@ -1,14 +1,12 @@
 /** Jobs of domain 0's tools in the image: their calls in tables, their structures in domain 0's own frames. */
+
+import { START_ENTRY } from '../pcpu/model/boot.js';
 import { TOOL_CALL, TOOL_JOB } from '../pcpu/model/privcmd-records.js';
 import type { Image } from '../shared/image.js';
-import { DATA, dataBytes, type ToolCall, type ToolJob, type ToolResult } from '../toolstack/tool-job.js';
+import { DATA, dataBytes, type ToolCall, type ToolResult, type ToolstackConfig } from '../toolstack/tool-job.js';
 
-/** What domain 0's tools are to do. */
-export interface ToolstackConfig {
-  /** Whether they also do what comes from outside while the machine runs. */
-  readonly live: boolean;
-  readonly jobs: readonly ToolJob[];
-}
+/** Where a workload guest's kernel starts. */
+export const GUEST_ENTRY = START_ENTRY;
 
 /** Room for what comes from outside: longer jobs are cut up. */
 export const LIVE_CALLS = 2048;

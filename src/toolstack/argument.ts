@@ -15,8 +15,10 @@ export class Argument {
   #bytes: Uint8Array;
   #view: DataView;
 
-  constructor(structure: AbiLayout) {
-    this.#bytes = new Uint8Array(Math.ceil(sizeOf(structure, 64) / 8) * 8);
+  /** @param structure or its size in bytes */
+  constructor(structure: AbiLayout | number) {
+    const bytes = typeof structure === 'number' ? structure : sizeOf(structure, 64);
+    this.#bytes = new Uint8Array(Math.ceil(bytes / 8) * 8);
     this.#view = new DataView(this.#bytes.buffer);
   }
 

@@ -8,8 +8,9 @@ import { xen_domctl, xen_domctl_getdomaininfo } from '../shared/public/domctl-la
 import { offsetsOf, sizeOf } from '../shared/public/layout.js';
 import { XENMEM_populate_physmap, xen_memory_reservation } from '../shared/public/memory.js';
 import { __HYPERVISOR_domctl, __HYPERVISOR_memory_op } from '../shared/public/xen.js';
-import { XEN_SCHEDULER_SEDF, xen_domctl_sched_sedf } from '../shared/sedf-abi.js';
+import { xen_domctl_sched_sedf } from '../shared/sedf-abi.js';
 import { Argument, CALL_COST_NS, readBitmap } from './argument.js';
+import { type CreditName, type SchedulerName, schedulerNumber } from './schedulers.js';
 import type { ToolCall } from './tool-job.js';
 
 const AT = offsetsOf(xen_domctl, 64);
@@ -184,8 +185,10 @@ export function readDomainInfo(data: Uint8Array, from: number): DomainState {
   };
 }
 
-function scheduler(d: number, id: number, cmd: number): Argument {
-  return domctl(D.XEN_DOMCTL_scheduler_op, d).u32(AT['u.scheduler_op.sched_id'], id).u32(AT['u.scheduler_op.cmd'], cmd);
+function scheduler(d: number, policy: SchedulerName, cmd: number): Argument {
+  return domctl(D.XEN_DOMCTL_scheduler_op, d)
+    .u32(AT['u.scheduler_op.sched_id'], schedulerNumber(policy))
+    .u32(AT['u.scheduler_op.cmd'], cmd);
 }
 
 export interface CreditParams {
@@ -193,18 +196,19 @@ export interface CreditParams {
   readonly cap: number;
 }
 
-/** Policies whose parameters of a domain are a weight and a cap. */
-export type CreditId = typeof D.XEN_SCHEDULER_CREDIT | typeof D.XEN_SCHEDULER_CREDIT2;
-
 /** What is left out stays as it is: Xen takes a weight of 0 and a cap of all ones so. */
-export const setCredit = (d: number, id: CreditId, { weight = 0, cap = 0xffff }: Partial<CreditParams>): ToolCall =>
-  scheduler(d, id, D.XEN_DOMCTL_SCHEDOP_putinfo)
+export const setCredit = (
+  d: number,
+  policy: CreditName,
+  { weight = 0, cap = 0xffff }: Partial<CreditParams>,
+): ToolCall =>
+  scheduler(d, policy, D.XEN_DOMCTL_SCHEDOP_putinfo)
     .u16(AT['u.scheduler_op.u.credit.weight'], weight)
     .u16(AT['u.scheduler_op.u.credit.cap'], cap)
     .call(__HYPERVISOR_domctl);
 
-export const getCredit = (d: number, id: CreditId): Query<CreditParams> => ({
-  call: scheduler(d, id, D.XEN_DOMCTL_SCHEDOP_getinfo).call(__HYPERVISOR_domctl),
+export const getCredit = (d: number, policy: CreditName): Query<CreditParams> => ({
+  call: scheduler(d, policy, D.XEN_DOMCTL_SCHEDOP_getinfo).call(__HYPERVISOR_domctl),
   read: (data) => ({
     weight: viewOf(data).getUint16(AT['u.scheduler_op.u.credit.weight'], true),
     cap: viewOf(data).getUint16(AT['u.scheduler_op.u.credit.cap'], true),
@@ -221,7 +225,7 @@ export interface SedfParams {
 
 export function setSedf(d: number, { periodNs, sliceNs, latencyNs, extratime, weight }: SedfParams): ToolCall {
   const at = AT['u.scheduler_op.u'];
-  return scheduler(d, XEN_SCHEDULER_SEDF, D.XEN_DOMCTL_SCHEDOP_putinfo)
+  return scheduler(d, 'sedf', D.XEN_DOMCTL_SCHEDOP_putinfo)
     .u64(at + SEDF.period, periodNs)
     .u64(at + SEDF.slice, sliceNs)
     .u64(at + SEDF.latency, latencyNs)
@@ -233,7 +237,7 @@ export function setSedf(d: number, { periodNs, sliceNs, latencyNs, extratime, we
 export function getSedf(d: number): Query<SedfParams> {
   const at = AT['u.scheduler_op.u'];
   return {
-    call: scheduler(d, XEN_SCHEDULER_SEDF, D.XEN_DOMCTL_SCHEDOP_getinfo).call(__HYPERVISOR_domctl),
+    call: scheduler(d, 'sedf', D.XEN_DOMCTL_SCHEDOP_getinfo).call(__HYPERVISOR_domctl),
     read(data) {
       const view = viewOf(data);
       const u64 = (offset: number): number => Number(view.getBigUint64(at + offset, true));

@@ -7,6 +7,7 @@ import { xen_sysctl, xen_sysctl_perfc_desc } from '../shared/public/sysctl-layou
 import { __HYPERVISOR_sysctl } from '../shared/public/xen.js';
 import { Argument, readBitmap } from './argument.js';
 import { type DomainState, type Query, readDomainInfo } from './domctl.js';
+import { type SchedulerName, schedulerNumber } from './schedulers.js';
 import type { ToolCall } from './tool-job.js';
 
 const AT = offsetsOf(xen_sysctl, 64);
@@ -37,10 +38,13 @@ export interface PhysInfo {
   readonly threadsPerCore: number;
   readonly coresPerSocket: number;
   readonly cpus: number;
+  readonly maxCpuId: number;
   readonly nodes: number;
   readonly cpuKhz: number;
   readonly totalPages: number;
   readonly freePages: number;
+  /** Claimed and not taken yet. */
+  readonly outstandingPages: number;
 }
 
 export function physInfo(): Query<PhysInfo> {
@@ -53,10 +57,12 @@ export function physInfo(): Query<PhysInfo> {
         threadsPerCore: u32(AT['u.physinfo.threads_per_core']),
         coresPerSocket: u32(AT['u.physinfo.cores_per_socket']),
         cpus: u32(AT['u.physinfo.nr_cpus']),
+        maxCpuId: u32(AT['u.physinfo.max_cpu_id']),
         nodes: u32(AT['u.physinfo.nr_nodes']),
         cpuKhz: u32(AT['u.physinfo.cpu_khz']),
         totalPages: Number(view.getBigUint64(AT['u.physinfo.total_pages'], true)),
         freePages: Number(view.getBigUint64(AT['u.physinfo.free_pages'], true)),
+        outstandingPages: Number(view.getBigUint64(AT['u.physinfo.outstanding_pages'], true)),
       };
     },
   };
@@ -99,16 +105,16 @@ export interface CreditGlobals {
   readonly migrationDelayUs: number;
 }
 
-function globals(pool: number, id: number, cmd: number): Argument {
+function globals(pool: number, policy: SchedulerName, cmd: number): Argument {
   return sysctl(S.XEN_SYSCTL_scheduler_op)
     .u32(AT['u.scheduler_op.cpupool_id'], pool)
-    .u32(AT['u.scheduler_op.sched_id'], id)
+    .u32(AT['u.scheduler_op.sched_id'], schedulerNumber(policy))
     .u32(AT['u.scheduler_op.cmd'], cmd);
 }
 
-/** The credit scheduler's parameters of a pool. @param id `XEN_SCHEDULER_CREDIT` */
-export const getCreditGlobals = (pool: number, id: number): Query<CreditGlobals> => ({
-  call: globals(pool, id, S.XEN_SYSCTL_SCHEDOP_getinfo).call(__HYPERVISOR_sysctl),
+/** The credit scheduler's parameters of a pool. */
+export const getCreditGlobals = (pool: number): Query<CreditGlobals> => ({
+  call: globals(pool, 'credit', S.XEN_SYSCTL_SCHEDOP_getinfo).call(__HYPERVISOR_sysctl),
   read(data) {
     const u32 = (at: number): number => viewOf(data).getUint32(at, true);
     return {
@@ -119,20 +125,25 @@ export const getCreditGlobals = (pool: number, id: number): Query<CreditGlobals>
   },
 });
 
-export const setCreditGlobals = (pool: number, id: number, g: CreditGlobals): ToolCall =>
-  globals(pool, id, S.XEN_SYSCTL_SCHEDOP_putinfo)
+export const setCreditGlobals = (pool: number, g: CreditGlobals): ToolCall =>
+  globals(pool, 'credit', S.XEN_SYSCTL_SCHEDOP_putinfo)
     .u32(AT['u.scheduler_op.u.sched_credit.tslice_ms'], g.tsliceMs)
     .u32(AT['u.scheduler_op.u.sched_credit.ratelimit_us'], g.ratelimitUs)
     .u32(AT['u.scheduler_op.u.sched_credit.vcpu_migr_delay_us'], g.migrationDelayUs)
     .call(__HYPERVISOR_sysctl);
 
-export const getCredit2Globals = (pool: number, id: number): Query<{ ratelimitUs: number }> => ({
-  call: globals(pool, id, S.XEN_SYSCTL_SCHEDOP_getinfo).call(__HYPERVISOR_sysctl),
-  read: (data) => ({ ratelimitUs: viewOf(data).getUint32(AT['u.scheduler_op.u.sched_credit2.ratelimit_us'], true) }),
+/** The same of credit2, which has a ratelimit only. */
+export const getCredit2Globals = (pool: number): Query<CreditGlobals> => ({
+  call: globals(pool, 'credit2', S.XEN_SYSCTL_SCHEDOP_getinfo).call(__HYPERVISOR_sysctl),
+  read: (data) => ({
+    tsliceMs: 0,
+    ratelimitUs: viewOf(data).getUint32(AT['u.scheduler_op.u.sched_credit2.ratelimit_us'], true),
+    migrationDelayUs: 0,
+  }),
 });
 
-export const setCredit2Globals = (pool: number, id: number, ratelimitUs: number): ToolCall =>
-  globals(pool, id, S.XEN_SYSCTL_SCHEDOP_putinfo)
+export const setCredit2Globals = (pool: number, ratelimitUs: number): ToolCall =>
+  globals(pool, 'credit2', S.XEN_SYSCTL_SCHEDOP_putinfo)
     .u32(AT['u.scheduler_op.u.sched_credit2.ratelimit_us'], ratelimitUs)
     .call(__HYPERVISOR_sysctl);
 
@@ -170,6 +181,7 @@ export function perfCounters(counters: number, values: number): Query<Counter[]>
 
 export interface PoolInfo {
   readonly id: number;
+  /** `XEN_SCHEDULER_*`. */
   readonly scheduler: number;
   readonly domains: number;
   readonly cpus: readonly number[];

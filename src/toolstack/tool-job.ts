@@ -36,3 +36,10 @@ export interface ToolResult {
 
 /** Bytes of a call's data, kept on boundaries of eight. */
 export const dataBytes = ({ data }: ToolCall): number => Math.ceil(data.length / 8) * 8;
+
+/** What domain 0's tools are to do. */
+export interface ToolstackConfig {
+  /** Whether they also do what comes from outside while the machine runs. */
+  readonly live: boolean;
+  readonly jobs: readonly ToolJob[];
+}
