@@ -23,7 +23,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   machine: ['shared', 'workload', 'toolstack', 'balancer', 'hv', 'pcpu'],
   xl: ['shared', 'workload', 'toolstack', 'machine'],
   config: ['shared', 'workload', 'toolstack', 'machine', 'xl'],
-  report: ['machine', 'config'],
+  report: ['toolstack', 'machine', 'config'],
   cli: ['workload', 'machine', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };

@@ -7,7 +7,6 @@
  * held back by what the worker sent and the receiver has not taken up yet, and so the least of all floors is below everything
  * that is still to come. A worker takes a turn only up to a window above it.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { IPI } from '../hv/smp.js';
 import type { Doorbells } from '../shared/doorbell.js';
 import type { Image } from '../shared/image.js';
@@ -16,7 +15,7 @@ import { CONTROL, OUTCOME, RUN } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
 import type { RunLoop } from './ordered-loop.js';
 import type { ProcessorCore } from './processor.js';
-import { type SafePoint, WATCH_MS } from './safe-point.js';
+import { NAP_MS, type SafePoint, WATCH_MS } from './safe-point.js';
 
 /** Turns between two safe points. */
 const BATCH = 1024;
@@ -236,7 +235,7 @@ export function freeLoop(
     const ahead = safe.aheadMs(Math.min(keys.key(keys.root()), horizonNs), floors.floor(self));
     if (ahead > 0) {
       publish(keys.key(keys.root()), isQuiet() ? Infinity : -Infinity);
-      await delay(Math.min(ahead, WATCH_MS));
+      await safe.rest(Math.min(ahead, NAP_MS));
       stop.begin();
       if (mail.hasMail()) takeMail();
       stop.rest();

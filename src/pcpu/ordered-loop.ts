@@ -6,13 +6,12 @@
  *
  * Safe points lie between batches: there a worker serves its control channel, parks the token, paces itself.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Doorbells } from '../shared/doorbell.js';
 import type { Image } from '../shared/image.js';
 import { CONTROL, OUTCOME, RUN, WORKER } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
 import type { ProcessorCore } from './processor.js';
-import { type SafePoint, WATCH_MS } from './safe-point.js';
+import { NAP_MS, type SafePoint, WATCH_MS } from './safe-point.js';
 
 /** Turns between two safe points: about half a host millisecond; the cost of a handover is lost in it. */
 const BATCH = 2048;
@@ -104,7 +103,7 @@ export function orderedLoop(
     }
     const ahead = safe.aheadMs(Math.min(keys.key(keys.root()), horizonNs), floors.floor(0));
     if (ahead > 0) {
-      await delay(Math.min(ahead, WATCH_MS));
+      await safe.rest(Math.min(ahead, NAP_MS));
       return;
     }
     const steps = control.stepsLeft(0);
@@ -116,7 +115,7 @@ export function orderedLoop(
     const next = keys.key(keys.root());
     if (next === Infinity && control.pauseAt(0) === Infinity) {
       // Everything that could happen is held back from outside.
-      await delay(1);
+      await safe.rest(1);
       return;
     }
     if (control.stepsLeft(0) === 0 || next >= control.pauseAt(0)) {

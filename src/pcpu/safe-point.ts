@@ -10,6 +10,8 @@ import type { RunParams } from './machine-shape.js';
 
 /** Longest sleep without a look around, host ms. */
 export const WATCH_MS = 500;
+/** The same of a worker ahead of the host's clock: others may want something of it, host ms. */
+export const NAP_MS = 10;
 /** How long a worker that is stalled on purpose holds the turn, host ms. */
 const STALL_MS = 2500;
 
@@ -32,6 +34,8 @@ export interface SafePoint {
   queue<T>(command: () => T): Promise<T>;
   /** Rests while the machine is paused, executing commands, until one of them resumes or stops it. */
   park(): Promise<void>;
+  /** Waits so long, host ms, or until there is a command. */
+  rest(ms: number): Promise<void>;
   /** Host ms until simulation time `key` may be taken; 0 = now. `floor` is where simulation time stands. */
   aheadMs(key: number, floor: number): number;
   /** Commits the fault that is to be committed on pCPU p at simulation time t, if any. */
@@ -102,6 +106,15 @@ export function safePoint(
         });
         wakeParked?.();
       });
+    },
+    async rest(ms) {
+      if (commands.length > 0) return;
+      const over = new AbortController();
+      const rung = new Promise<void>((resolve) => {
+        wakeParked = resolve;
+      });
+      await Promise.race([rung, delay(ms, undefined, { signal: over.signal }).catch(() => undefined)]);
+      over.abort();
     },
     async park() {
       for (let w = 0; w < workers; w++) if (w !== self) bells.ring(w);

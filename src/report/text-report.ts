@@ -1,7 +1,8 @@
 /** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
-import type { DomainResult, PcpuResult, RunResult } from '../machine/result.js';
+import type { DomainResult, PcpuResult, RunResult, ScriptResult } from '../machine/result.js';
+import { errnoText } from '../toolstack/errno-text.js';
 import { type Column, type Paint, plain, renderTable } from './table.js';
 
 export interface TextReportOptions {
@@ -55,6 +56,18 @@ const SCHEDULING: readonly Column<DomainResult>[] = [
   latency('max', (domain) => domain.wake.maxNs),
   { header: 'switches', cell: (domain) => formatCount(domain.switches) },
   { header: 'migrations', cell: (domain) => formatCount(domain.migrations) },
+];
+
+const SCRIPT: readonly Column<ScriptResult>[] = [
+  { header: 'at', cell: ({ atNs }) => formatDuration(atNs) },
+  { header: 'command', align: 'left', maxWidth: 40, cell: ({ text }) => text },
+  { header: 'began', cell: ({ beganNs }) => (beganNs === undefined ? '-' : formatDuration(beganNs)) },
+  { header: 'done', cell: ({ doneNs }) => (doneNs === undefined ? '-' : formatDuration(doneNs)) },
+  {
+    header: 'result',
+    align: 'left',
+    cell: ({ doneNs, rc }) => (doneNs === undefined ? 'not done' : rc === 0 ? 'ok' : errnoText(rc)),
+  },
 ];
 
 const PCPUS: readonly Column<PcpuResult>[] = [
@@ -144,6 +157,9 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
       { header: '', align: 'left', cell: ([, text]) => text },
     ]),
   ];
+  const { toolstack } = result;
+  if (toolstack !== undefined)
+    lines.push('', paint('bold', "Domain 0's commands"), ...renderTable(toolstack, SCRIPT, paint));
   const ended = result.domains.filter((domain) => domain.ended !== undefined);
   if (ended.length > 0) lines.push('', ...ended.map((domain) => `${domain.name} ended: ${domain.ended}`));
   if (verdicts.length > 0) lines.push('', ...verdictLines(verdicts, paint));
