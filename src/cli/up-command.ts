@@ -26,7 +26,9 @@ export async function upCommand(
   path: string,
   around: UpSurroundings,
 ): Promise<number> {
-  const config = withLiveTools(loadScenario(file, { durationNs: Infinity, ...overrides }).config);
+  const loaded = withLiveTools(loadScenario(file, { durationNs: Infinity, ...overrides }).config);
+  // A machine that people use keeps their time, unless somebody said otherwise.
+  const config = loaded.pace === 0 && overrides.pace === undefined ? { ...loaded, pace: 1 } : loaded;
   const machine = await around.createMachine(config);
   const session = new Session(machine);
   // One verb after the other: each is several commands to the machine.
