@@ -50,7 +50,10 @@ export const ONLINE_MASK = 0;
 /** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
 export const idlersMask = (group: number): number => 1 + 3 * group;
 export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
-/** Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. */
+/**
+ * Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. They hold pCPUs on
+ * line only, and the soft one only what the hard one allows: where a VCPU may be at all is decided by hv/affinity.ts.
+ */
 export const VCPU_MASKS = 4096;
 /** Words of a mask of the machine. */
 export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pcpus) / 16) * 16;
@@ -63,4 +66,6 @@ export const balancerRegions = (pcpus: number, vcpus: number, runners: number): 
   tableRegion(RUNQ_ENTRY, vcpus + pcpus),
   rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(runners, pcpus)),
   rawRegion('cpu-masks', wordsFor(pcpus) * 4, 2 * (vcpus + pcpus)),
+  // What was asked for, of which the masks above are what can be had: hard, soft, hard, …
+  rawRegion('affinities', wordsFor(pcpus) * 4, 2 * vcpus),
 ];

@@ -8,7 +8,16 @@ import type { Image } from '../shared/image.js';
 import { type List, lists, NONE } from '../shared/list.js';
 import type { SharedWords } from '../shared/shared-words.js';
 import type { Table } from '../shared/struct.js';
-import { hardMask, idlersMask, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS } from './records.js';
+import {
+  hardMask,
+  idlersMask,
+  machineMaskWords,
+  ONLINE_MASK,
+  RUNQ,
+  RUNQ_ENTRY,
+  softMask,
+  VCPU_MASKS,
+} from './records.js';
 
 export interface RunQueues {
   readonly pcpus: number;
@@ -35,6 +44,9 @@ export interface RunQueues {
   sort(p: number): void;
   /** The mask of pCPUs a VCPU may use at a balance step: soft first, then hard. */
   affinity(v: number, step: BalanceStep): number;
+  /** The mask that was asked for, whatever of it can be had now. */
+  givenAffinity(v: number, step: BalanceStep): number;
+  isOnline(p: number): boolean;
 }
 
 export const SOFT = 0;
@@ -60,6 +72,8 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     mask < VCPU_MASKS
       ? (machineBase + Math.imul(mask, machineWords)) | 0
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
+  const ONLINE = word(ONLINE_MASK);
+  const givenBase = image.region('affinities').base >> 2;
   const lastVictimWord = (p: number): number => (runq.idlers(p) + 2 * machineWords) | 0;
   const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
 
@@ -114,5 +128,7 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
       }
     },
     affinity: (v, step) => word(step === SOFT ? softMask(v) : hardMask(v)),
+    givenAffinity: (v, step) => (givenBase + Math.imul(2 * v + (step === SOFT ? 1 : 0), maskWords)) | 0,
+    isOnline: (p) => masks.has(ONLINE, p),
   };
 }

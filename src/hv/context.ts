@@ -6,6 +6,7 @@ import type { Topology } from '../balancer/topology.js';
 import type { Image } from '../shared/image.js';
 import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
 import { MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
+import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { type SharedWords, sharedWords } from '../shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import type { Table } from '../shared/struct.js';
@@ -13,7 +14,20 @@ import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
-import { DOMAIN, EVTCHN, FLOOR, type HvShape, MACHINE, PCPU, REGS, SEPARATION, VCPU } from './records.js';
+import {
+  DOMAIN,
+  EVTCHN,
+  FLOOR,
+  HOST,
+  type HvShape,
+  MACHINE,
+  NOBODY,
+  PCPU,
+  REGS,
+  SEPARATION,
+  VCPU,
+  VPF_down,
+} from './records.js';
 
 /** Faults of time-keeping on purpose, each known by name to the checks of docs/check-time.md. */
 export const TIME_FAULTS = [
@@ -93,6 +107,7 @@ export interface HvContext {
   readonly pcpu: Table<typeof PCPU.fields>;
   readonly regs: Table<typeof REGS.fields>;
   readonly evtchn: Table<typeof EVTCHN.fields>;
+  readonly host: Table<typeof HOST.fields>;
   readonly queues: RunQueues;
   readonly locks: Spinlocks;
   readonly trace: Tracer;
@@ -125,6 +140,8 @@ export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
 export const EVENT_TABLE_LOCK = 3;
 export const CONSOLE_LOCK = 4;
+export const DOMCTL_LOCK = 5;
+export const HEAP_LOCK = 6;
 const FIRST_RUNQ_LOCK = 8;
 export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
 export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
@@ -185,6 +202,7 @@ export function createContext(
     pcpu: image.table(PCPU),
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
+    host: image.table(HOST),
     queues: runQueues(image, shape.pcpus, words),
     locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
     trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
@@ -228,9 +246,16 @@ export function initialiseHv(hv: HvContext): void {
   locks.init(EVENT_TABLE_LOCK, LOCK_RANK.eventTable);
   locks.init(CONSOLE_LOCK, LOCK_RANK.console);
   locks.init(RENDEZVOUS_LOCK, LOCK_RANK.rendezvous);
+  locks.init(DOMCTL_LOCK, LOCK_RANK.domctl);
+  locks.init(HEAP_LOCK, LOCK_RANK.heap);
   for (let d = 0; d < shape.domains; d++) {
     locks.init(eventLock(d), LOCK_RANK.event);
     locks.init(guestLock(d), LOCK_RANK.guest);
+  }
+  for (let v = 0; v < shape.vcpus; v++) {
+    vcpu.setDomain(v, NOBODY);
+    vcpu.setPauseFlags(v, VPF_down);
+    vcpu.setRunstate(v, RUNSTATE_offline);
   }
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
@@ -240,7 +265,7 @@ export function initialiseHv(hv: HvContext): void {
     masks.set(queues.idlers(p), p);
     entry.setProcessor(idle, p);
     entry.setIsRunning(idle, 1);
-    vcpu.setDomain(idle, -1);
+    vcpu.setDomain(idle, NOBODY);
     vcpu.setId(idle, p);
     pcpu.setCurrent(p, idle);
     pcpu.setLastTickled(p, p);

@@ -1,11 +1,18 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
+import { affinities } from './affinity.js';
 import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
+import { consoleRing } from './console-ring.js';
 import { createContext, type HvParams } from './context.js';
+import { deferred } from './deferred.js';
+import { type Destruction, destruction } from './destroy.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
+import { frames } from './frames.js';
 import { guestMemory } from './guest-memory.js';
+import { type Hotplug, hotplug } from './hotplug.js';
+import { ports } from './ports.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
@@ -44,32 +51,64 @@ export function createHypervisor(
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
   const workers = separation(context, processor.stopped);
   const bus = smp(context, check, processor);
+  const putOff = deferred(context.isOrdered, processor.stopped);
   const memory = guestMemory(context);
+  const heap = frames(context);
+  const masks = affinities(context);
+  const console = consoleRing(context);
   const states = runstates(context, memory, check);
-  const time: TimeKeeping = timeKeeping(context, bus, () => {
-    check?.booted();
-    workers.alone(doms.startAll);
-  });
-  // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
-  const clock: Timers = timers(
+  const time: TimeKeeping = timeKeeping(
     context,
     bus,
-    time,
-    check,
-    {
-      sendVirq: (v, virq) => events.sendVirq(v, virq),
-      pollTimedOut: (v) => events.pollTimedOut(v),
+    () => {
+      check?.booted();
+      workers.alone(doms.startAll);
     },
-    processor.keyChanged,
+    (p) => cpus.completeOnline(p),
   );
+  // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
+  const clock: Timers = timers(context, bus, time, check, {
+    sendVirq: (v, virq) => events.sendVirq(v, virq),
+    pollTimedOut: (v) => events.pollTimedOut(v),
+  });
   const switching: ContextSwitch = {
     switchOut: processor.switchOut,
     switchIn: processor.switchIn,
     timerEvents: clock.switchedIn,
+    left: () => ends.hasLeft(),
   };
-  const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
+  const sched: Scheduler = scheduler(context, policy, bus, states, masks, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
-  const doms: Domains = domains(context, sched, time, clock);
+  const table = ports(context, events);
+  const doms: Domains = domains(context, {
+    sched,
+    time,
+    timers: clock,
+    frames: heap,
+    affinities: masks,
+    console,
+    check,
+    sendVirq: events.sendVirq,
+  });
+  const ends: Destruction = destruction(context, {
+    sched,
+    timers: clock,
+    ports: table,
+    domains: doms,
+    frames: heap,
+    console,
+    deferred: putOff,
+  });
+  const cpus: Hotplug = hotplug(context, {
+    sched,
+    smp: bus,
+    time,
+    timers: clock,
+    affinities: masks,
+    separation: workers,
+    console,
+    deferred: putOff,
+  });
   const parts = {
     context,
     check,
@@ -81,7 +120,14 @@ export function createHypervisor(
     timers: clock,
     sched,
     events,
+    ports: table,
     domains: doms,
+    destruction: ends,
+    hotplug: cpus,
+    frames: heap,
+    affinities: masks,
+    console,
+    deferred: putOff,
   };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

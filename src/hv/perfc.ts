@@ -48,6 +48,8 @@ export const perfcRegion = (pcpus: number): Region => rawRegion('perfc', SET_BYT
 
 export interface Perfc {
   inc(p: number, counter: number): void;
+  value(p: number, counter: number): number;
+  reset(): void;
   /** Sum over all pCPUs. */
   total(counter: number): number;
 }
@@ -59,6 +61,10 @@ export function perfCounters(image: Image, pcpus: number): Perfc {
   return {
     inc(p, counter) {
       i32[(base + Math.imul(p, words) + counter) | 0]! += 1;
+    },
+    value: (p, counter) => i32[base + p * words + counter]! >>> 0,
+    reset: () => {
+      i32.fill(0, base, base + pcpus * words);
     },
     total(counter) {
       let sum = 0;

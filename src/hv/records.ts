@@ -57,6 +57,10 @@ export const VPF_paused = 1 << 14;
 export const VPF_parked = 1 << 15;
 /** The domain was shut down or crashed. */
 export const VPF_shutdown = 1 << 16;
+/** The domain is paused by domain 0, or was not let go for the first time yet. */
+export const VPF_domain_paused = 1 << 17;
+/** The domain is being destroyed: nothing will ever clear this. */
+export const VPF_dying = 1 << 18;
 
 /** One per VCPU, and one per pCPU's idle VCPU behind them. Written by the turn under the run-queue lock of its pCPU. */
 export const VCPU = struct(
@@ -70,6 +74,9 @@ export const VCPU = struct(
     periodicLastEvent: 'f64',
     /** When it was woken and has not run since; -1 = not waiting for a wake-up. */
     wokenAt: 'f64',
+    /** Since when it exists, ns: its runstates sum to the time since. */
+    createdAt: 'f64',
+    /** NOBODY: the record is free. Changes under the domctl lock. */
     domain: 'i32',
     /** vcpu_id within the domain. */
     id: 'i32',
@@ -106,9 +113,36 @@ export const VCPU = struct(
   64,
 );
 
+/** In a VCPU's `domain`: it is nobody's. */
+export const NOBODY = -1;
+
+/** Whether a domain's record is in use. */
+export const DOMAIN_STATE = {
+  free: 0,
+  alive: 1,
+  /** Destroyed, but a VCPU may still be on its pCPU. */
+  dying: 2,
+} as const;
+
+/** Memory: heap lock. What commands of domain 0 change besides: domctl lock. The rest: the domain's own turns. */
 export const DOMAIN = struct(
   'domain',
   {
+    /** Frames accounted to it, and how many may be (Xen's tot_pages and max_pages). Few of them are backed. */
+    totPages: 'f64',
+    maxPages: 'f64',
+    /** One of DOMAIN_STATE. */
+    state: 'i32',
+    /** Its domid, by which others name it. Its record's number is the same as long as there are enough of them. */
+    id: 'i32',
+    /** Frames that are set aside for it in the image; `nrFrames` of them have been given to it. */
+    backedFrames: 'i32',
+    /** How many VCPUs createdomain said it will have; `maxVcpus` is how many it has. */
+    vcpuLimit: 'i32',
+    /** How many times domain 0 paused it; a new domain begins with 1. */
+    pauseCount: 'i32',
+    /** xen_domain_handle_t: what its toolstack calls it. */
+    handle: ['i32', 4],
     width: 'i32',
     firstVcpu: 'i32',
     maxVcpus: 'i32',
@@ -210,7 +244,8 @@ export const CPU_TIME = struct(
     rounds: 'i32',
     warpReads: 'i32',
     calibrations: 'i32',
-    /** Free mode: rendezvous it has come to. */
+    /** Free mode: the last rendezvous it was called to, and the last it has come to. */
+    called: 'i32',
     joined: 'i32',
   },
   64,
@@ -241,6 +276,8 @@ export const RENDEZVOUS = struct(
     at: 'f64',
     /** pCPUs that have come. Rendezvous lock. */
     entered: 'i32',
+    /** pCPUs that were called: those on line. Written by the master before it calls. */
+    expected: 'i32',
     /** How many were called, and how many were through. Atomics. */
     called: 'i32',
     released: 'i32',
@@ -250,6 +287,22 @@ export const RENDEZVOUS = struct(
 
 /** Free mode: whether the workers are separate (separation.ts); one record. Changes while all workers but one are stopped. */
 export const SEPARATION = struct('separation', { isSeparate: 'i32' }, 64);
+
+/** The host as its toolstack sees it; one record. */
+export const HOST = struct(
+  'host',
+  {
+    /** Frames of machine memory, and those that nobody has. Heap lock. */
+    totalPages: 'f64',
+    freePages: 'f64',
+    /** The domid that was given last. Domctl lock. */
+    lastDomid: 'i32',
+    /** Bytes ever written to the hypervisor's console ring, and up to where it was cleared. Console lock. */
+    consoleEnd: 'i32',
+    consoleClear: 'i32',
+  },
+  64,
+);
 
 /** What the outside holds back; one record. Atomics. */
 export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
@@ -288,6 +341,8 @@ export const REGS = struct('hypercall-regs', { nr: 'i32', lo: ['i32', 6], hi: ['
 
 /** Bytes of console output kept for each domain. */
 export const CONSOLE_BYTES = 4096;
+/** Bytes of the hypervisor's own console ring (Xen's conring_size). */
+export const XEN_CONSOLE_BYTES = 16_384;
 
 export interface HvShape {
   readonly pcpus: number;
@@ -298,6 +353,10 @@ export interface HvShape {
   readonly evtchns: number;
   /** How many take turns at the same time: all workers in free mode, 1 in ordered mode. */
   readonly runners: number;
+  /** Frames of machine memory that are backed in the image. */
+  readonly frames: number;
+  /** How many of them a domain gets that is made at run time. */
+  readonly framesPerDomain: number;
 }
 
 export const hvRegions = (shape: HvShape): Region[] => [
@@ -309,6 +368,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('cpu-time-pages', 32, shape.pcpus),
   tableRegion(WALL_CLOCK, 1),
   tableRegion(RENDEZVOUS, 1),
+  tableRegion(HOST, 1),
   tableRegion(HELD_BACK, 1),
   tableRegion(SEPARATION, 1),
   stopMachineRegion(shape.runners),
@@ -322,5 +382,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(EVTCHN, shape.domains * shape.evtchns),
   rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),
   rawRegion('console', CONSOLE_BYTES, shape.domains),
+  rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
+  rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
   rawRegion('dummy-vcpu-info', 64, 1),
 ];

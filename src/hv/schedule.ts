@@ -6,12 +6,13 @@
  * last holder's, and a runstate would run backwards), policy, runstates, unlock, switch, only then mark the old VCPU as
  * not running and finish its migration: until its registers are saved nobody else may run it, though it may be queued.
  */
-import { hardMask, RUNQ_ENTRY, softMask } from '../balancer/records.js';
+import { hardMask, RUNQ_ENTRY } from '../balancer/records.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
+import type { Affinities } from './affinity.js';
 import { type HvContext, runqLock } from './context.js';
 import { PERFC } from './perfc.js';
-import { HELD_BACK, VCPU, VPF_blocked, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
+import { HELD_BACK, VCPU, VPF_blocked, VPF_dying, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
 import type { Runstates } from './runstate.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
 import type { Smp } from './smp.js';
@@ -24,6 +25,8 @@ export interface ContextSwitch {
   switchIn(v: number, p: number): void;
   /** Sends VIRQ_TIMER to the VCPU that was just switched in on p, if it is owed one, and arms its periodic timer. */
   timerEvents(v: number, p: number): void;
+  /** A VCPU of a domain that is being destroyed is off its pCPU, its state saved. */
+  left(v: number): void;
 }
 
 export interface Scheduler {
@@ -47,8 +50,15 @@ export interface Scheduler {
   unpause(v: number): void;
   /** Whether a VCPU is paused from outside: then a machine in which nothing happens is not at its end. */
   isHeldBack(): boolean;
-  /** Hard affinity from now on, also of a VCPU that runs or is queued elsewhere. At least one of `cpus` is on line. */
-  setAffinity(v: number, cpus: readonly number[]): void;
+  /**
+   * Affinity from now on, also of a VCPU that runs or is queued elsewhere; `undefined` leaves it as it is. At least one of the hard
+   * ones is on line.
+   */
+  setAffinity(v: number, hard: readonly number[] | undefined, soft?: readonly number[]): void;
+  /** What v may use has changed by itself: it leaves a pCPU that it may not use any more. */
+  affinityChanged(v: number): void;
+  /** The scheduler forgets a VCPU that neither runs nor is queued. */
+  remove(v: number): void;
   /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
   locked(v: number, act: () => void): void;
 }
@@ -58,6 +68,7 @@ export function scheduler(
   policy: SchedulerPolicy,
   smp: Smp,
   runstates: Runstates,
+  affinities: Affinities,
   time: TimeKeeping,
   check: TimeCheck | undefined,
   context: ContextSwitch,
@@ -203,6 +214,8 @@ export function scheduler(
     const prev = pcpu.current(p);
     ops.doSchedule(p);
     const next = pcpu.next(p);
+    // Nobody may use one that is off line; nobody is to count on it either.
+    if (!queues.isOnline(p)) masks.clearAtomic(queues.idlers(p), p);
     pcpu.setSliceEnd(p, now() + pcpu.nextSlice(p));
     pcpu.setCurrent(p, next);
     if (next !== prev) account(p, prev, next);
@@ -210,7 +223,25 @@ export function scheduler(
     if (next === prev) return;
     switchTo(p, prev, next);
     if (isIdle(prev)) return;
-    if ((vcpu.pauseFlags(prev) & VPF_migrating) !== 0) finishMigration(prev);
+    const flags = vcpu.pauseFlags(prev) & (VPF_migrating | VPF_dying);
+    if (flags === 0) return;
+    if ((flags & VPF_migrating) !== 0) finishMigration(prev);
+    if ((flags & VPF_dying) !== 0) context.left(prev);
+  }
+
+  /** Changes what v may use, and moves it where it must. */
+  function reconsider(v: number, change: () => void): void {
+    const lock = lockOf(v);
+    change();
+    ops.adjustAffinity(v);
+    const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
+    if (mustMove) {
+      words.or(flagsWord(v), VPF_migrating);
+      if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
+      ops.sleep(v);
+    }
+    locks.release(lock, smp.self());
+    if (mustMove) finishMigration(v);
   }
 
   return {
@@ -240,22 +271,11 @@ export function scheduler(
       machineWords.add(heldBackWord, -1);
     },
     isHeldBack: () => image.i32[heldBackWord] !== 0,
-    setAffinity(v, cpus) {
-      const lock = lockOf(v);
-      masks.assign(word(hardMask(v)), cpus);
-      // What is left of soft affinity, and whether it still says anything.
-      const isWish = masks.and(word(softMask(v)), word(softMask(v)), word(hardMask(v)));
-      const narrows = masks.count(word(softMask(v))) < masks.count(word(hardMask(v)));
-      entry.setHasSoftAffinity(v, isWish && narrows ? 1 : 0);
-      ops.adjustAffinity(v);
-      const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
-      if (mustMove) {
-        words.or(flagsWord(v), VPF_migrating);
-        if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
-        ops.sleep(v);
-      }
-      locks.release(lock, smp.self());
-      if (mustMove) finishMigration(v);
+    setAffinity: (v, hard, soft) => reconsider(v, () => affinities.give(v, hard, soft)),
+    affinityChanged: (v) => reconsider(v, () => affinities.narrow(v)),
+    remove(v) {
+      ops.remove(v);
+      if ((vcpu.pauseFlags(v) & VPF_paused) !== 0) machineWords.add(heldBackWord, -1);
     },
     locked(v, act) {
       const lock = lockOf(v);

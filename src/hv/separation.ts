@@ -22,6 +22,8 @@ export interface Separation {
   allow(v: number, cpus: readonly number[]): void;
   /** Something is going to lead from domain d to another. */
   connect(d: number, other: number): void;
+  /** Something is going to lead from every domain to others. */
+  connectAll(): void;
   /** From now on the workers have to do with each other. While the others are stopped. */
   together(): void;
 }
@@ -82,6 +84,9 @@ export function separation(context: HvContext, stopped: <T>(act: () => T) => T):
       if (isSeparate() && cpus.some((p) => pcpu.worker(p) !== owner)) stopped(together);
     },
     together,
+    connectAll() {
+      if (isSeparate()) stopped(together);
+    },
     connect(d, other) {
       if (isSeparate() && workerOf(d) !== workerOf(other)) stopped(together);
     },

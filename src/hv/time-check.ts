@@ -118,6 +118,8 @@ export interface TimeCheck {
   timerSet(v: number, systemNs: number): void;
   /** Timer t fired on pCPU p. */
   timerFired(t: number, p: number): void;
+  /** v was made at run time, in a record that may have been another's. */
+  created(v: number): void;
   /** The periodic timer of v fired. */
   ticked(v: number, p: number): void;
   switchedOut(v: number): void;
@@ -429,6 +431,12 @@ export function timeCheck(hv: HvContext, systemTime: (p: number) => number): Tim
       if (isSampled) look(v, p);
     },
     timerSet: (v, systemNs) => seen.setExpected(v, systemNs),
+    created(v) {
+      seen.setExpected(v, Infinity);
+      seen.setTickerAt(v, 0);
+      seen.setVirtual(v, 0);
+      seen.setPageState(v, 0);
+    },
     timerFired(t, p) {
       const v = t >> 1;
       if ((t & 1) === 0) seen.setExpected(v, Infinity);

@@ -46,12 +46,18 @@ export interface TimeKeeping {
   hasStarted(): boolean;
   /** Free mode: whether pCPUs are being held in a rendezvous. */
   isMeeting(): boolean;
+  /** pCPU p goes off line: it keeps no time. While all others stand still, as for the next. */
+  goesOffline(p: number): void;
+  /** pCPU p comes back: its clock is set anew, by an exchange with the master where there is one, and then `isInStep` called. */
+  comesOnline(p: number): void;
+  /** Whether pCPU p is on its way back. */
+  isComing(p: number): boolean;
   /** Sets UTC at system time 0, as seconds and nanoseconds since 1970, and tells the domains. */
   setWallClock(seconds: number, nanoseconds: number): void;
 }
 
 /** What pCPU p is to do next: fields `job` and `step` of CPU_TIME. */
-const JOB = { none: 0, synchronise: 1, warpCheck: 2, calibrate: 3, finishBoot: 4 } as const;
+const JOB = { none: 0, synchronise: 1, warpCheck: 2, calibrate: 3, finishBoot: 4, comeOnline: 5 } as const;
 const STEP = { begin: 1, asked: 2, answered: 3 } as const;
 /** The pCPU that owns the reference. */
 const MASTER = 0;
@@ -73,7 +79,16 @@ const PAGE_WORDS = [
   T.tsc_shift >> 2,
 ] as const;
 
-export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): TimeKeeping {
+/**
+ * @param startDomains boot is done
+ * @param isInStep the clock of a pCPU that comes back on line is in step
+ */
+export function timeKeeping(
+  hv: HvContext,
+  smp: Smp,
+  startDomains: () => void,
+  isInStep: (p: number) => void,
+): TimeKeeping {
   const {
     image,
     vcpu,
@@ -218,6 +233,19 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (Math.abs(error) > cpu.maxError(p) && !booting) cpu.setMaxError(p, Math.abs(error));
   }
 
+  /** Nobody has run on pCPU p for a while, and nobody does: its clock need not go on from where it was. */
+  function setInStep(p: number, tsc: number, master: number): void {
+    locks.acquire(runqLock(p), p);
+    const measured = ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
+    setPair(p, tsc, master, measured > hz / 2 && measured < hz * 2 ? measured : frequencyOf(p));
+    cpu.setPairTsc(p, tsc);
+    cpu.setPairMaster(p, master);
+    cpu.addCalibrations(p, 1);
+    cpu.setCalibratedAt(p, now());
+    cpu.setLastError(p, 0);
+    locks.release(runqLock(p), p);
+  }
+
   const wakeAt = smp.timeAt;
 
   function give(p: number, job: number, at: number): void {
@@ -259,6 +287,13 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (cpu.job(p) === JOB.calibrate) {
       cpu.setStep(p, 0);
       calibrated(p, Math.floor(middle), cpu.answer(p));
+      return;
+    }
+    if (cpu.job(p) === JOB.comeOnline) {
+      cpu.setStep(p, 0);
+      cpu.setJob(p, JOB.none);
+      setInStep(p, Math.floor(middle), cpu.answer(p));
+      isInStep(p);
       return;
     }
     const delta = Math.round(cpu.answer(p) - middle);
@@ -318,18 +353,26 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
    * clock at that time. (In ordered mode the call is an exchange of messages with the master, `ask`.)
    */
   function call(): void {
-    machineWords.add(calledWord, 1);
-    for (let q = 0; q < shape.pcpus; q++) if (q !== MASTER) wakeAt(q, now() + L);
+    const nr = machineWords.load(calledWord) + 1;
+    let expected = 0;
+    for (let q = 0; q < shape.pcpus; q++) {
+      if (!queues.isOnline(q)) continue;
+      cpu.setCalled(q, nr);
+      expected++;
+    }
+    rendezvous.setExpected(0, expected);
+    machineWords.store(calledWord, nr);
+    for (let q = 0; q < shape.pcpus; q++) if (q !== MASTER && queues.isOnline(q)) wakeAt(q, now() + L);
     enter(MASTER);
   }
 
   function enter(p: number): void {
-    cpu.setJoined(p, cpu.joined(p) + 1);
+    cpu.setJoined(p, cpu.called(p));
     pcpu.setIsHeld(p, 1);
     // The lock brings this pCPU's clock up to that of everyone who came before.
     locks.acquire(RENDEZVOUS_LOCK, p);
     rendezvous.addEntered(0, 1);
-    const isLast = rendezvous.entered(0) === shape.pcpus;
+    const isLast = rendezvous.entered(0) === rendezvous.expected(0);
     if (isLast) {
       rendezvous.setEntered(0, 0);
       rendezvous.setAt(0, now());
@@ -355,7 +398,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
    */
   function meet(p: number): void {
     if (pcpu.isHeld(p) !== 0 && machineWords.load(releasedWord) === cpu.joined(p)) leave(p);
-    if (pcpu.isHeld(p) === 0 && machineWords.load(calledWord) !== cpu.joined(p)) enter(p);
+    if (pcpu.isHeld(p) === 0 && cpu.called(p) !== cpu.joined(p)) enter(p);
   }
 
   function wakeMasterEpoch(at: number): void {
@@ -395,7 +438,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     if (timing.calibration === 'rendezvous') {
       for (let p = 1; p < shape.pcpus; p++) {
         // One that is still at its last job is left to it.
-        if (cpu.step(p) !== 0 || faulty('skipped-calibration', p)) continue;
+        if (cpu.step(p) !== 0 || !queues.isOnline(p) || faulty('skipped-calibration', p)) continue;
         give(p, JOB.calibrate, t + L + lateness(p));
       }
     }
@@ -435,7 +478,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     else if (job === JOB.warpCheck) warpCheck(p);
     else if (job === JOB.finishBoot) finishBoot(p);
     else if (job === JOB.calibrate && timing.calibration === 'local') localEpoch(p);
-    else if (job === JOB.calibrate) ask(p);
+    else if (job === JOB.calibrate || job === JOB.comeOnline) ask(p);
   }
 
   return {
@@ -448,6 +491,21 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     hasStarted: () => wall.started(0) !== 0,
     // Plain reads: a call that is seen late is one that came a moment later.
     isMeeting: () => rendezvous.called(0) !== rendezvous.released(0),
+    goesOffline(p) {
+      if (cpu.job(p) !== JOB.calibrate || timing.calibration !== 'local') return;
+      cpu.setJob(p, JOB.none);
+      cpu.setStep(p, 0);
+    },
+    comesOnline(p) {
+      if (isOrdered && timing.calibration === 'rendezvous') {
+        give(p, JOB.comeOnline, now() + L);
+        return;
+      }
+      if (timing.calibration !== 'off') setInStep(p, counters.read(p, now()), counters.read(PLATFORM, now()));
+      isInStep(p);
+      if (timing.calibration === 'local') give(p, JOB.calibrate, nextEpoch(now()));
+    },
+    isComing: (p) => cpu.job(p) === JOB.comeOnline,
     timerFor(p, systemNs) {
       const t = now();
       const cycles = Math.ceil((systemNs - cpu.system(p)) * cpu.cyclesPerNs(p));

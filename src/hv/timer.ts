@@ -46,6 +46,10 @@ export interface Timers {
   periodicDue(p: number): void;
   /** Free mode: does what VCPUs that have moved to other workers want of their timers in pCPU p's queue. Between turns. */
   serveRequests(p: number): void;
+  /** Stops all timers of v, wherever they are. While all others stand still. */
+  forget(v: number): void;
+  /** Puts what is in pCPU `from`'s queue into that of `to`, to fire at the same system times. While all others stand still. */
+  moveAll(from: number, to: number): void;
   /** v is switched in on p: the timer event it is owed for that, and its ticker. */
   switchedIn(v: number, p: number): void;
   /** Arms the ticker of v, which runs on p; in the modern profile with an event if it is overdue. */
@@ -63,7 +67,6 @@ export function timers(
   time: TimeKeeping,
   check: TimeCheck | undefined,
   actions: TimerActions,
-  keyChanged: (p: number) => void,
 ): Timers {
   const { image, vcpu, pcpu, locks, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty, params } = hv;
   const isClassic = params.profile === 'classic';
@@ -102,7 +105,7 @@ export function timers(
     heaps.disarm(p, t);
     noteEarliest(p);
     // Its pCPU's key may now be too early; it is recomputed, so that no turn is spent on nothing.
-    if (p !== smp.self()) keyChanged(p);
+    if (p !== smp.self()) smp.keyMoved(p);
   }
 
   /**
@@ -180,7 +183,7 @@ export function timers(
       } while (Atomics.compareExchange(image.i32, requestedWord(t), SERVED, 0) !== SERVED);
       t = next;
     }
-    if (p !== smp.self()) keyChanged(p);
+    if (p !== smp.self()) smp.keyMoved(p);
   }
 
   /** Takes the first due timer out of pCPU p's queue; -1 when none is due. */
@@ -274,6 +277,28 @@ export function timers(
     },
 
     serveRequests,
+
+    forget(v) {
+      for (const t of [2 * v, 2 * v + 1]) {
+        const q = timer.queue(t);
+        if (timer.requested(t) !== 0) serveRequests(q);
+        if (heaps.isArmed(t)) disarm(q, t);
+      }
+    },
+
+    moveAll(from, to) {
+      serveRequests(from);
+      while (heaps.size(from) > 0) {
+        const t = heaps.top(from);
+        heaps.disarm(from, t);
+        timer.setQueue(t, to);
+        timer.setScale(t, time.calibrations(to));
+        heaps.arm(to, t, Math.max(time.timerFor(to, timer.asked(t)), now() + 1));
+      }
+      noteEarliest(from);
+      noteEarliest(to);
+      for (const p of [from, to]) if (p !== smp.self()) smp.keyMoved(p);
+    },
 
     startPeriodic,
 

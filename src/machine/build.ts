@@ -7,6 +7,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { flatTopology } from '../balancer/topology.js';
 import { initialiseHv } from '../hv/context.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
+import { SCHEDULER_NAMES } from '../hv/scheduler-dump.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { keyTree } from '../pcpu/key-tree.js';
@@ -15,6 +16,7 @@ import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
+import { MAX_VIRT_CPUS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
@@ -43,6 +45,9 @@ export interface BuiltMachine {
 const DRAWN_OFFSET_NS = 1e9;
 const DRAWN_DRIFT_PPM = 50;
 export const POWER_ON_NS = 2e9;
+
+/** Frames a MiB of memory is. */
+const PAGES_PER_MIB = (1024 * 1024) / PAGE_SIZE;
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
 
@@ -76,22 +81,29 @@ export function toolArea({ core }: Pick<BuiltMachine, 'core'>, config: MachineCo
 }
 
 export function machineShape(config: MachineConfig): MachineShape {
-  const { guests } = config;
-  const vcpus = guests.reduce((n, g) => n + g.vcpus, 0);
-  const sizes = guests.map((g) => sizeOfWorkload(g.workload));
+  const { guests, spareDomains, spareVcpus } = config;
   const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
+  const vcpus = guests.reduce((n, g) => n + g.vcpus, spareVcpus);
+  /** VCPUs that a domain made at run time may have at most. */
+  const mostSpare = spareDomains > 0 ? Math.min(spareVcpus, MAX_VIRT_CPUS) : 0;
+  const framesPerDomain = guestAreas(mostSpare).pages;
+  const frames = sum((n) => areasOf(config, n).pages) + spareDomains * framesPerDomain;
+  const domains = guests.length + FIRST_DOMAIN + spareDomains;
+  const sizes = guests.map((g) => sizeOfWorkload(g.workload));
   return {
     workers: config.threads,
     hv: {
       pcpus: config.pcpus,
       vcpus,
-      domains: guests.length + FIRST_DOMAIN,
-      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
+      domains,
+      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(mostSpare, ...guests.map((g) => g.vcpus)),
       runners: config.mode === 'free' ? config.threads : 1,
+      frames,
+      framesPerDomain,
     },
     model: {
       vcpus,
-      domains: guests.length + FIRST_DOMAIN,
+      domains,
       tasks: sum((n) => sizes[n]!.tasks + 1),
       phases: sum((n) => sizes[n]!.phases),
       events: sum((n) => sizes[n]!.events),
@@ -100,7 +112,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
-    frames: sum((n) => areasOf(config, n).pages),
+    frames,
   };
 }
 
@@ -167,33 +179,44 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
 
   const mem = modelMemory(image, hv);
   const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
-  let frames = image.region('frames').base;
   let firstVcpu = 0;
+  hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
+  hv.console.print(`System RAM: ${config.memoryMib}MB (${config.memoryMib * 1024}kB)`);
+  hv.console.print(`Using scheduler: ${SCHEDULER_NAMES[config.scheduler] ?? config.scheduler}`);
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
     const areas = areasOf(config, n);
     const firstOfGuest = firstVcpu;
-    hv.domains.create(d, {
-      width: guest.abi,
-      firstVcpu,
-      vcpus: guest.vcpus,
-      weight: guest.weight,
-      cap: guest.cap,
-      sedf: sedfOf(guest),
-      frames,
-      nrFrames: areas.pages,
-      hardAffinity: (v) => guest.cpus[v],
-      softAffinity: (v) => guest.cpusSoft[v],
-      firstPcpu: (v) => drawPcpu(firstOfGuest + v),
-    });
+    const pages = guest.memoryMib * PAGES_PER_MIB;
+    must(
+      hv.domains.create(d, {
+        id: d,
+        width: guest.abi,
+        vcpus: guest.vcpus,
+        weight: guest.weight,
+        cap: guest.cap,
+        sedf: sedfOf(guest),
+        backedFrames: areas.pages,
+        isPaused: false,
+      }),
+    );
+    hv.frames.limit(d, pages);
+    must(hv.frames.give(d, pages));
+    must(
+      hv.domains.addVcpus(d, guest.vcpus, {
+        hardAffinity: (v) => guest.cpus[v],
+        softAffinity: (v) => guest.cpusSoft[v],
+        firstPcpu: (v) => drawPcpu(firstOfGuest + v),
+      }),
+    );
     mem.kd.setInfoArea(d, areas.info);
     mem.kd.setRunstateArea(d, areas.runstate);
     mem.kd.setArgArea(d, areas.args);
     mem.kd.setBootArea(d, areas.boot);
     loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
-    frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
   }
+  hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
   if (config.toolstack !== undefined) {
     const area = toolArea({ core }, config);
     const at = config.toolstack.live ? { call: LIVE_CALLS, data: LIVE_BYTES } : { call: 0, data: 0 };
@@ -234,6 +257,11 @@ function bootForFreeMode({ image, shape, params, core }: BuiltMachine): void {
   allRest(image.i32, image.region('stop-machine').base, shape.workers);
   // Jitter is for races: it is to find them where there could be some. And a user's policy may look at any queue.
   if (params.hv.free?.jitterSeed === 0 && params.policy === undefined) hv.separation.begin();
+}
+
+/** What was checked before does not fail. */
+function must(isDone: boolean): void {
+  if (!isDone) throw new Error('the image has no room for a domain that it was laid out for');
 }
 
 /** A real in [-1, 1]. */

@@ -32,6 +32,8 @@ const RANGES: Readonly<Record<Numeric, Range>> = {
   pcpus: range(1, limits.MAX_PCPUS, 'pCPUs'),
   threads: range(1, limits.MAX_PCPUS, 'threads'),
   memoryMib: range(1, limits.MAX_MEMORY_MIB, 'MiB'),
+  spareDomains: range(0, limits.MAX_DOMAINS, 'domains'),
+  spareVcpus: range(0, limits.MAX_VCPUS, 'VCPUs'),
   durationNs: range(1, Number.POSITIVE_INFINITY, 'ns', false),
   seed: range(0, limits.MAX_SEED, ''),
   windowNs: range(limits.MIN_LATENCY_NS, limits.MAX_WINDOW_NS, 'ns'),
@@ -247,8 +249,11 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   const machine = machineProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
   if (machine) return machine;
   if (config.guests.length === 0) return { path: ['guests'], message: 'no guests: a machine needs at least one' };
-  if (config.guests.length > limits.MAX_DOMAINS) {
-    return { path: ['guests'], message: `${config.guests.length} domains; at most ${limits.MAX_DOMAINS}` };
+  const { spareDomains } = config;
+  if (config.guests.length + spareDomains > limits.MAX_DOMAINS) {
+    const spare = spareDomains > 0 ? ` and room for ${spareDomains} more` : '';
+    const message = `${config.guests.length} domains${spare}; at most ${limits.MAX_DOMAINS}`;
+    return { path: [spareDomains > 0 ? 'spareDomains' : 'guests'], message };
   }
   return findGuestProblem(config);
 }
@@ -256,7 +261,7 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
 function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
   const names = new Set<string>();
   let memory = 0;
-  let vcpus = 0;
+  let vcpus = config.spareVcpus;
   for (const [index, guest] of config.guests.entries()) {
     const problem = guestProblem(config, guest);
     if (problem) return { path: ['guests', index, ...problem[0]], message: problem[1] };

@@ -68,6 +68,9 @@ export interface MachineConfig {
   readonly threads: number;
   /** Host memory in MiB that domains draw from. */
   readonly memoryMib: number;
+  /** How many domains domain 0 may have made at run time that exist at the same time, and how many VCPUs all of them. @default 0 */
+  readonly spareDomains: number;
+  readonly spareVcpus: number;
   /**
    * `ordered`: one order of all interactions, the same result for any number of threads and any host. `free`: workers run at
    * the same time, with real races; no two runs are alike. @default 'ordered'
@@ -139,6 +142,8 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   windowNs: 100_000,
   jitterSeed: 0,
   memoryMib: 4096,
+  spareDomains: 0,
+  spareVcpus: 0,
   seed: 1,
   latencyNs: 2000,
   cycleHz: 1e9,

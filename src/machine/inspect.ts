@@ -1,7 +1,7 @@
 /** What a toolstack asks of a machine that stands: its domains and their VCPUs, read out of the image. */
-import { hardMask, softMask } from '../balancer/records.js';
+import { HARD, SOFT } from '../balancer/run-queues.js';
 import type { SedfSpec } from '../hv/domain.js';
-import { VPF_down, VPF_paused } from '../hv/records.js';
+import { VPF_domain_paused, VPF_down, VPF_paused } from '../hv/records.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_blocked, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
@@ -44,9 +44,9 @@ export interface DomainInfo {
 export function domainInfos({ core, params }: BuiltMachine, config: MachineConfig, nowNs: number): DomainInfo[] {
   const { context, runstates } = core.hv;
   const { domain, vcpu, queues, shape } = context;
-  const { masks, word, entry } = queues;
+  const { masks, entry } = queues;
   const all = Array.from({ length: shape.pcpus }, (_, p) => p);
-  const cpus = (mask: number): number[] => all.filter((p) => masks.has(word(mask), p));
+  const given = (v: number, step: number): number[] => all.filter((p) => masks.has(queues.givenAffinity(v, step), p));
   const at = Math.min(nowNs, params.horizonNs);
 
   function vcpuInfo(v: number): VcpuInfo {
@@ -57,12 +57,12 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
       online: (flags & VPF_down) === 0,
       running: state === RUNSTATE_running,
       blocked: state === RUNSTATE_blocked,
-      paused: (flags & VPF_paused) !== 0,
+      paused: (flags & (VPF_paused | VPF_domain_paused)) !== 0,
       pcpu: entry.processor(v),
       timeNs: runstates.timeIn(v, RUNSTATE_running, at),
-      hard: cpus(hardMask(v)),
+      hard: given(v, HARD),
       // One that narrows nothing is none.
-      soft: entry.hasSoftAffinity(v) !== 0 ? cpus(softMask(v)) : all,
+      soft: entry.hasSoftAffinity(v) !== 0 ? given(v, SOFT) : all,
     };
   }
 

@@ -2,19 +2,21 @@
  * What must hold of a machine between any two turns, and of one in free mode while all its workers rest, from its records
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
-import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
+import { DOMAIN_STATE, NOBODY, TIMER, VPF_blocked, VPF_down, VPF_dying, VPF_migrating } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { findScheduler } from '../hv/sched/registry.js';
 import { lateBound } from '../hv/time-check.js';
 import { isMailUnderWay } from '../pcpu/mail.js';
+import { PAGE_SIZE } from '../shared/image.js';
 import { NONE } from '../shared/list.js';
+import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
 export function invariants({ image, core, params }: BuiltMachine): () => string[] {
   const { hv } = core;
-  const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
+  const { vcpu, pcpu, domain, evtchn, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
   /** Whether a pCPU may be idle though somebody waits. */
@@ -47,8 +49,9 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       must(vcpu.runstateTime(v, k) >= 0, () => `VCPU ${v}: time in runstate ${k} is negative`);
       sum += vcpu.runstateTime(v, k);
     }
-    // VCPUs were made at time 0; what has passed since the last change belongs to the state they are in.
-    must(sum === vcpu.stateEntryTime(v), () => `VCPU ${v}: runstates sum to ${sum}, not to ${vcpu.stateEntryTime(v)}`);
+    // What has passed since the last change belongs to the state it is in.
+    const since = vcpu.stateEntryTime(v) - vcpu.createdAt(v);
+    must(sum === since, () => `VCPU ${v}: runstates sum to ${sum}, not to ${since}`);
   }
 
   function checkVcpu(v: number, runningOn: ReadonlyMap<number, number>, queuedOn: ReadonlyMap<number, number>): void {
@@ -137,6 +140,68 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     }
   }
 
+  /** One that is off line serves nobody; whoever is still there is about to leave. */
+  function checkOffline(p: number, queue: readonly number[]): void {
+    const current = pcpu.current(p);
+    must(!masks.has(queues.idlers(p), p), () => `pCPU ${p} is off line and among the idlers`);
+    must(queue.length === 0, () => `pCPU ${p} is off line and has VCPU ${queue[0]} in its queue`);
+    const leaves = isIdle(current) || (vcpu.pauseFlags(current) & (VPF_migrating | VPF_dying)) !== 0;
+    must(leaves, () => `pCPU ${p} is off line and VCPU ${current} stays there`);
+    must(pcpu.timers(p) === 0, () => `pCPU ${p} is off line and has ${pcpu.timers(p)} timers`);
+    must(!isIdle(current) || pcpu.tickAt(p) === Infinity, () => `pCPU ${p} is off line and ticks`);
+  }
+
+  /** Every VCPU and every backed frame is of one domain that exists, and memory is somebody's or free. */
+  function checkDomains(): void {
+    const owners = image.region('frame-owners').base >> 2;
+    const frames = image.region('frames').base;
+    const owned = new Map<number, number>();
+    const ids = new Set<number>();
+    for (let n = 0; n < shape.frames; n++) {
+      const d = image.i32[owners + n]! - 1;
+      if (d >= 0) owned.set(d, (owned.get(d) ?? 0) + 1);
+    }
+    const vcpus = new Map<number, number>();
+    for (let v = 0; v < shape.vcpus; v++) vcpus.set(vcpu.domain(v), (vcpus.get(vcpu.domain(v)) ?? 0) + 1);
+    let pages = hv.context.host.freePages(0);
+    must(pages >= 0, () => `${pages} free frames`);
+    for (let d = 0; d < shape.domains; d++) {
+      const isFree = domain.state(d) === DOMAIN_STATE.free;
+      pages += domain.totPages(d);
+      must(
+        !isFree || domain.totPages(d) === 0,
+        () => `domain ${d} does not exist and has ${domain.totPages(d)} frames`,
+      );
+      const backed = owned.get(d) ?? 0;
+      must(backed === domain.backedFrames(d), () => `domain ${d} owns ${backed} frames, not ${domain.backedFrames(d)}`);
+      for (let n = 0; n < backed; n++) {
+        const owner = image.i32[owners + (domain.frames(d) - frames) / PAGE_SIZE + n]! - 1;
+        must(owner === d, () => `frame ${n} of domain ${d} is domain ${owner}'s`);
+      }
+      const nr = Math.min(backed, domain.totPages(d));
+      must(domain.nrFrames(d) === nr, () => `domain ${d} may touch ${domain.nrFrames(d)} frames, not ${nr}`);
+      must(
+        (vcpus.get(d) ?? 0) === domain.maxVcpus(d),
+        () => `domain ${d} has ${vcpus.get(d)} VCPUs, not ${domain.maxVcpus(d)}`,
+      );
+      if (isFree) continue;
+      must(!ids.has(domain.id(d)), () => `two domains are number ${domain.id(d)}`);
+      ids.add(domain.id(d));
+    }
+    const total = hv.context.host.totalPages(0);
+    must(pages === total, () => `${pages} frames are somebody's or free, of ${total}`);
+    for (let r = 0; r < shape.domains * shape.evtchns; r++) {
+      if (evtchn.state(r) !== EVTCHNSTAT_interdomain) continue;
+      const [d, port] = [Math.floor(r / shape.evtchns), r % shape.evtchns];
+      const other = evtchn.remote(r) * shape.evtchns + evtchn.remotePort(r);
+      const isMutual =
+        evtchn.state(other) === EVTCHNSTAT_interdomain &&
+        evtchn.remote(other) === d &&
+        evtchn.remotePort(other) === port;
+      must(isMutual, () => `port ${port} of domain ${d} leads to one that does not lead back`);
+    }
+  }
+
   return () => {
     broken = [];
     const runningOn = new Map<number, number>();
@@ -154,13 +219,20 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
         queuedOn.set(v, p);
       }
       checkPcpu(p, queue);
+      if (!queues.isOnline(p)) checkOffline(p, queue);
     }
     for (let v = 0; v < shape.vcpus; v++) {
+      if (vcpu.domain(v) === NOBODY) {
+        must(!runningOn.has(v) && !queuedOn.has(v), () => `VCPU ${v} is nobody's, and on a pCPU or in a queue`);
+        must(timer.position(2 * v) === 0 && timer.position(2 * v + 1) === 0, () => `nobody's VCPU ${v} has a timer`);
+        continue;
+      }
       checkVcpu(v, runningOn, queuedOn);
       checkRunstates(v);
       checkWakeUp(v);
     }
     checkTimers();
+    checkDomains();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;
       for (let k = 0; k < domain.maxVcpus(d); k++) if (vcpu.pollPort(domain.firstVcpu(d) + k) !== 0) pollers++;

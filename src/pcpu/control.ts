@@ -100,7 +100,17 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
   function command(name: keyof typeof COMMAND, act: () => void): Promise<number> {
     return safe.queue(() => {
       trace.note(TRACE.control, COMMAND[name], 0);
-      if (!safe.isOver()) act();
+      if (safe.isOver()) return lowestFloor(core);
+      // Not while another worker has the machine stopped: this one does not rest now.
+      if (context.isOrdered) act();
+      else {
+        core.stop.begin();
+        try {
+          act();
+        } finally {
+          core.stop.rest();
+        }
+      }
       return lowestFloor(core);
     });
   }

@@ -33,7 +33,7 @@ export interface Turns {
 }
 
 export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
-  const { context, separation, smp, timers, sched, events, time, check } = hv;
+  const { context, separation, smp, timers, sched, events, time, check, deferred } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
   const { accountingPcpu } = ops;
@@ -160,8 +160,9 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         ops.tick(p);
       }
       if (p === accountingPcpu && ops.nextAccounting() <= ns) separation.alone(ops.accounting);
-      while (pcpu.softirq(p) !== 0) {
-        sched.schedule(p);
+      while (pcpu.softirq(p) !== 0 || deferred.isWanted()) {
+        if (pcpu.softirq(p) !== 0) sched.schedule(p);
+        else deferred.run();
         runGuest(p);
       }
       // Never at the same instant again.
@@ -173,6 +174,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         smp.enterTurn(p);
         machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
         const result = act();
+        if (deferred.isWanted()) deferred.run();
         // In ordered mode a turn of this instant that it has not had yet is not put off.
         endTurn(p, keyOf(p), isOrdered ? Math.min(keys.key(p), now() + 1) : now() + 1);
         return result;

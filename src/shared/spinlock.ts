@@ -16,13 +16,15 @@ import { releaseWord } from './shared-words.js';
 /** Lock ranks, in the order in which they may be taken. */
 export const LOCK_RANK = {
   guest: 1,
-  eventTable: 2,
-  event: 3,
-  wall: 4,
-  rendezvous: 5,
-  schedulerPrivate: 6,
-  runQueue: 7,
-  console: 8,
+  domctl: 2,
+  eventTable: 3,
+  event: 4,
+  wall: 5,
+  rendezvous: 6,
+  schedulerPrivate: 7,
+  runQueue: 8,
+  heap: 9,
+  console: 10,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

@@ -2,6 +2,7 @@
  * A toolstack's hypercalls about one domain, as libxc has them: arguments in, a call for domain 0 to make out, and what its answer
  * says. Whether a call is right is the hypervisor's to say.
  */
+import { VGCF_online } from '../shared/public/arch-x86.js';
 import { entryPointOffset, vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import * as D from '../shared/public/domctl.js';
 import { xen_domctl, xen_domctl_getdomaininfo } from '../shared/public/domctl-layout.js';
@@ -82,7 +83,9 @@ export function populatePhysmap(d: number, pages: number): ToolCall[] {
 export function setVcpuContext(d: number, vcpu: number, entry: number, width: 32 | 64): ToolCall {
   const argument = domctl(D.XEN_DOMCTL_setvcpucontext, d).u32(AT['u.vcpucontext.vcpu'], vcpu);
   const context = new Uint8Array(sizeOf(vcpu_guest_context, width));
-  new DataView(context.buffer).setUint32(entryPointOffset(width), entry, true);
+  const view = new DataView(context.buffer);
+  view.setUint32(entryPointOffset(width), entry, true);
+  view.setUint32(width === 64 ? offsetsOf(vcpu_guest_context, 64).flags : offsetsOf(vcpu_guest_context, 32).flags, VGCF_online, true);
   argument.buffer(AT['u.vcpucontext.ctxt'], context);
   return argument.call(__HYPERVISOR_domctl);
 }

@@ -1,9 +1,16 @@
 /** What a hypercall handler is, and the parts of the hypervisor it may use. */
 
+import type { Affinities } from '../affinity.js';
+import type { ConsoleRing } from '../console-ring.js';
 import type { HvContext } from '../context.js';
+import type { Deferred } from '../deferred.js';
+import type { Destruction } from '../destroy.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
+import type { Frames } from '../frames.js';
 import type { GuestMemory } from '../guest-memory.js';
+import type { Hotplug } from '../hotplug.js';
+import type { Ports } from '../ports.js';
 import type { Runstates } from '../runstate.js';
 import type { Scheduler } from '../schedule.js';
 import type { Separation } from '../separation.js';
@@ -28,7 +35,15 @@ export interface CallParts {
   readonly timers: Timers;
   readonly sched: Scheduler;
   readonly events: EventChannels;
+  readonly ports: Ports;
   readonly domains: Domains;
+  readonly destruction: Destruction;
+  readonly hotplug: Hotplug;
+  readonly frames: Frames;
+  readonly affinities: Affinities;
+  readonly console: ConsoleRing;
+  /** What is put off to the end of the turn. */
+  readonly deferred: Deferred;
 }
 
 /** Guest pointer in argument k of VCPU v, translated; FAULT (0) when not all `bytes` are the domain's. */

@@ -1,4 +1,4 @@
-/** console_io: a guest's words, kept in a ring a domain. Reading is for the console's owner: nobody has input here. */
+/** console_io: a guest's words, kept in a ring a domain; domain 0's are on the hypervisor's own console as well. Nobody has input here. */
 
 import type { Image } from '../../shared/image.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
@@ -8,9 +8,10 @@ import { CONSOLE_LOCK } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { CONSOLE_BYTES, type DOMAIN } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { PRIVILEGED } from './toolstack.js';
 
 export function consoleIo(parts: CallParts): Handler {
-  const { context, memory, smp } = parts;
+  const { context, memory, smp, console } = parts;
   const { vcpu, domain, regs, locks, image } = context;
   const base = image.region('console').base;
   return (v) => {
@@ -28,6 +29,7 @@ export function consoleIo(parts: CallParts): Handler {
       image.u8[base + d * CONSOLE_BYTES + (at++ & (CONSOLE_BYTES - 1))] = byte;
     domain.setConsoleBytes(d, at);
     locks.release(CONSOLE_LOCK, smp.self());
+    if (d === PRIVILEGED) console.write(memory.bytes(from, count));
     return 0;
   };
 }

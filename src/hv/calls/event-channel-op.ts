@@ -1,9 +1,4 @@
-/**
- * event_channel_op (event_channel.h).
- *
- * Locking: whoever changes a port holds the table lock, and for the write itself the event lock of the port's domain. So a
- * record may be read under either: by a sender, who takes its own domain's event lock, and by whoever changes ports.
- */
+/** event_channel_op (event_channel.h). Locking: see ports.ts. A guest names domains by domid; an interdomain port's record keeps the record's number. */
 import {
   XEN_EEXIST,
   XEN_EFAULT,
@@ -15,17 +10,27 @@ import {
 } from '../../shared/public/errno.js';
 import * as E from '../../shared/public/event-channel.js';
 import { type AbiLayout, offsetsOf, sizeOf } from '../../shared/public/layout.js';
-import { DOMID_SELF, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../../shared/public/xen.js';
+import {
+  DOMID_SELF,
+  NR_VIRQS,
+  VIRQ_DEBUG,
+  VIRQ_DOM_EXC,
+  VIRQ_TIMER,
+  VIRQ_XENOPROF,
+  VIRQ_XENPMU,
+} from '../../shared/public/xen.js';
 import { EVENT_TABLE_LOCK, eventLock } from '../context.js';
 import { FAULT } from '../guest-memory.js';
+import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
 
 /** Bound once on each VCPU, never re-bound. All others are global: bound on VCPU 0. */
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
 
 export function eventChannelOp(parts: CallParts): Handler {
-  const { context, memory, events, smp, separation } = parts;
-  const { vcpu, domain, evtchn, regs, locks, shape } = context;
+  const { context, memory, events, ports, smp, separation, domains } = parts;
+  const { set, close } = ports;
+  const { vcpu, domain, evtchn, regs, locks } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
     interdomain: offsetsOf(E.evtchn_bind_interdomain, 64),
@@ -36,28 +41,17 @@ export function eventChannelOp(parts: CallParts): Handler {
     reset: offsetsOf(E.evtchn_reset, 64),
   };
 
-  const exists = (domid: number): boolean => domid < shape.domains && domain.maxVcpus(domid) > 0;
-
   /** The domain a guest names: itself by DOMID_SELF or its number; anyone else needs privilege or does not exist. */
   function ownDomain(v: number, domid: number): number {
     const own = vcpu.domain(v);
-    if (domid === DOMID_SELF || domid === own) return own;
-    return exists(domid) ? -XEN_EPERM : -XEN_ESRCH;
+    if (domid === DOMID_SELF || domid === domain.id(own)) return own;
+    return domains.find(domid) !== NOBODY ? -XEN_EPERM : -XEN_ESRCH;
   }
 
   function remoteDomain(v: number, domid: number): number {
     if (domid === DOMID_SELF) return vcpu.domain(v);
-    return exists(domid) ? domid : -XEN_ESRCH;
-  }
-
-  function set(d: number, port: number, state: number, notifyVcpu: number, remote: number, remotePort: number): void {
-    const r = events.record(d, port);
-    locks.acquire(eventLock(d), smp.self());
-    evtchn.setState(r, state);
-    evtchn.setNotifyVcpu(r, notifyVcpu);
-    evtchn.setRemote(r, remote);
-    evtchn.setRemotePort(r, remotePort);
-    locks.release(eventLock(d), smp.self());
+    const d = domains.find(domid);
+    return d !== NOBODY && domains.isAlive(d) ? d : -XEN_ESRCH;
   }
 
   function allocUnbound(v: number, arg: number): number {
@@ -66,7 +60,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     const port = events.findFree(d);
     if (port < 0) return port;
     const domid = memory.u16(arg + at.alloc.remote_dom);
-    set(d, port, E.EVTCHNSTAT_unbound, 0, domid === DOMID_SELF ? d : domid, 0);
+    set(d, port, E.EVTCHNSTAT_unbound, 0, domid === DOMID_SELF ? domain.id(d) : domid, 0);
     memory.setU32(arg + at.alloc.port, port);
     return 0;
   }
@@ -86,7 +80,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (port < 0) return port;
     if (!events.isValid(remote, remotePort)) return -XEN_EINVAL;
     const r = events.record(remote, remotePort);
-    if (evtchn.state(r) !== E.EVTCHNSTAT_unbound || evtchn.remote(r) !== d) return -XEN_EINVAL;
+    if (evtchn.state(r) !== E.EVTCHNSTAT_unbound || evtchn.remote(r) !== domain.id(d)) return -XEN_EINVAL;
     // Binding a domain's port to itself: the unbound port is the remote end, so it cannot be the free one too.
     set(d, port, E.EVTCHNSTAT_interdomain, 0, remote, remotePort);
     set(remote, remotePort, E.EVTCHNSTAT_interdomain, evtchn.notifyVcpu(r), d, port);
@@ -145,31 +139,6 @@ export function eventChannelOp(parts: CallParts): Handler {
     return 0;
   }
 
-  function close(d: number, port: number): number {
-    if (!events.isValid(d, port)) return -XEN_EINVAL;
-    const r = events.record(d, port);
-    switch (evtchn.state(r)) {
-      case E.EVTCHNSTAT_closed:
-        return -XEN_EINVAL;
-      case E.EVTCHNSTAT_virq: {
-        const first = domain.firstVcpu(d);
-        for (let k = 0; k < domain.maxVcpus(d); k++) {
-          if (vcpu.virqPort(first + k, evtchn.remote(r)) === port) vcpu.setVirqPort(first + k, evtchn.remote(r), 0);
-        }
-        break;
-      }
-      case E.EVTCHNSTAT_interdomain: {
-        const [remote, remotePort] = [evtchn.remote(r), evtchn.remotePort(r)];
-        const notify = evtchn.notifyVcpu(events.record(remote, remotePort));
-        set(remote, remotePort, E.EVTCHNSTAT_unbound, notify, d, 0);
-        break;
-      }
-    }
-    events.clearPending(d, port);
-    set(d, port, E.EVTCHNSTAT_closed, 0, 0, 0);
-    return 0;
-  }
-
   function send(v: number, arg: number): number {
     const d = vcpu.domain(v);
     const port = memory.u32(arg);
@@ -205,7 +174,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     memory.setU32(arg + at.status.vcpu, evtchn.notifyVcpu(r));
     if (state === E.EVTCHNSTAT_unbound) memory.setU16(arg + at.status['u.unbound.dom'], evtchn.remote(r));
     else if (state === E.EVTCHNSTAT_interdomain) {
-      memory.setU16(arg + at.status['u.interdomain.dom'], evtchn.remote(r));
+      memory.setU16(arg + at.status['u.interdomain.dom'], domain.id(evtchn.remote(r)));
       memory.setU32(arg + at.status['u.interdomain.port'], evtchn.remotePort(r));
     } else if (state === E.EVTCHNSTAT_virq) memory.setU32(arg + at.status['u.virq'], evtchn.remote(r));
     return 0;
@@ -255,6 +224,8 @@ export function eventChannelOp(parts: CallParts): Handler {
     const arg = pointer(parts, v, 1, sizeOf(operation[0], 64));
     if (arg === FAULT) return -XEN_EFAULT;
     if (cmd === E.EVTCHNOP_bind_interdomain) announce(v, arg);
+    // Domain 0 wants to be told of what any domain does.
+    if (cmd === E.EVTCHNOP_bind_virq && memory.u32(arg + at.virq.virq) === VIRQ_DOM_EXC) separation.connectAll();
     locks.acquire(EVENT_TABLE_LOCK, smp.self());
     const result = operation[1](v, arg);
     locks.release(EVENT_TABLE_LOCK, smp.self());

@@ -9,10 +9,13 @@ import { PERFC } from '../perfc.js';
 import type { CallParts, Handler } from './call.js';
 import { callbackOp } from './callback-op.js';
 import { consoleIo } from './console-io.js';
+import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
+import { memoryOp } from './memory-op.js';
 import { multicall } from './multicall.js';
 import { platformOp } from './platform-op.js';
 import { schedOp } from './sched-op.js';
+import { sysctl } from './sysctl.js';
 import { vcpuOp } from './vcpu-op.js';
 import { versionOp } from './version-op.js';
 
@@ -30,7 +33,10 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   console_io: { partial: 'no input' },
   multicall: 'supported',
   callback_op: { partial: 'no nmi and sysenter callbacks' },
-  platform_op: { partial: 'settime32 and settime64; domain 0 only' },
+  platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
+  domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
+  sysctl: { partial: 'no trace buffers, power management, cpupools (docs/dom0.md); domain 0 only' },
+  memory_op: { partial: 'reservations; no physical map of its own' },
 };
 
 /** Name -> number, from xen.h. */
@@ -63,6 +69,9 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     multicall: multicall(parts, dispatch),
     callback_op: callbacks.callbackOp,
     platform_op: platformOp(parts),
+    domctl: domctl(parts),
+    sysctl: sysctl(parts),
+    memory_op: memoryOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
   for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;

@@ -3,6 +3,7 @@
  * weight, parks VCPUs over their cap (XEN-FACTS §1; by credit-rules.ts where profiles differ). Everything here runs under the
  * private lock.
  */
+import { ONLINE_MASK } from '../../balancer/records.js';
 import type { List } from '../../shared/list.js';
 import { NONE } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
@@ -38,12 +39,13 @@ export interface CreditAccounting {
 }
 
 export function creditAccounting(hv: HvContext, generic: GenericScheduler, state: CreditState): CreditAccounting {
-  const { image, vcpu, domain, queues, trace, perfc, params, shape, words, me, now, machine } = hv;
+  const { image, vcpu, domain, queues, trace, perfc, params, words, me, now, machine } = hv;
   const { entry } = queues;
   const { cv, cd, cg, activeVcpus, activeDomains } = state;
   const rules = CREDIT_RULES[params.profile];
+  const ONLINE = queues.word(ONLINE_MASK);
   /** Credits of one pCPU per timeslice. */
-  const CPT = Math.floor((params.tsliceNs / 1e6) * CREDITS_PER_MS);
+  const creditsPerTslice = (): number => Math.floor((cg.tsliceNs(0) / 1e6) * CREDITS_PER_MS);
   const P = PERFC;
   const creditColumn = image.column(CREDIT_VCPU, 'credit');
   const creditWord = (v: number): number => (creditColumn.base + (v << creditColumn.shift)) | 0;
@@ -53,8 +55,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     rules.weighs === 'vcpu' ? (d, n) => domain.weight(d) * n : (d, n) => (n > 0 ? domain.weight(d) : 0);
 
   /** The next instant of the raster of timeslices, which every third tick is one of. */
-  const onRaster = (): number => (Math.floor(now() / params.tsliceNs) + 1) * params.tsliceNs;
-  const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + params.tsliceNs;
+  const onRaster = (): number => (Math.floor(now() / cg.tsliceNs(0)) + 1) * cg.tsliceNs(0);
+  const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + cg.tsliceNs(0);
 
   function activate(v: number): void {
     const d = vcpu.domain(v);
@@ -98,7 +100,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   }
 
   /** Gives one VCPU its share; returns its credit, for the balance. */
-  function settle(v: number, share: number, capPerVcpu: number): number {
+  function settle(v: number, share: number, capPerVcpu: number, CPT: number): number {
     // The VCPU may be running, and burning, at the same time under its own lock.
     const credit = words.add(creditWord(v), share) + share;
     if (credit < 0) {
@@ -146,7 +148,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
       const shortfall = Math.max(0, -cg.balance(0));
       if (shortfall > 0) perfc.inc(self, P.acct_balance);
       // What is to be handed out; grows by what domains cannot use, for the benefit of those after them.
-      let total = shape.pcpus * CPT + shortfall;
+      const CPT = creditsPerTslice();
+      let total = queues.masks.count(ONLINE) * CPT + shortfall;
       let weightLeft = totalWeight;
       let someoneWantsMore = false;
       let balance = 0;
@@ -180,7 +183,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
         let nextVcpu = NONE;
         for (let v = activeVcpus.first(d); v !== NONE; v = nextVcpu) {
           nextVcpu = activeVcpus.next(v);
-          balance += settle(v, share, capPerVcpu);
+          balance += settle(v, share, capPerVcpu, CPT);
         }
       }
       cg.setBalance(0, balance);

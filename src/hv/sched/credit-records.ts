@@ -45,6 +45,11 @@ export const CREDIT_DOMAIN = struct('credit-domain', {
 /** Private lock; one record. */
 export const CREDIT_GLOBAL = struct('credit-global', {
   nextAccounting: 'f64',
+  /** What domain 0 may change at run time, ns; and the tick that follows from the timeslice. Read without the lock, as in Xen. */
+  tsliceNs: 'f64',
+  ratelimitNs: 'f64',
+  migrationDelayNs: 'f64',
+  tickNs: 'f64',
   /** Active domains. */
   first: 'i32',
   last: 'i32',

@@ -21,6 +21,7 @@ import { TRACE } from '../../shared/trace-ring.js';
 import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
 import { PERFC } from '../perfc.js';
 import { creditAccounting } from './credit-accounting.js';
+import { creditDump } from './credit-dump.js';
 import {
   CREDIT_DOMAIN,
   CREDIT_GLOBAL,
@@ -63,10 +64,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
   const tickle = tickling(hv, generic, cv, rules.tickles);
 
-  const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
-  /** A timeslice below 3 ms has one tick. */
-  const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
-  const CREDITS_PER_TICK = (TICK_NS / MS) * CREDITS_PER_MS;
+  const { boost } = params;
   const LOAD_BALANCE_RATELIMIT_NS = rules.loadBalanceRatelimitNs;
   const P = PERFC;
 
@@ -80,7 +78,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       peerIdle: (p) => perfc.inc(p, P.steal_peer_idle),
       hot: (p) => perfc.inc(p, P.vcpu_hot),
     },
-    isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
+    isHot: (v) => cg.migrationDelayNs(0) > 0 && now() - entry.lastRan(v) < cg.migrationDelayNs(0),
     ...(rules.stealRounds === 'once'
       ? { firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
       : { firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
@@ -101,7 +99,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   /** Debits a whole tick to whoever happens to run at it. */
   function debitTick(v: number): void {
-    words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -CREDITS_PER_TICK);
+    words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -(cg.tickNs(0) / MS) * CREDITS_PER_MS);
   }
 
   const debitAtTick = rules.debit === 'exact' ? burnCredits : debitTick;
@@ -133,6 +131,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     perfc.inc(p, P.schedule);
     if (!isIdle(current)) {
       debitAtSwitch(current);
+      const ratelimitNs = cg.ratelimitNs(0);
       if (runnable && ratelimitNs > 0 && entry.yielded(current) === 0) {
         const ran = t - vcpu.stateEntryTime(current);
         if (ran < ratelimitNs) {
@@ -166,7 +165,15 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     if (masks.has(idlers, p)) masks.clearAtomic(idlers, p);
     cv.setStartTime(next, t);
     pcpu.setNext(p, next);
-    pcpu.setNextSlice(p, tsliceNs);
+    pcpu.setNextSlice(p, cg.tsliceNs(0));
+  }
+
+  function setTimes(tsliceNs: number, ratelimitNs: number, migrationDelayNs: number): void {
+    cg.setTsliceNs(0, tsliceNs);
+    // A timeslice below 3 ms has one tick.
+    cg.setTickNs(0, tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3));
+    cg.setRatelimitNs(0, ratelimitNs);
+    cg.setMigrationDelayNs(0, migrationDelayNs);
   }
 
   return {
@@ -179,20 +186,24 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
         runq.setLastLoadBalance(p, -LOAD_BALANCE_RATELIMIT_NS);
       }
       cg.setNextAccounting(0, Infinity);
+      setTimes(params.tsliceNs, params.ratelimitNs, params.migrationDelayNs);
     },
 
     insert(v) {
       entry.setPri(v, PRI_UNDER);
+      entry.setYielded(v, 0);
+      cv.setCredit(v, 0);
+      cv.setResidual(v, 0);
+      cv.setIsMigrating(v, 0);
+      cv.setIsParked(v, 0);
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
       entry.setProcessor(v, pick(v));
     },
 
     remove(v) {
-      if (queues.isQueued(v)) {
-        queues.addRunnable(entry.processor(v), -1);
-        queues.remove(v);
-      }
+      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
       accounting.deactivate(v);
+      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
     },
 
     sleep(v) {
@@ -261,7 +272,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
     },
 
-    nextTick: () => (Math.floor(now() / TICK_NS) + 1) * TICK_NS,
+    nextTick: () => (Math.floor(now() / cg.tickNs(0)) + 1) * cg.tickNs(0),
 
     tick(p) {
       const v = pcpu.current(p);
@@ -297,8 +308,20 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     dumpSettings: () =>
-      `credit (${params.profile}): tslice=${tsliceNs / MS}ms ratelimit=${ratelimitNs / 1000}us migration-delay=${migrationDelayNs / 1000}us ` +
+      `credit (${params.profile}): tslice=${cg.tsliceNs(0) / MS}ms ratelimit=${cg.ratelimitNs(0) / 1000}us migration-delay=${cg.migrationDelayNs(0) / 1000}us ` +
       `weights=${Array.from({ length: shape.domains }, (_, d) => domain.weight(d)).join(',')}`,
+
+    settings: {
+      tsliceNs: () => cg.tsliceNs(0),
+      ratelimitNs: () => cg.ratelimitNs(0),
+      migrationDelayNs: () => cg.migrationDelayNs(0),
+      set(tsliceNs, ratelimitNs, migrationDelayNs) {
+        locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+        setTimes(tsliceNs, ratelimitNs, migrationDelayNs);
+        locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      },
+    },
+    ...creditDump(hv, { cv, cd, cg, activeVcpus, activeDomains }),
   };
 }
 

@@ -4,7 +4,7 @@
  * all state in the image and is listed in registry.ts.
  *
  * Locking: every operation that names a VCPU is called with the run-queue lock of that VCPU's pCPU held, `doSchedule`
- * with the lock of the pCPU that schedules; `contextSaved`, `tick`, `accounting` and `adjust` with none.
+ * with the lock of the pCPU that schedules; `remove`, `contextSaved`, `tick`, `accounting` and `adjust` with none.
  */
 import type { Region } from '../../shared/image.js';
 import type { HvContext } from '../context.js';
@@ -26,8 +26,9 @@ export interface SchedulerOps {
   readonly name: string;
   /** Prepares policy state; once, on the main thread, before any VCPU exists. */
   init(): void;
-  /** A new VCPU, with its affinity and initial pCPU set; and a new domain. */
+  /** A new VCPU, with its affinity and initial pCPU set; its record may have been another's. */
   insert(v: number): void;
+  /** The VCPU, which neither runs nor is queued, is no more. With no lock held. */
   remove(v: number): void;
   sleep(v: number): void;
   wake(v: number): void;
@@ -51,6 +52,19 @@ export interface SchedulerOps {
   accounting(): void;
   readonly accountingPcpu: number;
   dumpSettings(): string;
+  /** What can be changed of the policy as a whole at run time (sysctl's scheduler_op); absent: nothing. */
+  readonly settings?: PolicySettings;
+  /** Lines for the debug key `r`: of the policy as a whole, and of pCPU p, with its run-queue lock held. */
+  dumpGlobal?(): string[];
+  dumpPcpu?(p: number): string[];
+}
+
+/** Times in ns. */
+export interface PolicySettings {
+  tsliceNs(): number;
+  ratelimitNs(): number;
+  migrationDelayNs(): number;
+  set(tsliceNs: number, ratelimitNs: number, migrationDelayNs: number): void;
 }
 
 export interface SchedulerPolicy {

@@ -137,14 +137,23 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     insert(v) {
+      const locked = entry.processor(v);
       entry.setPri(v, PRI_WAITING);
       entry.setProcessor(v, pick(v));
-      if (assignedTo(entry.processor(v)) === NONE) assign(entry.processor(v), v);
+      // One whose lock is not held has it from its queue when it first wakes.
+      const p = entry.processor(v);
+      if ((hv.isOrdered || p === locked) && assignedTo(p) === NONE) assign(p, v);
     },
 
     remove(v) {
-      if (isAssigned(v)) unassign(v);
-      unqueue(v);
+      const p = entry.processor(v);
+      const self = machine.turnOf(me);
+      locks.acquire(runqLock(p), self);
+      if (isAssigned(v)) {
+        unassign(v);
+        generic.raiseSchedule(p);
+      }
+      locks.release(runqLock(p), self);
     },
 
     sleep(v) {

@@ -4,6 +4,7 @@
  * time. A weight beside extra time is the share of that. Under the pCPU's run-queue lock.
  */
 import type { HvContext } from '../context.js';
+import { NOBODY } from '../records.js';
 import type { SedfQueues } from './sedf-queues.js';
 import { MIN_SLICE, WEIGHT_PERIOD, WEIGHT_SAFETY } from './sedf-records.js';
 
@@ -17,7 +18,8 @@ export function sedfParameters(
   const { entry } = queues;
 
   /** Whether it counts: what a domain that ended was promised is free. */
-  const counts = (p: number, v: number): boolean => entry.processor(v) === p && domain.isShutDown(vcpu.domain(v)) === 0;
+  const counts = (p: number, v: number): boolean =>
+    vcpu.domain(v) !== NOBODY && entry.processor(v) === p && domain.isShutDown(vcpu.domain(v)) === 0;
   const isByWeight = (d: number): boolean => domain.sedfWeight(d) > 0 && domain.sedfExtra(d) === 0;
 
   function assign(v: number, period: number, slice: number, t: number): void {

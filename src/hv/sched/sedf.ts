@@ -168,13 +168,15 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     init() {},
 
     insert(v) {
+      sv.setPeriod(v, 0);
+      sv.setIsMoving(v, 0);
       entry.setProcessor(v, pickCpu(v));
       setStale(entry.processor(v));
     },
 
     remove(v) {
-      unqueue(v);
       setStale(entry.processor(v));
+      generic.raiseSchedule(entry.processor(v));
     },
 
     sleep(v) {
