@@ -305,7 +305,11 @@ export const HOST = struct(
 );
 
 /** What the outside holds back; one record. Atomics. */
-export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
+export const HELD_BACK = struct(
+  'held-back',
+  { /** VCPUs with VPF_paused, and one more where domain 0's tools listen. */ vcpus: 'i32' },
+  64,
+);
 
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {

@@ -6,6 +6,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { flatTopology } from '../balancer/topology.js';
 import { initialiseHv } from '../hv/context.js';
+import { HELD_BACK } from '../hv/records.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { SCHEDULER_NAMES } from '../hv/scheduler-dump.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
@@ -218,6 +219,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   }
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
   if (config.toolstack !== undefined) {
+    // There may be something to do at any time.
+    if (config.toolstack.live) image.table(HELD_BACK).setVcpus(0, 1);
     const area = toolArea({ core }, config);
     const at = config.toolstack.live ? { call: LIVE_CALLS, data: LIVE_BYTES } : { call: 0, data: 0 };
     for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);

@@ -85,7 +85,11 @@ export function setVcpuContext(d: number, vcpu: number, entry: number, width: 32
   const context = new Uint8Array(sizeOf(vcpu_guest_context, width));
   const view = new DataView(context.buffer);
   view.setUint32(entryPointOffset(width), entry, true);
-  view.setUint32(width === 64 ? offsetsOf(vcpu_guest_context, 64).flags : offsetsOf(vcpu_guest_context, 32).flags, VGCF_online, true);
+  view.setUint32(
+    width === 64 ? offsetsOf(vcpu_guest_context, 64).flags : offsetsOf(vcpu_guest_context, 32).flags,
+    VGCF_online,
+    true,
+  );
   argument.buffer(AT['u.vcpucontext.ctxt'], context);
   return argument.call(__HYPERVISOR_domctl);
 }
