@@ -143,11 +143,14 @@ function placeOfProblem(
   yaml: YamlFile | undefined,
   guests: readonly ReadGuest[],
 ): Place | undefined {
-  const [head, index, field, part, task] = problem.path;
+  const [head, index, field, part, task, phase, event] = problem.path;
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
-    if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
+    if (field === 'workload' && typeof task === 'number') {
+      const written = guest.config.workload.tasks[task];
+      return (typeof event === 'number' ? written?.phases[Number(phase)]?.events[event]?.at : undefined) ?? written?.at;
+    }
     return guest.placeOf(field as keyof GuestConfig, part);
   }
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
@@ -181,6 +184,13 @@ function threadWarnings(config: MachineConfig, overrides: MachineOverrides): str
   return asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
 }
 
+/** What workloads ask for and does not exist here. Instances share a workload: each is told once. */
+function workloadWarnings(guests: readonly GuestConfig[]): string[] {
+  const workloads = new Set(guests.map(({ workload }) => workload));
+  const all = [...workloads].flatMap(({ warnings }) => warnings ?? []);
+  return all.map(({ message, at }) => `${at.file}:${at.line}:${at.column}: ${message}`);
+}
+
 function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const yaml = YamlFile.read(path);
   const scenario = validate(scenarioSchema, yaml, [], yaml.data);
@@ -195,7 +205,11 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   checkConfig(config, overrides, yaml, guests);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
-  return { config, expectations, warnings: [...warnings, ...threadWarnings(config, overrides)] };
+  return {
+    config,
+    expectations,
+    warnings: [...warnings, ...workloadWarnings(configs), ...threadWarnings(config, overrides)],
+  };
 }
 
 /** An rt-app workload by itself is one domain with a VCPU for every pCPU. */
@@ -205,7 +219,11 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
   const guest = workloadGuest(workload, pcpusOf({}, overrides));
   const config = buildConfig({}, overrides, [guest.config]);
   checkConfig(config, overrides, undefined, [guest]);
-  return { config, expectations: [], warnings: threadWarnings(config, overrides) };
+  return {
+    config,
+    expectations: [],
+    warnings: [...workloadWarnings([guest.config]), ...threadWarnings(config, overrides)],
+  };
 }
 
 /**

@@ -19,9 +19,11 @@ import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { buildLinks, requestNumbers } from './build-links.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
+import { linksOfGuest, serviceLinks } from './service-links.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
 export const FIRST_DOMAIN = 1;
@@ -44,19 +46,33 @@ export const POWER_ON_NS = 2e9;
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
 
+interface GuestAreas {
+  readonly info: number;
+  readonly runstate: number;
+  readonly args: number;
+  readonly boot: number;
+  /** A page for the ring of each link it is the client of. */
+  readonly rings: number;
+  readonly pages: number;
+}
+
 /** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
-function guestAreas(vcpus: number): { info: number; runstate: number; args: number; boot: number; pages: number } {
+function guestAreas(vcpus: number, links: number): GuestAreas {
   const info = PAGE_SIZE;
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
   const boot = args + pagesFor(vcpus * ARG_BYTES) * PAGE_SIZE;
-  return { info, runstate, args, boot, pages: boot / PAGE_SIZE + pagesFor(sizeOf(vcpu_guest_context, 64)) };
+  const rings = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
+  return { info, runstate, args, boot, rings, pages: rings / PAGE_SIZE + links };
 }
 
 export function machineShape(config: MachineConfig): MachineShape {
   const { guests } = config;
   const vcpus = guests.reduce((n, g) => n + g.vcpus, 0);
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
+  const links = serviceLinks(guests);
+  const ports = guests.map((g, n) => PORTS_PER_VCPU * g.vcpus + linksOfGuest(links, n));
+  const tasks = sizes.reduce((n, size) => n + size.tasks + 1, 0);
   const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
   return {
     workers: config.threads,
@@ -64,20 +80,21 @@ export function machineShape(config: MachineConfig): MachineShape {
       pcpus: config.pcpus,
       vcpus,
       domains: guests.length + FIRST_DOMAIN,
-      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
+      evtchns: SPARE_PORTS + Math.max(0, ...ports),
       runners: config.mode === 'free' ? config.threads : 1,
     },
     model: {
       vcpus,
       domains: guests.length + FIRST_DOMAIN,
-      tasks: sum((n) => sizes[n]!.tasks + 1),
+      tasks,
       phases: sum((n) => sizes[n]!.phases),
       events: sum((n) => sizes[n]!.events),
       resources: sum((n) => sizes[n]!.resources),
+      requests: { tasks, links: links.links.length, services: links.services.length },
       timerSlots: sum((n) => (sizes[n]!.tasks + 1) * guests[n]!.vcpus),
       logLines: config.taskLogLines,
     },
-    frames: sum((n) => guestAreas(guests[n]!.vcpus).pages),
+    frames: sum((n) => guestAreas(guests[n]!.vcpus, linksOfGuest(links, n, 'client')).pages),
   };
 }
 
@@ -142,12 +159,14 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   }
 
   const mem = modelMemory(image, hv);
+  const links = serviceLinks(config.guests);
+  const rings: number[] = [];
   const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
   let frames = image.region('frames').base;
   let firstVcpu = 0;
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
-    const areas = guestAreas(guest.vcpus);
+    const areas = guestAreas(guest.vcpus, linksOfGuest(links, n, 'client'));
     const firstOfGuest = firstVcpu;
     hv.domains.create(d, {
       width: guest.abi,
@@ -166,10 +185,12 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     mem.kd.setRunstateArea(d, areas.runstate);
     mem.kd.setArgArea(d, areas.args);
     mem.kd.setBootArea(d, areas.boot);
-    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
+    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload, requestNumbers(config.guests, links, n));
+    rings.push(frames + areas.rings);
     frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
   }
+  buildLinks(mem, config.guests, links, rings);
   startClocks(image, config, hv);
   for (const [n] of config.guests.entries()) {
     const v = hv.context.domain.firstVcpu(domainNumber(config.guests, n));
