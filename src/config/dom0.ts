@@ -55,7 +55,7 @@ function scriptTask(times: readonly number[], at: Place): WorkloadTask {
 }
 
 const serverTask = (at: Place): WorkloadTask =>
-  task('toolstack', at, [{ name: 'serve', loop: -1, events: [{ kind: 'serve', at }] }]);
+  task('toolstack', at, [{ name: 'serve', loop: -1, events: [{ kind: 'toolstack', at }] }]);
 
 function dom0Workload(
   at: Place,

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { DomainResult, RunResult } from '../machine/result.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { type Comparison, describeComparison, holds, parseComparison, type ValueKind } from './comparison.js';
-import { LATENCY_FIELDS, type LatencyField, latencyKind, QUANTITIES, type Quantity } from './quantities.js';
+import { type LatencyField, latencyKind, QUANTITIES, type Quantity } from './quantities.js';
 import type { YamlFile, YamlPath } from './yaml-file.js';
 import { validate } from './yaml-schema.js';
 
@@ -23,6 +23,8 @@ export interface Expectation {
   readonly scope: Scope;
   /** Latency field, task or counter name; empty when the quantity has none. */
   readonly detail: string;
+  /** Which service, of a latency that has names; empty for the only one. */
+  readonly name: string;
   /** A word is compared as it stands. */
   readonly want: Comparison | { readonly kind: 'word'; readonly word: string };
 }
@@ -58,9 +60,11 @@ const bodySchema = z.strictObject({
   is: field,
   within: field,
   p50: field,
+  p95: field,
   p99: field,
   'p99.9': field,
   max: field,
+  mean: field,
   count: field,
 });
 type Body = z.infer<typeof bodySchema>;
@@ -100,7 +104,8 @@ export class ExpectationReader {
     const scopes = this.#scopes(path, name, quantity, full);
     const wants = this.#wants(short ? undefined : path, path, quantity, full);
     const place = this.#yaml.keyPlace(path);
-    return scopes.flatMap((scope) => wants.map((want) => ({ place, quantity: name, scope, ...want })));
+    const which = quantity.type === 'latency' ? (full.name ?? '') : '';
+    return scopes.flatMap((scope) => wants.map((want) => ({ place, quantity: name, scope, name: which, ...want })));
   }
 
   #scopes(path: YamlPath, name: string, quantity: Quantity, body: Body): Scope[] {
@@ -147,8 +152,8 @@ export class ExpectationReader {
     const at = (key: string): YamlPath => (bodyPath ? [...bodyPath, key] : path);
     this.#refuseStrangeKeys(quantity, body, at);
     if (quantity.type === 'latency') {
-      const given = LATENCY_FIELDS.filter((key) => body[key] !== undefined);
-      if (given.length === 0) this.#fail(path, `compare one of ${LATENCY_FIELDS.join(', ')}`);
+      const given = quantity.fields.filter((key) => body[key] !== undefined);
+      if (given.length === 0) this.#fail(path, `compare one of ${quantity.fields.join(', ')}`);
       return given.map((key) => ({
         detail: key,
         want: this.#comparison(at(key), body[key] ?? '', body.within, latencyKind(key)),
@@ -172,8 +177,9 @@ export class ExpectationReader {
 
   #refuseStrangeKeys(quantity: Quantity, body: Body, at: (key: string) => YamlPath): void {
     const allowed = new Set<string>(['domain', 'pcpu']);
-    if (quantity.type === 'latency') for (const key of LATENCY_FIELDS) allowed.add(key);
+    if (quantity.type === 'latency') for (const key of quantity.fields) allowed.add(key);
     else allowed.add('is');
+    if (quantity.type === 'latency' && quantity.hasNames) allowed.add('name');
     if (quantity.type !== 'word') allowed.add('within');
     if (quantity.type === 'number' && quantity.detail) allowed.add(quantity.detail.key);
     const strange = Object.entries(body).find(([key, value]) => value !== undefined && !allowed.has(key));
@@ -194,8 +200,8 @@ function escapeRegex(text: string): string {
   return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
-function subjectOf({ quantity, scope, detail }: Expectation): string {
-  const what = detail === '' ? quantity : `${quantity} ${detail}`;
+function subjectOf({ quantity, scope, detail, name }: Expectation): string {
+  const what = [quantity, name, detail].filter((part) => part !== '').join(' ');
   if (scope.kind === 'domain') return `${what} of ${scope.name}`;
   return scope.kind === 'pcpu' ? `${what} of pCPU ${scope.id}` : what;
 }
@@ -209,7 +215,7 @@ function measure(
   const { quantity: name, scope, detail } = expectation;
   const quantity = QUANTITIES[name];
   if (quantity === undefined) return undefined;
-  if (quantity.type === 'latency') return domain && quantity.domain(domain, detail as LatencyField);
+  if (quantity.type === 'latency') return domain && quantity.domain(domain, detail as LatencyField, expectation.name);
   if (quantity.type === 'word') return domain ? quantity.domain?.(domain) : quantity.machine?.(result);
   if (scope.kind === 'machine') return quantity.machine?.(result, detail);
   if (scope.kind === 'domain') return domain && quantity.domain?.(domain, detail, result);

@@ -1,5 +1,5 @@
 /** What an expectation can be about: every measured quantity of a run, by the name it has in a scenario. */
-import type { DomainResult, PcpuResult, RunResult } from '../machine/result.js';
+import type { DomainResult, LatencyResult, PcpuResult, RequestLatency, RunResult } from '../machine/result.js';
 import { COUNT, INDEX, PERCENT, TIME, type ValueKind } from './comparison.js';
 
 /** How a quantity is read off the result at each scope it has. */
@@ -24,12 +24,15 @@ export interface WordQuantity {
 /** Several numbers under one name, each compared under its own key. */
 export interface LatencyQuantity {
   readonly type: 'latency';
-  readonly domain: (domain: DomainResult, field: LatencyField) => number;
+  readonly fields: readonly LatencyField[];
+  /** @param name what `name` selects, where the quantity has names; else empty */
+  readonly domain: (domain: DomainResult, field: LatencyField, name: string) => number;
+  readonly hasNames?: boolean;
 }
 
 export type Quantity = NumericQuantity | WordQuantity | LatencyQuantity;
 
-export const LATENCY_FIELDS = ['p50', 'p99', 'p99.9', 'max', 'count'] as const;
+export const LATENCY_FIELDS = ['p50', 'p95', 'p99', 'p99.9', 'max', 'mean', 'count'] as const;
 export type LatencyField = (typeof LATENCY_FIELDS)[number];
 
 export const latencyKind = (field: LatencyField): ValueKind => (field === 'count' ? COUNT : TIME);
@@ -51,11 +54,33 @@ function loopsOf(domain: DomainResult, task: string): number {
   return chosen.length === 0 ? Number.NaN : chosen.reduce((sum, { loops }) => sum + loops, 0);
 }
 
-function wakeOf(domain: DomainResult, field: LatencyField): number {
-  const { count, p50Ns, p99Ns, p999Ns, maxNs } = domain.wake;
+/** What has never been measured is no latency: no bound is met by it. */
+function fieldOf(measured: LatencyResult & Partial<RequestLatency>, field: LatencyField): number {
+  const { count, p50Ns, p95Ns, p99Ns, p999Ns, maxNs, meanNs } = measured;
   if (field === 'count') return count;
-  // A domain that never woke has no latency: no bound is met by it.
-  return count === 0 ? Number.NaN : { p50: p50Ns, p99: p99Ns, 'p99.9': p999Ns, max: maxNs }[field];
+  const values = { p50: p50Ns, p95: p95Ns, p99: p99Ns, 'p99.9': p999Ns, max: maxNs, mean: meanNs };
+  return count === 0 ? Number.NaN : (values[field] ?? Number.NaN);
+}
+
+/** Of the one that has this among its names, or the only one. */
+function named(
+  all: readonly { readonly names: readonly string[]; readonly latency: RequestLatency }[],
+  name: string,
+  field: LatencyField,
+): number {
+  const [chosen, other] = all.filter(({ names }) => name === '' || names.includes(name));
+  return chosen === undefined || other !== undefined ? Number.NaN : fieldOf(chosen.latency, field);
+}
+
+function serviceOf({ services = [] }: DomainResult, field: LatencyField, name: string): number {
+  const all = services.map((service) => ({ names: [service.name], latency: service.latency }));
+  return named(all, name, field);
+}
+
+/** A domain asked is called by its name, or with the service behind it: `web/http`. */
+function requestsOf({ requests = [] }: DomainResult, field: LatencyField, name: string): number {
+  const all = requests.map(({ to, service, latency }) => ({ names: [to, `${to}/${service}`], latency }));
+  return named(all, name, field);
 }
 
 export const QUANTITIES: Readonly<Record<string, Quantity>> = {
@@ -82,7 +107,13 @@ export const QUANTITIES: Readonly<Record<string, Quantity>> = {
     domain: loopsOf,
     detail: { key: 'task', required: false },
   },
-  wake: { type: 'latency', domain: wakeOf },
+  wake: {
+    type: 'latency',
+    fields: ['p50', 'p99', 'p99.9', 'max', 'count'],
+    domain: (domain, field) => fieldOf(domain.wake, field),
+  },
+  service: { type: 'latency', fields: LATENCY_FIELDS, hasNames: true, domain: serviceOf },
+  requests: { type: 'latency', fields: LATENCY_FIELDS, hasNames: true, domain: requestsOf },
   use: {
     type: 'number',
     kind: PERCENT,

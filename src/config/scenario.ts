@@ -170,11 +170,14 @@ function placeOfProblem(
   yaml: YamlFile | undefined,
   guests: readonly ReadGuest[],
 ): Place | undefined {
-  const [head, index, field, part, task] = problem.path;
+  const [head, index, field, part, task, phase, event] = problem.path;
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
-    if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
+    if (field === 'workload' && typeof task === 'number') {
+      const written = guest.config.workload.tasks[task];
+      return (typeof event === 'number' ? written?.phases[Number(phase)]?.events[event]?.at : undefined) ?? written?.at;
+    }
     return guest.placeOf(field as keyof GuestConfig, part);
   }
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
@@ -213,6 +216,13 @@ function topologyWarnings({ pcpus, topology }: MachineConfig, section: MachineSe
   return isDropped ? [`--pcpus ${pcpus}: does not fit the file's topology; one socket of single-threaded cores`] : [];
 }
 
+/** What workloads ask for and does not exist here. Instances share a workload: each is told once. */
+function workloadWarnings(guests: readonly GuestConfig[]): string[] {
+  const workloads = new Set(guests.map(({ workload }) => workload));
+  const all = [...workloads].flatMap(({ warnings }) => warnings ?? []);
+  return all.map(({ message, at }) => `${at.file}:${at.line}:${at.column}: ${message}`);
+}
+
 function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const yaml = YamlFile.read(path);
   const scenario = validate(scenarioSchema, yaml, [], yaml.data);
@@ -232,7 +242,12 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   return {
     config,
     expectations,
-    warnings: [...warnings, ...threadWarnings(config, overrides), ...topologyWarnings(config, section)],
+    warnings: [
+      ...warnings,
+      ...workloadWarnings(configs),
+      ...threadWarnings(config, overrides),
+      ...topologyWarnings(config, section),
+    ],
   };
 }
 
@@ -243,7 +258,11 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
   const guest = workloadGuest(workload, pcpusOf({}, overrides));
   const config = buildConfig({}, overrides, [guest.config]);
   checkConfig(config, overrides, undefined, [guest]);
-  return { config, expectations: [], warnings: threadWarnings(config, overrides) };
+  return {
+    config,
+    expectations: [],
+    warnings: [...workloadWarnings([guest.config]), ...threadWarnings(config, overrides)],
+  };
 }
 
 /**

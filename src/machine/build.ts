@@ -23,9 +23,11 @@ import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { buildLinks, requestNumbers } from './build-links.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
+import { linksOfGuest, type ServiceLinks, serviceLinks } from './service-links.js';
 import { LIVE_BYTES, LIVE_CALLS, type ToolArea, toolRoom, writeJob } from './tool-jobs.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
@@ -58,46 +60,54 @@ interface GuestAreas {
   readonly args: number;
   readonly boot: number;
   readonly tools: number;
+  /** A page for the ring of each link it is the client of. */
+  readonly rings: number;
   readonly pages: number;
 }
 
 /** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
-function guestAreas(vcpus: number, toolBytes = 0): GuestAreas {
+function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
   const info = PAGE_SIZE;
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
   const boot = args + pagesFor(vcpus * ARG_BYTES) * PAGE_SIZE;
   const tools = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
-  return { info, runstate, args, boot, tools, pages: tools / PAGE_SIZE + pagesFor(toolBytes) };
+  const rings = tools + pagesFor(toolBytes) * PAGE_SIZE;
+  return { info, runstate, args, boot, tools, rings, pages: rings / PAGE_SIZE + links };
 }
 
 /** Areas of the nth guest. */
-const areasOf = ({ guests, toolstack }: MachineConfig, n: number): GuestAreas =>
-  guestAreas(guests[n]!.vcpus, guests[n]!.privileged ? toolRoom(toolstack).bytes : 0);
+function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
+  const guest = guests[n]!;
+  return guestAreas(guest.vcpus, linksOfGuest(links, n, 'client'), guest.privileged ? toolRoom(toolstack).bytes : 0);
+}
 
 /** Where domain 0's tools keep the structures of their calls. */
 export function toolArea({ core }: Pick<BuiltMachine, 'core'>, config: MachineConfig): ToolArea {
-  const guest = areasOf(config, 0).tools;
+  const guest = areasOf(config, serviceLinks(config.guests), 0).tools;
   return { guest, image: core.hv.context.domain.frames(0) + guest };
 }
 
 export function machineShape(config: MachineConfig): MachineShape {
   const { guests, spareDomains, spareVcpus } = config;
+  const links = serviceLinks(guests);
+  const ports = guests.map((g, n) => PORTS_PER_VCPU * g.vcpus + linksOfGuest(links, n));
   const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
   const vcpus = guests.reduce((n, g) => n + g.vcpus, spareVcpus);
   /** VCPUs that a domain made at run time may have at most. */
   const mostSpare = spareDomains > 0 ? Math.min(spareVcpus, MAX_VIRT_CPUS) : 0;
   const framesPerDomain = guestAreas(mostSpare).pages;
-  const frames = sum((n) => areasOf(config, n).pages) + spareDomains * framesPerDomain;
+  const frames = sum((n) => areasOf(config, links, n).pages) + spareDomains * framesPerDomain;
   const domains = guests.length + FIRST_DOMAIN + spareDomains;
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
+  const tasks = sizes.reduce((n, size) => n + size.tasks + 1, 0);
   return {
     workers: config.threads,
     hv: {
       pcpus: config.pcpus,
       vcpus,
       domains,
-      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(mostSpare, ...guests.map((g) => g.vcpus)),
+      evtchns: SPARE_PORTS + Math.max(PORTS_PER_VCPU * mostSpare, ...ports),
       runners: config.mode === 'free' ? config.threads : 1,
       frames,
       framesPerDomain,
@@ -105,10 +115,11 @@ export function machineShape(config: MachineConfig): MachineShape {
     model: {
       vcpus,
       domains,
-      tasks: sum((n) => sizes[n]!.tasks + 1),
+      tasks,
       phases: sum((n) => sizes[n]!.phases),
       events: sum((n) => sizes[n]!.events),
       resources: sum((n) => sizes[n]!.resources),
+      requests: { tasks, links: links.links.length, services: links.services.length },
       timerSlots: sum((n) => (sizes[n]!.tasks + 1) * guests[n]!.vcpus),
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
@@ -179,6 +190,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   }
 
   const mem = modelMemory(image, hv);
+  const links = serviceLinks(config.guests);
+  const rings: number[] = [];
   const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
   let firstVcpu = 0;
   hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
@@ -186,7 +199,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   hv.console.print(`Using scheduler: ${SCHEDULER_NAMES[config.scheduler] ?? config.scheduler}`);
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
-    const areas = areasOf(config, n);
+    const areas = areasOf(config, links, n);
     const firstOfGuest = firstVcpu;
     const pages = guest.memoryMib * PAGES_PER_MIB;
     must(
@@ -214,9 +227,11 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     mem.kd.setRunstateArea(d, areas.runstate);
     mem.kd.setArgArea(d, areas.args);
     mem.kd.setBootArea(d, areas.boot);
-    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
+    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload, requestNumbers(config.guests, links, n));
+    rings.push(hv.context.domain.frames(d) + areas.rings);
     firstVcpu += guest.vcpus;
   }
+  buildLinks(mem, config.guests, links, rings);
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
   if (config.toolstack !== undefined) {
     // There may be something to do at any time.

@@ -10,12 +10,15 @@ import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
 import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histogram.js';
 import type { LockCounts } from '../shared/spinlock.js';
 import { traceHash } from '../shared/trace-ring.js';
+import type { WorkloadTask } from '../workload/workload.js';
 import type { BuiltMachine } from './build.js';
+import { requestResults } from './collect-requests.js';
 import { collectTime } from './collect-time.js';
 import { collectTools } from './collect-tools.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { endOf } from './end-of-run.js';
 import { fairShares, jainIndex } from './fair-share.js';
+import { forkLimits } from './fork-limits.js';
 import {
   type DomainResult,
   type LatencyResult,
@@ -119,17 +122,25 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   function taskResults(d: number, guest: GuestConfig): TaskResult[] {
     const results: TaskResult[] = [];
     let t = mem.kd.firstTask(d);
-    for (const spec of guest.workload.tasks) {
-      for (let n = 0; n < spec.instance; n++, t++) {
-        results.push({
-          name: `${spec.name}-${n}`,
-          policy: spec.policy,
-          priority: spec.priority,
-          state: taskState(t),
-          workNs: mem.task.work(t),
-          loops: mem.task.loops(t),
-          log: taskLog(t),
-        });
+    const add = (spec: WorkloadTask, n: number, forked?: TaskResult['forked']): void => {
+      results.push({
+        name: `${spec.name}-${n}`,
+        ...(forked && { forked }),
+        policy: spec.policy,
+        priority: spec.priority,
+        state: taskState(t),
+        workNs: mem.task.work(t),
+        loops: mem.task.loops(t),
+        log: taskLog(t),
+      });
+    };
+    const { tasks } = guest.workload;
+    for (const spec of tasks) for (let n = 0; n < spec.instance; n++, t++) add(spec, n);
+    const limits = forkLimits(guest.workload);
+    for (const spec of tasks) {
+      for (let n = 0; n < (limits.get(spec.name) ?? 0); n++, t++) {
+        if (mem.task.state(t) === TASK_STATE.unborn) continue;
+        add(spec, spec.instance + n, { index: mem.taskSched.index(t), number: n });
       }
     }
     return results;
@@ -141,6 +152,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     return reason ? `crash: ${reason}` : SHUTDOWN_TEXT[domain.shutdownCode(d)];
   }
 
+  const requests = requestResults(built, config.guests);
   const vcpusOf = config.guests.map((guest, n) =>
     Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(domainNumber(config.guests, n)) + k)),
   );
@@ -178,6 +190,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       console: consoleText(image, domain, d),
       vcpus,
       tasks,
+      ...requests(n),
     };
   });
 

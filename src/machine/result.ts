@@ -44,8 +44,10 @@ export interface TaskLogLine {
 }
 
 export interface TaskResult {
-  /** `name-instance`, as rt-app names threads. */
+  /** `name-instance`; forked tasks count on behind the instances. */
   readonly name: string;
+  /** Of a forked task: its index among all of the domain, and how many of its kind were forked before. */
+  readonly forked?: { readonly index: number; readonly number: number };
   readonly policy: string;
   readonly priority: number;
   readonly state: 'runnable' | 'sleeping' | 'waiting' | 'exited';
@@ -54,6 +56,31 @@ export interface TaskResult {
   /** Phase iterations finished. */
   readonly loops: number;
   readonly log: readonly TaskLogLine[];
+}
+
+/** Requests of one domain to one service of another, from asking to having the answer. */
+export interface RequestResult {
+  /** Name of the domain that serves, and of the service. */
+  readonly to: string;
+  readonly service: string;
+  readonly latency: RequestLatency;
+}
+
+/** What a domain does for others: the requests of all clients. */
+export interface ServiceResult {
+  readonly name: string;
+  readonly latency: RequestLatency;
+}
+
+/** Percentiles are of a histogram: at most 6.25 % above the truth. `maxNs` and the mean are exact. */
+export interface RequestLatency {
+  readonly count: number;
+  readonly meanNs: number;
+  readonly p50Ns: number;
+  readonly p95Ns: number;
+  readonly p99Ns: number;
+  readonly p999Ns: number;
+  readonly maxNs: number;
 }
 
 export interface DomainResult {
@@ -80,6 +107,10 @@ export interface DomainResult {
   readonly console: string;
   readonly vcpus: readonly VcpuResult[];
   readonly tasks: readonly TaskResult[];
+  /** What it asked of others, if it did. */
+  readonly requests?: readonly RequestResult[];
+  /** What others asked of it. */
+  readonly services?: readonly ServiceResult[];
 }
 
 export interface PcpuResult {

@@ -1,7 +1,7 @@
 /** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
-import type { DomainResult, PcpuResult, RunResult, ScriptResult } from '../machine/result.js';
+import type { DomainResult, PcpuResult, RequestLatency, RunResult, ScriptResult } from '../machine/result.js';
 import { errnoText } from '../toolstack/errno-text.js';
 import { type Column, type Paint, plain, renderTable } from './table.js';
 
@@ -69,6 +69,49 @@ const SCRIPT: readonly Column<ScriptResult>[] = [
     cell: ({ doneNs, rc }) => (doneNs === undefined ? 'not done' : rc === 0 ? 'ok' : errnoText(rc)),
   },
 ];
+
+interface RequestRow {
+  readonly from: string;
+  readonly service: string;
+  readonly latency: RequestLatency;
+}
+
+/** A service by itself, then what each client saw of it where there are several. */
+function requestRows(domains: readonly DomainResult[]): RequestRow[] {
+  return domains.flatMap((server) =>
+    (server.services ?? []).flatMap(({ name, latency }) => {
+      const service = `${server.name}/${name}`;
+      const clients = domains.flatMap((client) =>
+        (client.requests ?? [])
+          .filter((asked) => asked.to === server.name && asked.service === name)
+          .map((asked) => ({ from: client.name, service, latency: asked.latency })),
+      );
+      return clients.length === 1 ? clients : [{ from: 'all', service, latency }, ...clients];
+    }),
+  );
+}
+
+function requestLatency(header: string, of: (latency: RequestLatency) => number): Column<RequestRow> {
+  return { header, cell: (row) => (row.latency.count === 0 ? '-' : formatDuration(of(row.latency))) };
+}
+
+const REQUESTS: readonly Column<RequestRow>[] = [
+  { header: 'service', align: 'left', maxWidth: NAME_WIDTH, cell: (row) => row.service },
+  { header: 'asked by', align: 'left', maxWidth: NAME_WIDTH, cell: (row) => row.from },
+  { header: 'answers', cell: (row) => formatCount(row.latency.count) },
+  requestLatency('mean', ({ meanNs }) => meanNs),
+  requestLatency('p50', ({ p50Ns }) => p50Ns),
+  requestLatency('p95', ({ p95Ns }) => p95Ns),
+  requestLatency('p99', ({ p99Ns }) => p99Ns),
+  requestLatency('max', ({ maxNs }) => maxNs),
+];
+
+function requestTable(domains: readonly DomainResult[], paint: Paint): string[] {
+  const rows = requestRows(domains);
+  return rows.length === 0
+    ? []
+    : [paint('bold', 'Requests, from asking to having the answer'), ...renderTable(rows, REQUESTS, paint), ''];
+}
 
 const PCPUS: readonly Column<PcpuResult>[] = [
   { header: 'pCPU', cell: (pcpu) => String(pcpu.id) },
@@ -150,6 +193,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
     paint('bold', 'Wake-up to running'),
     ...renderTable(result.domains, SCHEDULING, paint),
     '',
+    ...requestTable(result.domains, paint),
     ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
     '',
     ...renderTable(totals(result), [

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { ConfigError } from '../../src/workload/config-error.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
-import type { WorkloadEvent } from '../../src/workload/workload.js';
+import type { WorkloadEvent, WorkloadTask } from '../../src/workload/workload.js';
 
 const EXAMPLES = '/usr/share/doc/rt-app/examples';
 
@@ -160,16 +160,132 @@ describe('parseRtApp', () => {
     });
   });
 
+  describe('events of later versions and of our own', () => {
+    it('reads memory, I/O, forks and semaphores', () => {
+      expect(
+        eventsOf('"mem": 5, "memrun": 6, "iorun2": 7, "fork": "t", "sem_post": "s", "sem_wait1": "s"'),
+      ).to.deep.equal([
+        { kind: 'mem', bytes: 5 },
+        { kind: 'mem', bytes: 6 },
+        { kind: 'iorun', bytes: 7 },
+        { kind: 'fork', task: 't' },
+        { kind: 'sem_post', ref: 's' },
+        { kind: 'sem_wait', ref: 's' },
+      ]);
+    });
+
+    it('reads requests and what answers them, a service without a name being one, too', () => {
+      expect(
+        eventsOf(
+          '"request": {"to": "web"}, "request": {"to": "db", "ref": "sql", "bytes": 9}, "serve", "respond", ' +
+            '"serve": "x", "respond": "x", "respond": {"ref": "x", "bytes": 3}',
+        ),
+      ).to.deep.equal([
+        { kind: 'request', domain: 'web', service: 'service', bytes: 0 },
+        { kind: 'request', domain: 'db', service: 'sql', bytes: 9 },
+        { kind: 'serve', service: 'service' },
+        { kind: 'respond', service: 'service', bytes: 0 },
+        { kind: 'serve', service: 'x' },
+        { kind: 'respond', service: 'x', bytes: 0 },
+        { kind: 'respond', service: 'x', bytes: 3 },
+      ]);
+    });
+  });
+
+  describe('scheduling', () => {
+    const taskOf = (members: string): WorkloadTask => parseRtApp(`{"tasks":{"t":{${members}}}}`, 'w.json').tasks[0]!;
+
+    it("reads SCHED_DEADLINE's parameters, a period and a deadline left out being what stands before them", () => {
+      const of = (members: string): unknown => taskOf(`"run": 1, "policy": "SCHED_DEADLINE", ${members}`).deadline;
+      expect(of('"dl-runtime": 2, "dl-period": 9, "dl-deadline": 5')).to.deep.equal({
+        runtimeNs: 2000,
+        deadlineNs: 5000,
+        periodNs: 9000,
+      });
+      expect(of('"dl-runtime": 2, "dl-period": 9')).to.include({ deadlineNs: 9000, periodNs: 9000 });
+      expect(of('"dl-runtime": 2')).to.include({ deadlineNs: 2000, periodNs: 2000 });
+    });
+
+    it('completes what a phase says by what was so before it, and leaves others alone', () => {
+      const { phases } = taskOf(`"policy": "SCHED_FIFO", "priority": 7, "phases": {
+        "a": {"run": 1}, "b": {"priority": 9, "run": 1}, "c": {"policy": "SCHED_OTHER", "run": 1},
+        "d": {"policy": "SCHED_RR", "run": 1}, "e": {"policy": "SCHED_DEADLINE", "dl-runtime": 3, "run": 1},
+        "f": {"policy": "SCHED_DEADLINE", "run": 1}}`);
+      const deadline = { runtimeNs: 3000, deadlineNs: 3000, periodNs: 3000 };
+      expect(phases.map(({ scheduling }) => scheduling)).to.deep.equal([
+        undefined,
+        { policy: 'SCHED_FIFO', priority: 9 },
+        { policy: 'SCHED_OTHER', priority: 0 },
+        { policy: 'SCHED_RR', priority: 10 },
+        { policy: 'SCHED_DEADLINE', priority: 0, deadline },
+        { policy: 'SCHED_DEADLINE', priority: 0, deadline },
+      ]);
+    });
+
+    it('warns of what is accepted and changes nothing, where it stands', () => {
+      const text = `{"tasks":{"t":{"run":1,"util_min":5,"util_max":-1,"nodes_membind":[0],"taskgroup":"/g"}},
+        "global":{"ftrace":"main","lock_pages":true,"logdir":"/tmp","log_size":2}}`;
+      const warnings = parseRtApp(text, 'w.json').warnings?.map(({ message, at }) => [
+        at.line,
+        at.column,
+        message.split('"')[1],
+      ]);
+      expect(warnings).to.have.deep.members([
+        [1, 35, 'util_min'],
+        [1, 67, 'nodes_membind'],
+        [1, 83, 'taskgroup'],
+        [2, 28, 'ftrace'],
+        [2, 48, 'lock_pages'],
+        [2, 62, 'logdir'],
+        [2, 80, 'log_size'],
+      ]);
+    });
+  });
+
+  describe('the old grammar', () => {
+    it('works through lock_order, computes the rest, and waits for the next period', () => {
+      const { tasks } = parseRtApp(
+        `{"tasks": {"t": {"exec": 10, "period": 50, "lock_order": ["m", "w", "s", "r"], "resources": {
+            "m": {"duration": 3}, "w": {"access": ["x"]}, "s": {"access": ["x"]}, "r": {"duration": 2}}},
+          "u": {"phases": {"p": {"exec": 1, "period": 2, "sleep": false}}}},
+          "resources": {"m": {"type": "mutex"}, "w": {"type": "wait"}, "s": {"type": "sync", "target": "w"},
+            "r": {"type": "run"}, "x": {"type": "mutex"}}}`,
+        'w.json',
+      );
+      expect(withoutPlaces(tasks[0]!.phases[0]!.events)).to.deep.equal([
+        { kind: 'lock', mutex: 'm' },
+        { kind: 'run', ns: 3000 },
+        { kind: 'unlock', mutex: 'm' },
+        { kind: 'lock', mutex: 'x' },
+        { kind: 'wait', cond: 'w', mutex: 'x' },
+        { kind: 'unlock', mutex: 'x' },
+        { kind: 'lock', mutex: 'x' },
+        { kind: 'sync', cond: 'w', mutex: 'x' },
+        { kind: 'unlock', mutex: 'x' },
+        { kind: 'run', ns: 2000 },
+        { kind: 'run', ns: 5000 },
+        { kind: 'timer', ref: 'unique', unique: true, periodNs: 50_000, mode: 'absolute' },
+      ]);
+      expect(withoutPlaces(tasks[1]!.phases[0]!.events)).to.deep.equal([{ kind: 'run', ns: 1000 }]);
+    });
+  });
+
   describe('global', () => {
     it('reads what matters and accepts what does not', () => {
       const workload = parseRtApp(
         `{"tasks": {"t": {"run": 1}}, "resources": {"m": {"type": "mutex"}}, // the old section
           "global": {"duration": 6, "calibration": "CPU0", "default_policy": "SCHED_OTHER", "pi_enabled": false,
             "lock_pages": true, "logdir": "./", "log_basename": "web", "log_size": "file", "ftrace": true,
-            "gnuplot": false, "frag": 1, "io_device": "/dev/null", "mem_buffer_size": 4194304,
+            "gnuplot": true, "frag": 1, "io_device": "/dev/sda", "mem_buffer_size": 4096,
             "cumulative_slack": true,}}`,
         'w.json',
       );
+      expect(workload).to.include({ gnuplot: true, ioDevice: '/dev/sda', memBufferBytes: 4096 });
+      const other = parseRtApp(
+        '{"tasks": {"t": {"run": 1}}, "global": {"calibration": 7, "pi_enabled": true, "log_size": "Disable"}}',
+        'w.json',
+      );
+      expect(other).to.include({ nsPerLoop: 7, inheritsPriority: true, keepsLogs: false });
       expect(workload).to.include({ file: 'w.json', durationNs: 6e9, logBasename: 'web', cumulativeSlack: true });
     });
 
@@ -184,38 +300,33 @@ describe('parseRtApp', () => {
     it('refuses values out of range and keys it does not know', () => {
       expect(globalFault('"duration": 0')).to.contain('w.json:2:13: "duration" is 0');
       expect(globalFault('"duration": 1e9')).to.contain('"duration" is 1000000000; it must be from -1 to');
-      expect(globalFault('"pi_enabled": true')).to.equal('w.json:2:15: "pi_enabled": true is not supported yet');
-      expect(globalFault('"default_policy": "SCHED_DEADLINE"')).to.equal(
-        'w.json:2:19: policy "SCHED_DEADLINE" is not supported yet',
-      );
+      expect(globalFault('"default_policy": "SCHED_DEADLINE"')).to.contain('w.json:2:19: "default_policy" cannot be');
       expect(globalFault('"default_policy": "fair"')).to.contain('unknown policy "fair"');
       expect(globalFault('"calibration": "CPU"')).to.contain('"calibration" must be');
       expect(globalFault('"gnuplot": 1')).to.contain('"gnuplot" must be true or false, not a number');
       expect(globalFault('"log_size": -1')).to.contain('"log_size" is -1');
+      expect(globalFault('"log_size": "big"')).to.contain('"log_size" must be');
+      expect(globalFault('"ftrace": "main,sched"')).to.equal('w.json:2:11: unknown category "sched" in "ftrace"');
+      expect(globalFault('"mem_buffer_size": 0')).to.contain('"mem_buffer_size" is 0');
+      expect(globalFault('"io_device": ""')).to.contain('"io_device" is empty');
       expect(globalFault('"spacing": 1')).to.equal('w.json:2:1: unknown key "spacing" in "global"');
     });
   });
 
   describe('refusals', () => {
-    it('names events that are not supported yet', () => {
-      for (const event of ['mem', 'iorun', 'memrun', 'sem_post', 'sem_wait', 'fork'])
-        expect(taskFault(`"${event}1": 1`)).to.equal(`w.json:2:1: event "${event}" is not supported yet`);
+    it('keeps what is of a task out of phases', () => {
+      expect(taskFault('"phases": {"p": {"instance": 1, "run": 1}}')).to.contain(
+        'w.json:2:18: "instance" is of a task, not of a phase',
+      );
     });
 
-    it('names keys of the old grammar and of deadline scheduling', () => {
-      for (const key of [
-        'exec',
-        'period',
-        'deadline',
-        'lock_order',
-        'resources',
-        'dl-runtime',
-        'dl-period',
-        'taskgroup',
-      ])
-        expect(taskFault(`"run": 1, "${key}": 1`)).to.contain(`w.json:2:11: key "${key}" is not supported yet`);
-      expect(taskFault('"phases": {"p": {"priority": 1, "run": 1}}')).to.contain(
-        '"priority" in a phase is not supported',
+    it('refuses keys of the old grammar by themselves, beside events, or without what they name', () => {
+      expect(taskFault('"run": 1, "period": 1')).to.contain('2:11: "period" is of rt-app\'s old grammar');
+      expect(taskFault('"exec": 1')).to.contain('needs "exec" and "period"');
+      expect(taskFault('"exec": 2, "period": 1')).to.contain('2:9: "exec" exceeds "period"');
+      expect(taskFault('"exec": 1, "period": 1, "run": 1')).to.contain('2:25: event "run" beside keys');
+      expect(taskFault('"exec": 1, "period": 1, "lock_order": ["m"]')).to.contain(
+        '2:40: "m" is not among the "resources"',
       );
     });
 
@@ -247,7 +358,8 @@ describe('parseRtApp', () => {
       ['"run": 1, "loop": 0', '2:19: "loop" is 0'],
       ['"run": 1, "loop": -2', '"loop" is -2'],
       ['"run": 1, "loop": 1, "loop": 2', '2:22: "loop" is given twice'],
-      ['"run": 1, "instance": 0', '"instance" is 0; it must be from 1 to 10000'],
+      ['"run": 1, "instance": -1', '"instance" is -1; it must be from 0 to 10000'],
+      ['"run": 1, "instance": 0', 'no task ever starts: all have "instance" 0'],
       ['"run": 1, "instance": 10001', '"instance" is 10001'],
       ['"run": 1, "delay": -5', '"delay" is -5'],
       ['"run": 1, "cpus": 1', '"cpus" must be an array, not a number'],
@@ -255,7 +367,25 @@ describe('parseRtApp', () => {
       ['"run": 1, "cpus": [-1]', '"cpus" is -1'],
       ['"run": 1, "priority": 20', '"priority" is 20; it must be from -20 to 19'],
       ['"run": 1, "policy": "SCHED_FIFO", "priority": 0', '"priority" is 0; it must be from 1 to 99'],
-      ['"run": 1, "policy": "SCHED_DEADLINE"', 'policy "SCHED_DEADLINE" is not supported yet'],
+      ['"run": 1, "policy": "SCHED_BATCH"', 'unknown policy "SCHED_BATCH"'],
+      ['"run": 1, "policy": "SCHED_DEADLINE"', 'SCHED_DEADLINE needs "dl-runtime"'],
+      ['"run": 1, "policy": "SCHED_DEADLINE", "dl-runtime": 1', '"dl-runtime" is too short'],
+      ['"run": 1, "policy": "SCHED_DEADLINE", "dl-runtime": 5, "dl-period": 4', '2:69: "dl-runtime" may not exceed'],
+      ['"run": 1, "policy": "SCHED_DEADLINE", "dl-runtime": 5, "priority": 1', '"priority" is 1'],
+      ['"run": 1, "dl-runtime": 5', '2:25: this is for SCHED_DEADLINE, and the policy is SCHED_OTHER'],
+      ['"run": 1, "util_max": 1025', '"util_max" is 1025; it must be from -1 to 1024'],
+      ['"run": 1, "taskgroup": "a"', '"taskgroup" must begin with "/"'],
+      ['"run": 1, "policy": "SCHED_RR", "taskgroup": "/a"', '"taskgroup" is for SCHED_OTHER and SCHED_IDLE'],
+      ['"run": 1, "nodes_membind": 0', '"nodes_membind" must be an array'],
+      ['"mem": -1', '"mem" is -1'],
+      ['"fork": "u"', '2:1: "fork" of "u", but there is no such task'],
+      ['"fork": "t", "barrier": "b"', '2:14: a forked task cannot meet others at a barrier'],
+      ['"sem_wait"', '"sem_wait" has no value'],
+      ['"request": "web"', '"request" must be an object'],
+      ['"request": {"ref": "http"}', '"request" needs "to"'],
+      ['"request": {"to": "web", "bytes": -1}', '"bytes" is -1'],
+      ['"serve": "http"', '2:1: "serve" of "http" without a "respond" in the task'],
+      ['"respond": {"ref": "http"}, "serve": "ftp"', '2:1: "respond" of "http" without a "serve" in the task'],
       ['', 'task "t" has no events'],
       ['"loop": 1', 'task "t" has no events'],
       ['"phases": {}', 'task "t" has no phases'],
@@ -290,16 +420,15 @@ describe('parseRtApp', () => {
 
   describe("on Debian's examples", () => {
     const refused: Readonly<Record<string, string>> = {
-      'tutorial/example6.json': '11:4: event "mem" is not supported yet',
       'merge/global.json': '1:1: there is no "tasks" object',
       'merge/resources.json': '1:1: there is no "tasks" object',
-      'merge/thread0.json': '4:10: key "exec" is not supported yet',
-      'merge/thread1.json': '4:10: key "exec" is not supported yet',
-      'merge/thread2.json': '4:10: key "exec" is not supported yet',
-      'merge/thread3.json': '4:10: key "exec" is not supported yet',
+      'merge/thread0.json': '7:26: "wait" is not among the "resources" of the file',
+      'merge/thread1.json': '7:26: "m0" is not among the "resources" of the file',
+      'merge/thread2.json': '7:26: "wake" is not among the "resources" of the file',
+      'merge/thread3.json': '7:26: "wake" is not among the "resources" of the file',
     };
 
-    it('accepts all of them but those with unsupported events, fragments and the old grammar', function () {
+    it('accepts all of them but fragments of files', function () {
       if (!existsSync(EXAMPLES)) return this.skip();
       const files = readdirSync(EXAMPLES, { recursive: true, encoding: 'utf8' }).filter((name) =>
         name.endsWith('.json'),

@@ -27,7 +27,13 @@ export interface GuestBoot {
   start(v: number): boolean;
 }
 
-export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info: number) => number): GuestBoot {
+/** @param offer makes the channels of the services that v's domain has */
+export function guestBoot(
+  mem: ModelMemory,
+  calls: GuestHypercalls,
+  clock: (info: number) => number,
+  offer: (v: number) => void,
+): GuestBoot {
   const { hv, kv, kd, task, sleepers } = mem;
   const { vcpu, domain, words, image } = hv.context;
   const { memory } = hv;
@@ -74,10 +80,11 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
     if (kd.durationNs(d) !== Infinity) {
       sleepers.arm(v, kd.firstTask(d) + kd.tasks(d), start + kd.durationNs(d));
     }
-    const text = `ringzero guest: ${kd.tasks(d)} tasks on ${domain.maxVcpus(d)} VCPUs\n`;
+    const text = `ringzero guest: ${kd.initialTasks(d)} tasks on ${domain.maxVcpus(d)} VCPUs\n`;
     const arg = kv.argAddr(v);
     for (let k = 0; k < text.length; k++) image.u8[arg + k] = text.charCodeAt(k);
     calls.call(v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, text.length, kv.argGuest(v), 0);
+    offer(v);
     for (let id = 1; id < domain.maxVcpus(d); id++) bringUp(v, id);
   }
 
@@ -93,6 +100,7 @@ export function guestBoot(mem: ModelMemory, calls: GuestHypercalls, clock: (info
       kv.setArgGuest(v, kd.argArea(d) + id * ARG_BYTES);
       kv.setArgAddr(v, domain.frames(d) + kv.argGuest(v));
       kv.setProgrammed(v, Infinity);
+      kv.setPreemptAt(v, Infinity);
       must(calls.call(v, X.__HYPERVISOR_set_callbacks, ...callbackArgs(d)), 'set_callbacks');
       kv.setTimerPort(v, must(calls.bindVirq(v, X.VIRQ_TIMER, id), 'bind_virq'));
       kv.setIpiPort(v, must(calls.bindIpi(v, id), 'bind_ipi'));

@@ -1,15 +1,19 @@
 /** Hypercalls as the guest kernel makes them: arguments written to its own page, registers set, the call made. */
 import { highHalf, lowHalf } from '../../shared/clock.js';
 import {
+  EVTCHNOP_alloc_unbound,
+  EVTCHNOP_bind_interdomain,
   EVTCHNOP_bind_ipi,
   EVTCHNOP_bind_virq,
   EVTCHNOP_send,
+  evtchn_alloc_unbound,
+  evtchn_bind_interdomain,
   evtchn_bind_ipi,
   evtchn_bind_virq,
 } from '../../shared/public/event-channel.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { XENPF_INTERFACE_VERSION, XENPF_settime64, xen_platform_op } from '../../shared/public/platform.js';
-import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, sched_poll } from '../../shared/public/sched.js';
+import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, SCHEDOP_yield, sched_poll } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
 import type { ModelMemory } from './memory.js';
 
@@ -18,6 +22,7 @@ export interface GuestHypercalls {
   call(v: number, nr: number, a0: number, a1: number, a2: number, a3: number): number;
   setTimer(v: number, ns: number): void;
   block(v: number): void;
+  yield(v: number): void;
   /** Polls one port until `timeoutNs` (absolute system time, Infinity = none). */
   poll(v: number, port: number, timeoutNs: number): void;
   send(v: number, port: number): void;
@@ -26,6 +31,10 @@ export interface GuestHypercalls {
   setTime(v: number, seconds: number, nanoseconds: number, systemNs: number): void;
   bindVirq(v: number, virq: number, vcpuId: number): number;
   bindIpi(v: number, vcpuId: number): number;
+  /** A port that domain `remote` may bind to, or a negated errno. */
+  allocUnbound(v: number, remote: number): number;
+  /** Binds to a port that domain `remote` allocated for us; our own port, or a negated errno. */
+  bindInterdomain(v: number, remote: number, remotePort: number): number;
 }
 
 export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
@@ -64,6 +73,9 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
     },
     block: (v) => {
       call(v, X.__HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
+    },
+    yield: (v) => {
+      call(v, X.__HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0, 0);
     },
     poll(v, port, timeoutNs) {
       const at = is64(v) ? POLL_64 : POLL_32;
@@ -109,6 +121,22 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
       memory.setU32(arg + at.vcpu, vcpuId);
       const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, kv.argGuest(v), 0, 0);
       return rc < 0 ? rc : memory.u32(arg + at.port);
+    },
+    allocUnbound(v, remote) {
+      const at = offsetsOf(evtchn_alloc_unbound, 64);
+      const arg = kv.argAddr(v);
+      memory.setU16(arg + at.dom, X.DOMID_SELF);
+      memory.setU16(arg + at.remote_dom, remote);
+      const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, kv.argGuest(v), 0, 0);
+      return rc < 0 ? rc : memory.u32(arg + at.port);
+    },
+    bindInterdomain(v, remote, remotePort) {
+      const at = offsetsOf(evtchn_bind_interdomain, 64);
+      const arg = kv.argAddr(v);
+      memory.setU16(arg + at.remote_dom, remote);
+      memory.setU32(arg + at.remote_port, remotePort);
+      const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_bind_interdomain, kv.argGuest(v), 0, 0);
+      return rc < 0 ? rc : memory.u32(arg + at.local_port);
     },
   };
 }

@@ -9,8 +9,8 @@ import type { Hypervisor } from '../../hv/hypervisor.js';
 import type { Image } from '../../shared/image.js';
 import { NONE } from '../../shared/list.js';
 import { offsetsOf } from '../../shared/public/layout.js';
-import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
-import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../../shared/public/xen.js';
+import { SHUTDOWN_crash, SHUTDOWN_poweroff } from '../../shared/public/sched.js';
+import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import type { Executor } from '../turn.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
@@ -18,8 +18,10 @@ import { guestClock } from './guest-clock.js';
 import { guestHypercalls } from './hypercalls.js';
 import { type ModelMemory, modelMemory } from './memory.js';
 import { privcmd } from './privcmd.js';
-import { programs, STEP } from './program.js';
-import { CLASS, MODE, TASK_STATE } from './records.js';
+import { programs } from './program.js';
+import { MODE, TASK_STATE } from './records.js';
+import { requests } from './requests.js';
+import { STEP } from './step.js';
 import { sync } from './sync.js';
 import { taskScheduler } from './task-scheduler.js';
 
@@ -31,9 +33,6 @@ const NTP_JITTER_NS = 100_000;
 /** Error of the nth answer, ns: spread evenly by the golden ratio, the same in every run. */
 const jitter = (n: number): number => Math.round(((Math.imul(n + 1, 0x9e3779b1) | 0) / 2 ** 31) * NTP_JITTER_NS);
 
-/** Round-robin slice of tasks that share a VCPU, ns; counted in ticks of the 10 ms ticker. */
-const TASK_SLICE_NS = 10e6;
-
 export interface GuestKernelParams {
   /** Time one kernel operation takes, ns. */
   readonly operationNs: number;
@@ -42,14 +41,15 @@ export interface GuestKernelParams {
 
 export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
   const mem: ModelMemory = modelMemory(image, hv);
-  const { kv, kd, task, sleepers } = mem;
+  const { kv, kd, task, taskSched, resource, sleepers } = mem;
   const { machine, vcpu, domain, pcpu, locks: spinlocks, words, me, now, params: hvParams } = hv.context;
   const { i32, u8 } = image;
   const calls = guestHypercalls(mem);
   const clock = guestClock(hv.context);
   const tasks = taskScheduler(mem, calls);
   const locks = sync(mem, tasks);
-  const boot = guestBoot(mem, calls, clock);
+  const asking = requests(mem, tasks, calls, sleep);
+  const boot = guestBoot(mem, calls, clock, asking.offer);
   const { operationNs } = params;
   /** A clock read may be a cycle, and the rounding of its scale, behind: what is due within that counts as due, or the timer would fire twice. */
   const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz) + 1;
@@ -62,17 +62,21 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const MASK32 = offsetsOf(shared_info, 32).evtchn_mask >> 2;
   const MASK64 = offsetsOf(shared_info, 64).evtchn_mask >> 2;
 
+  function sleep(v: number, t: number): void {
+    task.setState(t, TASK_STATE.sleeping);
+    sleepers.arm(v, t, task.deadline(t));
+    programTimer(v);
+  }
+
   const program = programs(
     mem,
     hv,
     tasks,
     locks,
+    asking,
     {
-      sleep(v, t) {
-        task.setState(t, TASK_STATE.sleeping);
-        sleepers.arm(v, t, task.deadline(t));
-        programTimer(v);
-      },
+      sleep,
+      fork,
       exit(v, t) {
         const d = task.domain(t);
         kd.addLiveTasks(d, -1);
@@ -89,6 +93,39 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     },
     params.logLines,
   );
+
+  /** Writes a line to the hypervisor's console. */
+  function say(v: number, text: string): void {
+    for (let k = 0; k < text.length; k++) u8[kv.argAddr(v) + k] = text.charCodeAt(k);
+    calls.call(v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, text.length, kv.argGuest(v), 0);
+  }
+
+  function fork(v: number, r: number, nowNs: number): void {
+    const d = vcpu.domain(v);
+    const number = resource.waiting(r);
+    if (number === resource.users(r)) {
+      // As rt-app, which leaves with an error.
+      say(v, `too many forks: there were ${number}\n`);
+      calls.shutdown(v, SHUTDOWN_crash);
+      return;
+    }
+    const t = resource.owner(r) + number;
+    resource.setWaiting(r, number + 1);
+    taskSched.setIndex(t, kd.initialTasks(d) + kd.forked(d));
+    taskSched.setForkNumber(t, number);
+    kd.addForked(d, 1);
+    kd.addLiveTasks(d, 1);
+    task.setVcpu(t, v);
+    if (task.delayNs(t) > 0) {
+      task.setState(t, TASK_STATE.new);
+      sleepers.arm(v, t, nowNs + task.delayNs(t));
+      programTimer(v);
+      return;
+    }
+    program.start(t, nowNs);
+    tasks.rehome(t);
+    tasks.wake(v, t);
+  }
 
   /** Counters that are not said to be in step may show one VCPU less than another saw: time must not go back. */
   function clamped(d: number, ns: number): number {
@@ -111,12 +148,15 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       machine.setClockRead(me, ns);
       observe(v);
     }
-    kv.setClock(v, (u8[kv.infoAddr(v) + FLAGS]! & XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns));
+    kv.setClock(
+      v,
+      (u8[kv.infoAddr(v) + FLAGS]! & X.XEN_PVCLOCK_TSC_STABLE_BIT) !== 0 ? ns : clamped(vcpu.domain(v), ns),
+    );
   }
 
   /** Keeps the hypervisor's timer at the earliest deadline of this VCPU's sleepers. */
   function programTimer(v: number): void {
-    const earliest = sleepers.earliest(v);
+    const earliest = Math.min(sleepers.earliest(v), kv.preemptAt(v));
     if (earliest >= kv.programmed(v)) return;
     kv.setProgrammed(v, earliest);
     calls.setTimer(v, earliest);
@@ -131,7 +171,9 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const kernel = Math.min(kv.debt(v), elapsed);
     kv.addDebt(v, -kernel);
     const current = kv.current(v) - 1;
-    if (current !== NONE && elapsed > kernel) program.charge(current, elapsed - kernel);
+    if (current === NONE || elapsed <= kernel) return;
+    program.charge(current, elapsed - kernel);
+    if (tasks.isMetered(current)) tasks.charge(v, current, elapsed - kernel);
   }
 
   /** Computes until the current task's event is done, or only until the kernel's debt is paid. */
@@ -139,11 +181,27 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const current = kv.current(v) - 1;
     const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, kv.clock(v)) : 0;
     kv.setSegmentStart(v, now());
+    if (current !== NONE && tasks.isMetered(current)) {
+      // The end of its budget or turn is nothing the task does: a timer must interrupt it. Without budget it does not even begin.
+      kv.setPreemptAt(v, kv.clock(v) + kv.debt(v) + tasks.allowance(v));
+      programTimer(v);
+      if (tasks.isExhausted(current)) {
+        pcpu.setGuestAt(p, now() + kv.debt(v));
+        return;
+      }
+    } else kv.setPreemptAt(v, Infinity);
     pcpu.setGuestAt(p, now() + kv.debt(v) + work);
+  }
+
+  /** The current task of v has used up its budget: it sleeps until its next period. */
+  function throttle(v: number): void {
+    const current = kv.current(v) - 1;
+    if (tasks.throttle(v)) sleep(v, current);
   }
 
   function goIdle(v: number, p: number): void {
     kv.setMode(v, MODE.idle);
+    kv.setPreemptAt(v, Infinity);
     kv.setDebt(v, 0);
     kv.setCurrent(v, 0);
     pcpu.setGuestAt(p, now());
@@ -178,19 +236,19 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         calls.shutdown(v, SHUTDOWN_poweroff);
         return;
       }
-      if (task.state(due) === TASK_STATE.new) program.start(due, t);
+      if (task.state(due) === TASK_STATE.new) {
+        program.start(due, t);
+        tasks.rehome(due);
+      } else if (taskSched.isThrottled(due) !== 0) tasks.replenish(due, t);
       else program.awake(due, t);
       tasks.wake(v, due);
     }
     programTimer(v);
   }
 
-  /** The tick: round robin among tasks that share the VCPU. */
+  /** The tick, or the timer of a turn: tasks that share the VCPU take turns. */
   function rotate(v: number): void {
-    const current = kv.current(v) - 1;
-    if (current === NONE || !tasks.hasOthers(v) || task.taskClass(current) === CLASS.fifo) return;
-    if (kv.clock(v) - kv.sliceStart(v) < TASK_SLICE_NS - CLOCK_SLACK_NS) return;
-    tasks.requeue(v);
+    if (tasks.isTurnOver(v, CLOCK_SLACK_NS)) tasks.turnOver(v);
   }
 
   /**
@@ -220,7 +278,11 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
     takePort(d, selected, kv.ipiPort(v));
     if (kv.consolePort(v) !== 0 && takePort(d, selected, kv.consolePort(v))) locks.broadcast(v, kd.toolPoint(d) - 1);
+    // Channels of services notify VCPU 0.
+    if (kd.fronts(d) + kd.backs(d) > 0 && vcpu.id(v) === 0) asking.takeEvents(v, (port) => takePort(d, selected, port));
     if (!timer) return;
+    // What the timer was for is looked at below, or when the next task begins to compute.
+    kv.setPreemptAt(v, Infinity);
     // By the clock of this pCPU it may be some ns early; whatever is not due yet is asked for again.
     kv.setProgrammed(v, Infinity);
     expire(v);
@@ -251,7 +313,14 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
           kv.setCurrent(v, 0);
           break;
         case STEP.yielded:
-          if (tasks.hasOthers(v)) tasks.requeue(v);
+          if (!tasks.yield(v)) {
+            // Nobody else here: perhaps another domain has something to do.
+            kv.addDebt(v, operationNs);
+            calls.yield(v);
+            startSegment(v, p);
+            return;
+          }
+          if (kv.current(v) !== 0 && tasks.isExhausted(current)) throttle(v);
           break;
         case STEP.moved:
           kv.setCurrent(v, 0);
@@ -262,7 +331,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       kv.addDebt(v, operationNs);
       // A shutdown among the operations: nothing after it happens.
       if (leavesShutDown(v, p)) return;
-      if (tasks.shouldPreempt(v) && kv.current(v) !== 0) tasks.requeue(v);
+      if (tasks.shouldPreempt(v) && kv.current(v) !== 0) tasks.preempt(v);
     }
     startSegment(v, p);
   }
@@ -305,12 +374,16 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         readClock(v);
         settle(v);
         const current = kv.current(v) - 1;
-        // Only debt was paid, or a preempted event has more to do.
+        // Only debt was paid, or a preempted event has more to do. What ended just with the budget did end.
         if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, kv.clock(v)) > 0) {
-          startSegment(v, p);
-          return;
+          if (!tasks.isExhausted(current)) {
+            startSegment(v, p);
+            return;
+          }
+          throttle(v);
         }
       }
+      kv.setPreemptAt(v, Infinity);
       work(v, p);
     },
 
@@ -330,7 +403,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       handlePending(v);
       if (leavesShutDown(v, p)) return;
       if (kv.mode(v) === MODE.run) {
-        if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
+        if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
         if (kv.current(v) === 0) pcpu.setGuestAt(p, now());
         else startSegment(v, p);
       }

@@ -6,13 +6,11 @@ import type { Hypervisor } from '../../hv/hypervisor.js';
 import type { ModelMemory } from './memory.js';
 import { JOB, type Privcmd } from './privcmd.js';
 import { LIVE_JOB } from './privcmd-records.js';
-import { LOG_FIELDS, OP, TASK_STATE } from './records.js';
+import { COMPUTING, LOG_FIELDS, OP, TASK_STATE } from './records.js';
+import type { Requests } from './requests.js';
+import { STEP, type Step } from './step.js';
 import type { Sync } from './sync.js';
 import type { TaskScheduler } from './task-scheduler.js';
-
-/** What became of a task after one event. */
-export const STEP = { goOn: 0, compute: 1, gone: 2, yielded: 3, moved: 4 } as const;
-export type Step = (typeof STEP)[keyof typeof STEP];
 
 /** rt-app's runtime event looks at the clock between pieces of work of this length, ns. */
 const RUNTIME_PIECE_NS = 32_000;
@@ -34,6 +32,8 @@ export interface ProgramActions {
   /** Puts the task to sleep until `deadline` (in the task's record). */
   sleep(v: number, t: number): void;
   exit(v: number, t: number): void;
+  /** Starts a task like those of fork resource r. */
+  fork(v: number, r: number, nowNs: number): void;
   /** Sets the wall clock from the reference, as an NTP client does. @param nowNs guest clock */
   setTime(v: number, t: number, nowNs: number): void;
   readonly tools: Privcmd;
@@ -44,10 +44,11 @@ export function programs(
   hv: Hypervisor,
   tasks: TaskScheduler,
   sync: Sync,
+  requests: Requests,
   actions: ProgramActions,
   logLines: number,
 ): Programs {
-  const { task, phase, event, resource, kd } = mem;
+  const { task, taskSched, phase, event, resource, kd } = mem;
   const { f64 } = hv.context.image;
   const region = hv.context.image.region('task-log').base >> 3;
 
@@ -55,9 +56,8 @@ export function programs(
     if (logLines === 0) return;
     const w = (region + Math.imul(Math.imul(t, logLines) + (task.logged(t) % logLines), LOG_FIELDS)) | 0;
     const start = task.phaseStart(t);
-    f64[w] = t - kd.firstTask(task.domain(t));
-    f64[w + 1] = (task.work(t) - task.workLogged(t)) / 1000;
-    task.setWorkLogged(t, task.work(t));
+    f64[w] = taskSched.index(t);
+    f64[w + 1] = task.perf(t);
     f64[w + 2] = task.duration(t) / 1000;
     f64[w + 3] = (nowNs - start) / 1000;
     f64[w + 4] = start / 1000;
@@ -73,6 +73,7 @@ export function programs(
   function beginIteration(t: number, nowNs: number): void {
     task.setEvent(t, 0);
     task.setPhaseStart(t, nowNs);
+    task.setPerf(t, 0);
     task.setDuration(t, 0);
     task.setSlack(t, 0);
     task.setConfiguredDuration(t, 0);
@@ -81,8 +82,10 @@ export function programs(
   }
 
   function beginPhase(t: number, n: number, nowNs: number): void {
+    const ph = task.firstPhase(t) + n;
     task.setPhase(t, n);
-    task.setPhaseRoundsLeft(t, phase.loop(task.firstPhase(t) + n));
+    if (phase.setsClass(ph) !== 0) tasks.setClass(t, ph, nowNs);
+    task.setPhaseRoundsLeft(t, phase.loop(ph));
     beginIteration(t, nowNs);
   }
 
@@ -133,10 +136,8 @@ export function programs(
     if (next === JOB.done) return STEP.goOn;
     task.setEvent(t, task.event(t) - 1);
     if (next === JOB.call) return STEP.goOn;
-    task.setComputing(t, 1);
-    task.setComputeStart(t, nowNs);
-    task.setRemaining(t, actions.tools.costNs(j));
-    return STEP.compute;
+    // Nothing of it is in rt-app's log.
+    return compute(t, COMPUTING.memory, actions.tools.costNs(j), nowNs);
   }
 
   /** Serves the outside for ever. */
@@ -155,22 +156,44 @@ export function programs(
     return step;
   }
 
+  /** rt-app counts in whole loops, for each piece of work by itself. */
+  const loopsIn = (t: number, ns: number): number => Math.floor(ns / kd.nsPerLoop(task.domain(t)));
+
+  function compute(t: number, kind: number, ns: number, nowNs: number): Step {
+    task.setComputing(t, kind);
+    task.setComputeStart(t, nowNs);
+    task.setWorkBefore(t, task.work(t));
+    task.setRemaining(t, ns);
+    return STEP.compute;
+  }
+
+  /** The computing of an event is over. */
+  function computed(t: number, nowNs: number): void {
+    const kind = task.computing(t);
+    task.setComputing(t, COMPUTING.no);
+    if (kind === COMPUTING.memory) return;
+    task.addDuration(t, nowNs - task.computeStart(t));
+    const work = task.work(t) - task.workBefore(t);
+    const piece = RUNTIME_PIECE_NS;
+    task.addPerf(t, kind === COMPUTING.run ? loopsIn(t, work) : Math.round(work / piece) * loopsIn(t, piece));
+  }
+
   function begin(v: number, t: number, e: number, nowNs: number): Step {
     switch (event.op(e)) {
       case OP.run:
         task.addConfiguredDuration(t, event.ns(e));
-        if (event.ns(e) === 0) return STEP.goOn;
-        task.setComputing(t, 1);
-        task.setComputeStart(t, nowNs);
-        task.setRemaining(t, event.ns(e));
-        return STEP.compute;
+        return event.ns(e) === 0 ? STEP.goOn : compute(t, COMPUTING.run, event.ns(e), nowNs);
       case OP.runtime:
         task.addConfiguredDuration(t, event.ns(e));
-        task.setComputing(t, 2);
-        task.setComputeStart(t, nowNs);
-        task.setRemaining(t, 0);
         task.setRuntimeEnd(t, nowNs + event.ns(e));
-        return STEP.compute;
+        return compute(t, COMPUTING.runtime, 0, nowNs);
+      case OP.mem:
+        return event.ns(e) === 0 ? STEP.goOn : compute(t, COMPUTING.memory, event.ns(e), nowNs);
+      case OP.io:
+        if (event.ns(e) === 0) return STEP.goOn;
+        task.setDeadline(t, nowNs + event.ns(e));
+        actions.sleep(v, t);
+        return STEP.gone;
       case OP.sleep:
         task.setDeadline(t, nowNs + event.ns(e));
         actions.sleep(v, t);
@@ -208,8 +231,20 @@ export function programs(
         return STEP.gone;
       case OP.tool:
         return toolStep(v, t, event.resource(e), nowNs);
-      case OP.serve:
+      case OP.toolstack:
         return serveStep(v, t, event.resource(e), nowNs);
+      case OP.sem_post:
+        sync.post(v, event.resource(e));
+        return STEP.goOn;
+      case OP.sem_wait:
+        return sync.down(t, event.resource(e)) ? STEP.goOn : STEP.gone;
+      case OP.fork:
+        actions.fork(v, event.resource(e), nowNs);
+        return STEP.goOn;
+      case OP.request:
+      case OP.serve:
+      case OP.respond:
+        return requests.begin(v, t, e, nowNs);
       case OP.ntp:
         actions.setTime(v, t, nowNs);
         return STEP.goOn;
@@ -225,12 +260,10 @@ export function programs(
       beginPhase(t, 0, nowNs);
     },
     step(v, t, nowNs) {
-      if (task.computing(t) !== 0) {
-        task.setComputing(t, 0);
-        task.addDuration(t, nowNs - task.computeStart(t));
-      }
+      if (task.computing(t) !== COMPUTING.no) computed(t, nowNs);
       const ph = task.firstPhase(t) + task.phase(t);
       const n = task.event(t);
+      if (task.stage(t) !== 0) return requests.goOn(v, t, phase.firstEvent(ph) + n - 1, nowNs);
       if (n === phase.events(ph)) {
         if (!nextIteration(t, nowNs)) {
           task.setState(t, TASK_STATE.exited);
@@ -244,7 +277,7 @@ export function programs(
       return begin(v, t, phase.firstEvent(ph) + n, nowNs);
     },
     remaining(t, nowNs) {
-      if (task.computing(t) !== 2) return task.remaining(t);
+      if (task.computing(t) !== COMPUTING.runtime) return task.remaining(t);
       const piece = task.remaining(t) % RUNTIME_PIECE_NS;
       const left = Math.max(0, task.runtimeEnd(t) - nowNs - piece);
       const ns = piece + Math.ceil(left / RUNTIME_PIECE_NS) * RUNTIME_PIECE_NS;
@@ -252,7 +285,7 @@ export function programs(
       return ns;
     },
     charge(t, ns) {
-      if (task.computing(t) === 0) return;
+      if (task.computing(t) === COMPUTING.no) return;
       task.setRemaining(t, Math.max(0, task.remaining(t) - ns));
       task.addWork(t, ns);
     },

@@ -7,14 +7,19 @@ import { type Region, rawRegion, tableRegion } from '../../shared/image.js';
 import { MAX_VIRT_CPUS } from '../../shared/limits.js';
 import { struct } from '../../shared/struct.js';
 import { type ToolShape, toolRegions } from './privcmd-records.js';
+import { type RequestShape, requestRegions } from './request-records.js';
 
 /** Where a VCPU of the guest kernel stands. */
 export const MODE = { boot: 0, run: 1, idle: 2 } as const;
 
-export const TASK_STATE = { new: 0, runnable: 1, sleeping: 2, waiting: 3, exited: 4 } as const;
+/** `unborn`: a record for a fork that may come. */
+export const TASK_STATE = { new: 0, runnable: 1, sleeping: 2, waiting: 3, exited: 4, unborn: 5 } as const;
 
-/** Scheduling classes of the guest kernel; lower runs first. */
-export const CLASS = { fifo: 0, rr: 1, other: 2 } as const;
+/** Scheduling classes of the guest kernel; lower runs first. FIFO and RR tasks share a queue. */
+export const CLASS = { deadline: 0, fifo: 1, rr: 2, other: 3 } as const;
+
+/** What a task computes: nothing, a run event, a runtime event, or memory traffic that no log counts as running. */
+export const COMPUTING = { no: 0, run: 1, runtime: 2, memory: 3 } as const;
 
 export const K_VCPU = struct(
   'k-vcpu',
@@ -31,6 +36,10 @@ export const K_VCPU = struct(
     sliceStart: 'f64',
     /** Deadline the hypervisor's timer is set to; Infinity = not set. */
     programmed: 'f64',
+    /** When the current task's budget or turn will be over if it computes on, guest clock; Infinity = no timer for it. */
+    preemptAt: 'f64',
+    /** What the current task computed since it was picked, ns. */
+    turnUsed: 'f64',
     mode: 'i32',
     /** Task + 1, 0 = none. */
     current: 'i32',
@@ -54,7 +63,11 @@ export const K_VCPU = struct(
   64,
 );
 
-/** Run queues of a VCPU: 2v real-time, 2v + 1 other. */
+/** Tasks of a VCPU that share by weight: virtual time that none of them is behind, ns, and the weights queued. */
+export const K_FAIR = struct('k-fair', { minVirtual: 'f64', load: 'i32' });
+
+/** Run queues of a VCPU: 3v deadline, 3v + 1 real-time, 3v + 2 other. */
+export const QUEUES_PER_VCPU = 3;
 export const K_QUEUE = struct('k-queue', { first: 'i32', last: 'i32' });
 
 export const K_DOMAIN = struct(
@@ -68,6 +81,22 @@ export const K_DOMAIN = struct(
     firstTask: 'i32',
     tasks: 'i32',
     liveTasks: 'i32',
+    /** Tasks there are from the start; and tasks forked since. */
+    initialTasks: 'i32',
+    forked: 'i32',
+    /** 1: nice values differ, so tasks of SCHED_OTHER share by weight and virtual time; 0: they take turns. */
+    isWeighted: 'i32',
+    /** 1: mutexes pass priorities on to their holders. */
+    inherits: 'i32',
+    firstResource: 'i32',
+    resources: 'i32',
+    /** What one loop of rt-app's work takes, ns. */
+    nsPerLoop: 'i32',
+    /** Its links as a client, and as a server. */
+    firstFront: 'i32',
+    fronts: 'i32',
+    firstBack: 'i32',
+    backs: 'i32',
     /** Tasks queued on all VCPUs: anything for an idle VCPU to pull? */
     queued: 'i32',
     /** Guest addresses of the areas it registers. */
@@ -91,9 +120,11 @@ export const TASK = struct(
     /** End of a runtime event, guest clock. */
     runtimeEnd: 'f64',
     delayNs: 'f64',
-    /** Work done in all, and up to the start of the log line in progress, ns. */
+    /** Work done in all, and up to the start of the event in progress, ns. */
     work: 'f64',
-    workLogged: 'f64',
+    workBefore: 'f64',
+    /** Loops of rt-app's work in the log line in progress. */
+    perf: 'f64',
     /** Guest clock: start of the task, of the phase iteration, of the run event in progress. */
     startedAt: 'f64',
     phaseStart: 'f64',
@@ -108,6 +139,7 @@ export const TASK = struct(
     state: 'i32',
     domain: 'i32',
     vcpu: 'i32',
+    /** By which it is scheduled now: its own, or inherited. */
     taskClass: 'i32',
     /** Of a real-time task; greater runs first. */
     priority: 'i32',
@@ -124,8 +156,10 @@ export const TASK = struct(
     phaseRoundsLeft: 'i32',
     /** Mutex to take again after a condition, +1. */
     mutex: 'i32',
-    /** 1 while a run or runtime event is in progress. */
+    /** COMPUTING: the event in progress. */
     computing: 'i32',
+    /** How far an event of several steps has got; 0 = the next event is due. */
+    stage: 'i32',
     /** 1 when the sleep in progress is a timer event, whose wake-up latency is logged. */
     inTimer: 'i32',
     loops: 'i32',
@@ -135,10 +169,54 @@ export const TASK = struct(
   64,
 );
 
+/** What a task's scheduling class needs. */
+export const TASK_SCHED = struct(
+  'task-sched',
+  {
+    /** Fair tasks: virtual time on its VCPU, ns of a task of nice 0. */
+    virtualTime: 'f64',
+    /** SCHED_DEADLINE: its parameters, ns. */
+    dlRuntime: 'f64',
+    dlDeadline: 'f64',
+    dlPeriod: 'f64',
+    /** What is left of the runtime, and the absolute deadline, guest clock. */
+    budget: 'f64',
+    dlAt: 'f64',
+    /** Deadline by which it is queued: its own, or inherited. */
+    queuedBy: 'f64',
+    /** Its own class and priority, whatever it inherits. */
+    ownClass: 'i32',
+    ownPriority: 'i32',
+    weight: 'i32',
+    /** 1 while it has used up its budget and sleeps until the next period. */
+    isThrottled: 'i32',
+    /** Mutex that it waits for, +1. */
+    blockedOn: 'i32',
+    /** Index in logs; and of a forked task, how many forks of its kind were before it. */
+    index: 'i32',
+    forkNumber: 'i32',
+  },
+  64,
+);
+
 /** Words of a task's VCPU mask. */
 export const CPU_WORDS = wordsFor(MAX_VIRT_CPUS);
 
-export const PHASE = struct('phase', { loop: 'i32', firstEvent: 'i32', events: 'i32', cpus: ['i32', CPU_WORDS] });
+export const PHASE = struct('phase', {
+  /** SCHED_DEADLINE: parameters that hold from here on, ns. */
+  dlRuntime: 'f64',
+  dlDeadline: 'f64',
+  dlPeriod: 'f64',
+  loop: 'i32',
+  firstEvent: 'i32',
+  events: 'i32',
+  /** 1: the class, priority and weight below hold from here on. */
+  setsClass: 'i32',
+  taskClass: 'i32',
+  priority: 'i32',
+  weight: 'i32',
+  cpus: ['i32', CPU_WORDS],
+});
 
 export const OP = {
   run: 0,
@@ -156,29 +234,44 @@ export const OP = {
   resume: 12,
   yield: 13,
   ntp: 14,
-  until: 15,
-  tool: 16,
-  serve: 17,
+  mem: 15,
+  io: 16,
+  sem_post: 17,
+  sem_wait: 18,
+  fork: 19,
+  request: 20,
+  serve: 21,
+  respond: 22,
+  until: 23,
+  tool: 24,
+  toolstack: 25,
 } as const;
 
 export const EVENT = struct('event', {
   ns: 'f64',
   op: 'i32',
-  /** Resource, and for wait and sync the mutex. */
+  /** Resource, and for wait and sync the mutex; link of a request, service of serve. */
   resource: 'i32',
   mutex: 'i32',
   absolute: 'i32',
+  /** Of a request or an answer. */
+  bytes: 'i32',
 });
 
-/** Mutexes, conditions, barriers, suspension points and timers. */
+/** What tasks of a domain share. */
+export const RESOURCE_KINDS = ['mutex', 'cond', 'barrier', 'point', 'timer', 'semaphore', 'fork'] as const;
+export type ResourceKind = (typeof RESOURCE_KINDS)[number];
+
 export const RESOURCE = struct('resource', {
   /** Timers: next expiry, guest clock; -1 = not used yet. */
   nextExpiry: 'f64',
-  /** Mutexes: task + 1. */
+  /** Index in RESOURCE_KINDS. */
+  kind: 'i32',
+  /** Mutexes: task + 1. Forks: first record for a forked task. */
   owner: 'i32',
   first: 'i32',
   last: 'i32',
-  /** Barriers: tasks that meet, and those that are there. */
+  /** Barriers: tasks that meet, and those that are there. Semaphores: their value in `waiting`. Forks: how many may be, and are. */
   users: 'i32',
   waiting: 'i32',
 });
@@ -193,6 +286,7 @@ export interface ModelShape {
   readonly phases: number;
   readonly events: number;
   readonly resources: number;
+  readonly requests: RequestShape;
   readonly timerSlots: number;
   readonly logLines: number;
   readonly tools: ToolShape;
@@ -200,12 +294,15 @@ export interface ModelShape {
 
 export const modelRegions = (s: ModelShape): Region[] => [
   tableRegion(K_VCPU, s.vcpus),
-  tableRegion(K_QUEUE, 2 * s.vcpus),
+  tableRegion(K_FAIR, s.vcpus),
+  tableRegion(K_QUEUE, QUEUES_PER_VCPU * s.vcpus),
   tableRegion(K_DOMAIN, s.domains),
   tableRegion(TASK, s.tasks),
+  tableRegion(TASK_SCHED, s.tasks),
   tableRegion(PHASE, s.phases),
   tableRegion(EVENT, s.events),
   tableRegion(RESOURCE, s.resources),
+  ...requestRegions(s.requests),
   rawRegion('task-timer-queues', 4, Math.max(1, s.timerSlots)),
   ...toolRegions(s.tools),
   rawRegion('task-log', 8 * LOG_FIELDS * s.logLines, Math.max(1, s.tasks)),

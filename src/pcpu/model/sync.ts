@@ -1,5 +1,5 @@
 /**
- * What tasks share: mutexes, conditions, barriers, suspension points. Semantics are those of the pthread calls that
+ * What tasks share: mutexes, conditions, barriers, suspension points, semaphores. Semantics are those of the pthread calls that
  * rt-app makes for the same events. A mutex is handed to its first waiter, so a holder whose VCPU is preempted keeps all
  * others waiting: lock-holder preemption.
  */
@@ -17,16 +17,33 @@ export interface Sync {
   broadcast(v: number, cond: number): void;
   barrier(v: number, t: number, barrier: number): boolean;
   suspend(t: number, point: number): void;
+  post(v: number, semaphore: number): void;
+  /** Returns whether the task goes on. */
+  down(t: number, semaphore: number): boolean;
 }
 
 export function sync(mem: ModelMemory, tasks: TaskScheduler): Sync {
-  const { kv, task, resource, waiters } = mem;
+  const { kv, kd, task, taskSched, resource, waiters } = mem;
+  const { inheritance } = tasks;
+
+  const inherits = (t: number): boolean => kd.inherits(task.domain(t)) !== 0;
 
   /** `counts`: whether its VCPU should poll for the wake-up rather than block. */
   function waitOn(t: number, r: number, counts: boolean): void {
     task.setState(t, TASK_STATE.waiting);
     waiters.append(r, t);
     if (counts) kv.addWaiters(task.vcpu(t), 1);
+  }
+
+  /** t, which waits already, is to get this mutex, which somebody holds. */
+  function queueFor(mutex: number, t: number): void {
+    if (!inherits(t)) {
+      waiters.append(mutex, t);
+      return;
+    }
+    inheritance.addWaiter(mutex, t);
+    taskSched.setBlockedOn(t, mutex + 1);
+    inheritance.update(resource.owner(mutex) - 1);
   }
 
   function wakeWaiter(v: number, t: number): void {
@@ -39,9 +56,16 @@ export function sync(mem: ModelMemory, tasks: TaskScheduler): Sync {
     if (resource.owner(mutex) !== t + 1) return;
     const next = waiters.first(mutex);
     resource.setOwner(mutex, next + 1);
-    if (next === NONE) return;
-    waiters.remove(mutex, next);
-    wakeWaiter(v, next);
+    if (next !== NONE) waiters.remove(mutex, next);
+    if (inherits(t)) {
+      // Who gets it takes over what the others that wait lend; who had it gives that back.
+      if (next !== NONE) {
+        taskSched.setBlockedOn(next, 0);
+        inheritance.update(next);
+      }
+      inheritance.update(t);
+    }
+    if (next !== NONE) wakeWaiter(v, next);
   }
 
   /** A waiter of a condition must own its mutex again before it goes on: it gets it, or joins the mutex's queue. */
@@ -57,7 +81,7 @@ export function sync(mem: ModelMemory, tasks: TaskScheduler): Sync {
     } else if (resource.owner(mutex) === 0) {
       resource.setOwner(mutex, t + 1);
       wakeWaiter(v, t);
-    } else waiters.append(mutex, t);
+    } else queueFor(mutex, t);
     return true;
   }
 
@@ -67,7 +91,9 @@ export function sync(mem: ModelMemory, tasks: TaskScheduler): Sync {
         resource.setOwner(mutex, t + 1);
         return true;
       }
-      waitOn(t, mutex, true);
+      task.setState(t, TASK_STATE.waiting);
+      kv.addWaiters(task.vcpu(t), 1);
+      queueFor(mutex, t);
       return false;
     },
     unlock,
@@ -96,5 +122,23 @@ export function sync(mem: ModelMemory, tasks: TaskScheduler): Sync {
       return true;
     },
     suspend: (t, point) => waitOn(t, point, false),
+    post(v, semaphore) {
+      const t = waiters.first(semaphore);
+      if (t === NONE) {
+        resource.addWaiting(semaphore, 1);
+        return;
+      }
+      // Handed to the first who waits, so that nobody comes in between.
+      waiters.remove(semaphore, t);
+      tasks.wake(v, t);
+    },
+    down(t, semaphore) {
+      if (resource.waiting(semaphore) > 0) {
+        resource.addWaiting(semaphore, -1);
+        return true;
+      }
+      waitOn(t, semaphore, false);
+      return false;
+    },
   };
 }
