@@ -1,18 +1,18 @@
 /** The script of domain 0's toolstack: commands of xl, made ready as hypercalls before the machine runs. */
-import { domainNumber, type GuestConfig, type MachineConfig } from '../machine/config.js';
+import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from '../machine/config.js';
 import { sedfOf } from '../machine/sedf-defaults.js';
 import type { ToolJob } from '../toolstack/tool-job.js';
 import { ConfigError } from '../workload/config-error.js';
 import { COMMANDS, XL_COST_NS } from '../xl/commands.js';
-import type { KnownDomain, World } from '../xl/world.js';
+import { findDomain, type KnownDomain, type World } from '../xl/world.js';
 import { XlError } from '../xl/xl-error.js';
 import type { Dom0Section } from './scenario-schema.js';
 import type { YamlFile } from './yaml-file.js';
 
 const knownDomain = (guests: readonly GuestConfig[], n: number): KnownDomain => {
   const guest = guests[n]!;
-  const { name, vcpus, weight, cap } = guest;
-  return { id: domainNumber(guests, n), name, vcpus, pool: 0, credit: { weight, cap }, sedf: sedfOf(guest) };
+  const { name, weight, cap } = guest;
+  return { id: domainNumber(guests, n), name, vcpus: mostVcpus(guest), pool: 0, credit: { weight, cap }, sedf: sedfOf(guest) };
 };
 
 /** The machine as it is at boot. */
@@ -21,15 +21,56 @@ export function worldAtBoot(config: MachineConfig): World {
   const cpus = Array.from({ length: pcpus }, (_, p) => p);
   return {
     pcpus,
-    domains: guests.map((_, n) => knownDomain(guests, n)),
+    domains: guests.flatMap((guest, n) => (boots(guest) ? [knownDomain(guests, n)] : [])),
+    creatable: new Map(guests.flatMap((guest, n) => (boots(guest) ? [] : [[guest.name, { id: domainNumber(guests, n), guest }] as const]))),
     pools: [{ id: 0, name: 'Pool-0', scheduler, cpus, globals: { tsliceMs, ratelimitUs, migrationDelayUs } }],
   };
 }
 
+export interface Script {
+  readonly jobs: readonly ToolJob[];
+  /** All guests: those of the scenario, and one more for each time that one of them is created again. */
+  readonly guests: readonly GuestConfig[];
+}
+
+/** What the toolstack knows as its script goes on. */
+class Expected {
+  readonly guests: GuestConfig[];
+  readonly #created = new Set<string>();
+  world: World;
+
+  constructor(config: MachineConfig) {
+    this.guests = [...config.guests];
+    this.world = worldAtBoot(config);
+  }
+
+  /** A command is to come. A domain that is created again is another one: it gets another number. */
+  before(verb: string, [name]: readonly string[]): void {
+    const entry = verb === 'create' ? this.world.creatable.get(name!) : undefined;
+    if (entry === undefined || !this.#created.has(name!)) return;
+    const { guest } = entry;
+    const again = { id: domainNumber(this.guests, this.guests.length), guest };
+    this.guests.push(guest);
+    this.world = { ...this.world, creatable: new Map([...this.world.creatable, [name!, again]]) };
+  }
+
+  after(verb: string, [name]: readonly string[]): void {
+    const { domains, creatable } = this.world;
+    if (verb === 'create') {
+      this.#created.add(name!);
+      const made = knownDomain(this.guests, creatable.get(name!)!.id - domainNumber(this.guests, 0));
+      this.world = { ...this.world, domains: [...domains, made] };
+    } else if (verb === 'destroy') {
+      const gone = findDomain(domains, name!);
+      this.world = { ...this.world, domains: domains.filter((d) => d !== gone) };
+    }
+  }
+}
+
 /** @throws ConfigError at the command that is wrong */
-export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, config: MachineConfig): ToolJob[] {
-  const world = worldAtBoot(config);
-  return (commands ?? []).map(({ at = 0, xl }, n): ToolJob => {
+export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, config: MachineConfig): Script {
+  const expected = new Expected(config);
+  const jobs = (commands ?? []).map(({ at = 0, xl }, n): ToolJob => {
     const place = yaml.place(['dom0', 'commands', n, 'xl']);
     const [name, ...args] = xl
       .trim()
@@ -37,14 +78,14 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
       .split(/\s+/);
     const command = Object.hasOwn(COMMANDS, name!) ? COMMANDS[name!]! : undefined;
     if (command === undefined) {
-      throw new ConfigError(
-        `no command that a script can hold: '${name}'; known: ${Object.keys(COMMANDS).join(', ')}`,
-        place,
-      );
+      const known = Object.keys(COMMANDS).join(', ');
+      throw new ConfigError(`no command that a script can hold: '${name}'; known: ${known}`, place);
     }
     if (args.length < command.least) throw new ConfigError(`usage: ${name} ${command.usage}`, place);
     try {
-      const [first, ...rest] = command.compile(world, args).calls;
+      expected.before(name!, args);
+      const [first, ...rest] = command.compile(expected.world, args).calls;
+      expected.after(name!, args);
       const calls = first === undefined ? [] : [{ ...first, costNs: first.costNs + XL_COST_NS }, ...rest];
       return { atNs: at, text: xl, calls };
     } catch (error) {
@@ -52,4 +93,5 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
       throw error;
     }
   });
+  return { jobs, guests: expected.guests };
 }

@@ -30,6 +30,9 @@ const DEFAULT_MEMORY_MIB = 128;
 export const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   name: 'name',
   vcpus: 'vcpus',
+  maxVcpus: 'maxvcpus',
+  maxMemoryMib: 'maxmem',
+  boot: 'boot',
   memoryMib: 'memory',
   weight: 'cpu_weight',
   cap: 'cap',
@@ -88,6 +91,8 @@ function readWorkload(yaml: YamlFile, entry: number, section: GuestSection): Wor
   return parseRtApp(readUserFile(file, yaml.place(path)), file);
 }
 
+const laterSettings = ({ boot }: GuestSection): Pick<GuestConfig, 'boot'> => (boot === undefined ? {} : { boot });
+
 /** Keys of a `sedf` mapping by the fields they give. */
 const SEDF_KEYS: Readonly<Record<keyof SedfConfig, keyof SedfSection>> = {
   periodNs: 'period',
@@ -136,7 +141,7 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     // A name that comes twice is found by check-config; until then the first one keeps its instances.
     if (!byEntry.has(read.guest.name)) byEntry.set(read.guest.name, names);
     for (const name of names) {
-      const config = { ...read.guest, name, abi: section.abi ?? 64, workload, ...sedfSettings(section.sedf) };
+      const config = { ...read.guest, name, abi: section.abi ?? 64, workload, ...laterSettings(section), ...sedfSettings(section.sedf) };
       guests.push({ config, placeOf });
     }
   }

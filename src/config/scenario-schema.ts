@@ -100,6 +100,7 @@ export const guestSchema = z.strictObject({
   }),
   abi: z.union([z.literal(32), z.literal(64)], { error: () => 'expected 32 or 64' }).optional(),
   instances: z.int().optional(),
+  boot: z.boolean().optional(),
   sedf: sedfSchema.optional(),
   ...xlKeys,
 });

@@ -235,8 +235,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const configs = guests.map((guest) => guest.config);
   const bare = buildConfig(section, overrides, configs);
   checkConfig(bare, overrides, yaml, guests);
-  const jobs = readScript(scenario.dom0?.commands, yaml, bare);
-  const config = jobs.length === 0 ? bare : { ...bare, toolstack: { live: false, jobs } };
+  const { jobs, guests: all } = readScript(scenario.dom0?.commands, yaml, bare);
+  const config = jobs.length === 0 ? bare : { ...bare, guests: all, toolstack: { live: false, jobs } };
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
   return {

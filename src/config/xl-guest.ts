@@ -184,12 +184,14 @@ export function xlGuest(config: XlConfig, defaults: XlGuestDefaults): XlGuest {
   const guest = {
     name,
     vcpus,
+    ...(maxvcpus > vcpus ? { maxVcpus: maxvcpus } : {}),
     memoryMib,
+    ...(maxmem > memoryMib ? { maxMemoryMib: maxmem } : {}),
     weight: integer('cpu_weight', 256, 1, 65535),
     // libxl: a domain can use no more than all of its VCPUs.
     cap: integer('cap', 0, 0, 100 * maxvcpus),
-    cpus: affinityOf('cpus', merged.get('cpus'), vcpus, defaults.pcpus),
-    cpusSoft: affinityOf('cpus_soft', merged.get('cpus_soft'), vcpus, defaults.pcpus),
+    cpus: affinityOf('cpus', merged.get('cpus'), maxvcpus, defaults.pcpus),
+    cpusSoft: affinityOf('cpus_soft', merged.get('cpus_soft'), maxvcpus, defaults.pcpus),
   };
   return { guest, warnings: warningsFor(merged) };
 }

@@ -99,10 +99,12 @@ export interface DomainParts {
   readonly console: ConsoleRing;
   readonly check: TimeCheck | undefined;
   readonly sendVirq: (v: number, virq: number) => void;
+  /** Tells the processor of a new VCPU. */
+  readonly made: (v: number) => void;
 }
 
 export function domains(hv: HvContext, parts: DomainParts): Domains {
-  const { sched, time, timers, frames, affinities, console, check, sendVirq } = parts;
+  const { sched, time, timers, frames, affinities, console, check, sendVirq, made } = parts;
   const { image, domain, vcpu, queues, locks, machine, shape, machineWords, trace, me, now } = hv;
   const isShutDown = image.column(DOMAIN, 'isShutDown');
   const { masks, word, entry } = queues;
@@ -223,6 +225,7 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
       for (let k = 0; k < count; k++) {
         vcpu.setDomain(first + k, d);
         initialiseVcpu(first + k, d, k);
+        made(first + k);
         place(first + k, k, placement);
       }
       domain.setFirstVcpu(d, first);

@@ -31,6 +31,8 @@ export interface Hypervisor extends CallParts {
 export interface Processor extends Interconnect {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** VCPU v is a domain's from now on, and has never run. */
+  made(v: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
   /** Whether the machine was ended from outside. */
@@ -89,6 +91,7 @@ export function createHypervisor(
     console,
     check,
     sendVirq: events.sendVirq,
+    made: processor.made,
   });
   const ends: Destruction = destruction(context, {
     sched,

@@ -14,7 +14,7 @@ import { CONTROL } from '../pcpu/control-records.js';
 import { keyTree } from '../pcpu/key-tree.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
-import { modelMemory } from '../pcpu/model/memory.js';
+import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
 import { MAX_VIRT_CPUS } from '../shared/limits.js';
@@ -24,8 +24,8 @@ import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
 import { buildLinks, requestNumbers } from './build-links.js';
-import { domainNumber, type MachineConfig } from './config.js';
-import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
+import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
+import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
 import { linksOfGuest, type ServiceLinks, serviceLinks } from './service-links.js';
 import { LIVE_BYTES, LIVE_CALLS, type ToolArea, toolRoom, writeJob } from './tool-jobs.js';
@@ -37,11 +37,19 @@ export const FIRST_DOMAIN = 1;
 const PORTS_PER_VCPU = 4;
 const SPARE_PORTS = 60;
 
+/** Room for the workload of a domain made at run time that no scenario names: on the average of all of them. */
+const SPARE_TASKS = 32;
+const SPARE_PHASES = 64;
+const SPARE_EVENTS = 256;
+const SPARE_RESOURCES = 128;
+
 export interface BuiltMachine {
   readonly image: Image;
   readonly shape: MachineShape;
   readonly params: RunParams;
   readonly core: ProcessorCore;
+  /** Where the next workload goes. */
+  readonly cursor: LoadCursor;
 }
 
 /** What is drawn of a cycle counter's start and rate, at most, and how long before time 0 the counters started, ns. */
@@ -79,7 +87,7 @@ function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
 /** Areas of the nth guest. */
 function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
   const guest = guests[n]!;
-  return guestAreas(guest.vcpus, linksOfGuest(links, n, 'client'), guest.privileged ? toolRoom(toolstack).bytes : 0);
+  return guestAreas(mostVcpus(guest), linksOfGuest(links, n, 'client'), guest.privileged ? toolRoom(toolstack).bytes : 0);
 }
 
 /** Where domain 0's tools keep the structures of their calls. */
@@ -91,16 +99,20 @@ export function toolArea({ core }: Pick<BuiltMachine, 'core'>, config: MachineCo
 export function machineShape(config: MachineConfig): MachineShape {
   const { guests, spareDomains, spareVcpus } = config;
   const links = serviceLinks(guests);
-  const ports = guests.map((g, n) => PORTS_PER_VCPU * g.vcpus + linksOfGuest(links, n));
+  const ports = guests.map((g, n) => PORTS_PER_VCPU * mostVcpus(g) + linksOfGuest(links, n));
   const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
-  const vcpus = guests.reduce((n, g) => n + g.vcpus, spareVcpus);
+  const vcpus = guests.reduce((n, g) => n + mostVcpus(g), spareVcpus);
   /** VCPUs that a domain made at run time may have at most. */
   const mostSpare = spareDomains > 0 ? Math.min(spareVcpus, MAX_VIRT_CPUS) : 0;
-  const framesPerDomain = guestAreas(mostSpare).pages;
-  const frames = sum((n) => areasOf(config, links, n).pages) + spareDomains * framesPerDomain;
+  const pages = guests.map((_, n) => areasOf(config, links, n).pages);
+  const later = pages.filter((_, n) => !boots(guests[n]!));
+  /** What a domain made at run time is given, whichever it is. */
+  const framesPerDomain = Math.max(guestAreas(mostSpare).pages, ...later);
+  const frames = sum((n) => (boots(guests[n]!) ? pages[n]! : framesPerDomain)) + spareDomains * framesPerDomain;
   const domains = guests.length + FIRST_DOMAIN + spareDomains;
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
-  const tasks = sizes.reduce((n, size) => n + size.tasks + 1, 0);
+  const spare = (each: number): number => spareDomains * each;
+  const tasks = sizes.reduce((n, size) => n + size.tasks + 1, spare(SPARE_TASKS + 1));
   return {
     workers: config.threads,
     hv: {
@@ -116,11 +128,12 @@ export function machineShape(config: MachineConfig): MachineShape {
       vcpus,
       domains,
       tasks,
-      phases: sum((n) => sizes[n]!.phases),
-      events: sum((n) => sizes[n]!.events),
-      resources: sum((n) => sizes[n]!.resources),
+      phases: sum((n) => sizes[n]!.phases) + spare(SPARE_PHASES),
+      events: sum((n) => sizes[n]!.events) + spare(SPARE_EVENTS),
+      resources: sum((n) => sizes[n]!.resources) + spare(SPARE_RESOURCES),
       requests: { tasks, links: links.links.length, services: links.services.length },
-      timerSlots: sum((n) => (sizes[n]!.tasks + 1) * guests[n]!.vcpus),
+      timerSlots:
+        sum((n) => (sizes[n]!.tasks + 1) * mostVcpus(guests[n]!)) + spare((SPARE_TASKS + 1) * Math.min(mostSpare, SPARE_TASKS)),
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
@@ -159,6 +172,23 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
     spins: config.threads <= cores ? 4000 : 0,
     inject: config.inject,
   };
+}
+
+/** Writes what the kernel of domain d will find when it boots: where its areas lie, and what its tasks do. */
+export function loadGuest(
+  mem: ModelMemory,
+  cursor: LoadCursor,
+  d: number,
+  guest: GuestConfig,
+  areas: GuestAreas,
+  numbers: RequestNumbers,
+): void {
+  mem.kd.setInfoArea(d, areas.info);
+  mem.kd.setRunstateArea(d, areas.runstate);
+  mem.kd.setArgArea(d, areas.args);
+  mem.kd.setBootArea(d, areas.boot);
+  mem.kd.setBootVcpus(d, guest.vcpus);
+  loadWorkload(mem, cursor, d, guest.vcpus, mostVcpus(guest), guest.workload, numbers);
 }
 
 /**
@@ -200,13 +230,19 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
     const areas = areasOf(config, links, n);
+    const numbers = requestNumbers(config.guests, links, n);
+    loadGuest(mem, cursor, d, guest, areas, numbers);
+    if (!boots(guest)) {
+      rings.push(0);
+      continue;
+    }
     const firstOfGuest = firstVcpu;
     const pages = guest.memoryMib * PAGES_PER_MIB;
     must(
       hv.domains.create(d, {
         id: d,
         width: guest.abi,
-        vcpus: guest.vcpus,
+        vcpus: mostVcpus(guest),
         weight: guest.weight,
         cap: guest.cap,
         sedf: sedfOf(guest),
@@ -214,22 +250,17 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
         isPaused: false,
       }),
     );
-    hv.frames.limit(d, pages);
+    hv.frames.limit(d, (guest.maxMemoryMib ?? guest.memoryMib) * PAGES_PER_MIB);
     must(hv.frames.give(d, pages));
     must(
-      hv.domains.addVcpus(d, guest.vcpus, {
+      hv.domains.addVcpus(d, mostVcpus(guest), {
         hardAffinity: (v) => guest.cpus[v],
         softAffinity: (v) => guest.cpusSoft[v],
         firstPcpu: (v) => drawPcpu(firstOfGuest + v),
       }),
     );
-    mem.kd.setInfoArea(d, areas.info);
-    mem.kd.setRunstateArea(d, areas.runstate);
-    mem.kd.setArgArea(d, areas.args);
-    mem.kd.setBootArea(d, areas.boot);
-    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload, requestNumbers(config.guests, links, n));
     rings.push(hv.context.domain.frames(d) + areas.rings);
-    firstVcpu += guest.vcpus;
+    firstVcpu += mostVcpus(guest);
   }
   buildLinks(mem, config.guests, links, rings);
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
@@ -241,7 +272,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);
   }
   startClocks(image, config, hv);
-  for (const [n] of config.guests.entries()) {
+  for (const [n, guest] of config.guests.entries()) {
+    if (!boots(guest)) continue;
     const v = hv.context.domain.firstVcpu(domainNumber(config.guests, n));
     hv.context.vcpu.setEntryPoint(v, START_ENTRY);
     hv.context.vcpu.setIsInitialised(v, 1);
@@ -249,8 +281,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
   hv.context.floors.setFloor(0, keys.key(keys.root()));
-  if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
-  return { image, shape, params, core };
+  if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core, cursor });
+  return { image, shape, params, core, cursor };
 }
 
 /** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */

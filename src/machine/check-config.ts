@@ -5,7 +5,7 @@
 
 import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
-import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, PROFILES } from './config.js';
+import { boots, type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, mostVcpus, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 import { linksOfGuest, serviceLinks, servicesOf } from './service-links.js';
@@ -72,7 +72,7 @@ type GuestProblem = readonly [readonly (string | number)[], string];
 function affinityProblem(config: MachineConfig, guest: GuestConfig, field: 'cpus' | 'cpusSoft'): string | undefined {
   for (const [vcpu, cpus] of guest[field].entries()) {
     if (cpus === undefined) continue;
-    if (vcpu >= guest.vcpus) return `a mask for VCPU ${vcpu}, but ${guest.name} has ${guest.vcpus}`;
+    if (vcpu >= mostVcpus(guest)) return `a mask for VCPU ${vcpu}, but ${guest.name} has ${mostVcpus(guest)}`;
     if (!cpus.some((cpu) => cpu >= 0 && cpu < config.pcpus)) {
       const pcpus = config.pcpus === 1 ? 'only pCPU 0' : `pCPUs 0 to ${config.pcpus - 1}`;
       const wanted = cpus.length === 0 ? 'no pCPU at all' : `only pCPU ${cpus.join(', ')}`;
@@ -312,6 +312,14 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   return findGuestProblem(config);
 }
 
+/** Why a guest cannot be made by domain 0 while the machine runs. */
+function laterProblem({ guests }: MachineConfig, guest: GuestConfig): string | undefined {
+  if (guests[0]?.privileged !== true) return `nobody could make ${guest.name} later: there is no domain 0`;
+  const events = guest.workload.tasks.flatMap((task) => task.phases.flatMap((phase) => phase.events));
+  const links = events.some(({ kind }) => kind === 'request' || kind === 'serve');
+  return links ? `${guest.name} asks or serves other domains, so it has to be there from the beginning` : undefined;
+}
+
 function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
   const names = new Set<string>();
   let memory = 0;
@@ -322,16 +330,21 @@ function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
     if (guest.privileged === true && index > 0) {
       return { path: ['guests', index], message: 'only the first guest can be domain 0' };
     }
-    if (names.has(guest.name)) {
+    // One that is created again is the same guest.
+    if (names.has(guest.name) && config.guests.indexOf(guest) === index) {
       return { path: ['guests', index, 'name'], message: `a second domain named '${guest.name}'` };
     }
     names.add(guest.name);
-    memory += guest.memoryMib;
+    if (boots(guest)) memory += guest.memoryMib;
+    else {
+      const later = laterProblem(config, guest);
+      if (later !== undefined) return { path: ['guests', index, 'boot'], message: later };
+    }
     if (memory > config.memoryMib) {
       const message = `memory is exhausted: up to ${guest.name} the domains need ${memory} MiB, the host has ${config.memoryMib}`;
       return { path: ['guests', index, 'memoryMib'], message };
     }
-    vcpus += guest.vcpus;
+    vcpus += mostVcpus(guest);
     if (vcpus > limits.MAX_VCPUS) {
       const message = `up to ${guest.name} there are ${vcpus} VCPUs; a machine has at most ${limits.MAX_VCPUS}`;
       return { path: ['guests', index, 'vcpus'], message };

@@ -147,14 +147,18 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   }
 
   function ended(d: number): string | undefined {
+    if (domain.maxVcpus(d) === 0) return 'it is not there';
     if (domain.isShutDown(d) === 0) return undefined;
     const reason = CRASH_TEXT[domain.crashReason(d)];
     return reason ? `crash: ${reason}` : SHUTDOWN_TEXT[domain.shutdownCode(d)];
   }
 
   const requests = requestResults(built, config.guests);
-  const vcpusOf = config.guests.map((guest, n) =>
-    Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(domainNumber(config.guests, n)) + k)),
+  /** None of a domain that is not there. */
+  const vcpusOfDomain = (d: number): number[] =>
+    Array.from({ length: domain.maxVcpus(d) }, (_, k) => domain.firstVcpu(d) + k);
+  const vcpusOf = config.guests.map((_guest, n) =>
+    vcpusOfDomain(domainNumber(config.guests, n)).map(vcpuResult),
   );
   const fair = fairShares(
     config.pcpus,

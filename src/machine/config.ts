@@ -26,8 +26,12 @@ export interface GuestConfig {
   readonly name: string;
   /** VCPUs up at boot, 1..MAX_VIRT_CPUS. */
   readonly vcpus: number;
+  /** VCPUs it may have on line later. @default vcpus */
+  readonly maxVcpus?: number;
   /** Memory accounted to the domain, MiB. Only the frames a workload guest really touches are backed. */
   readonly memoryMib: number;
+  /** What it may have later, MiB. @default memoryMib */
+  readonly maxMemoryMib?: number;
   /** Credit weight, 1..65535: of each VCPU, or of the domain in the classic profile. @default 256 */
   readonly weight: number;
   /** Credit cap, percent of one pCPU; 0 = none. @default 0 */
@@ -41,9 +45,17 @@ export interface GuestConfig {
   readonly workload: Workload;
   /** Read by the SEDF scheduler only. */
   readonly sedf?: SedfConfig | undefined;
+  /** Whether it is there from the beginning; else domain 0 makes it when its script says so. @default true */
+  readonly boot?: boolean;
   /** Domain 0, which may set the time. Only the first guest can be. @default false */
   readonly privileged?: boolean;
 }
+
+/** VCPUs of a guest, on line or not. */
+export const mostVcpus = ({ vcpus, maxVcpus = vcpus }: GuestConfig): number => maxVcpus;
+
+/** Whether a guest is there from the beginning. */
+export const boots = ({ boot = true }: GuestConfig): boolean => boot;
 
 /** The number of the nth guest's domain: 0 is the privileged one's, or nobody's. */
 export const domainNumber = (guests: readonly GuestConfig[], n: number): number => n + (guests[0]?.privileged ? 0 : 1);

@@ -86,19 +86,20 @@ function isWeighted(workload: Workload): boolean {
 }
 
 /**
- * Writes `workload` as domain d's, whose VCPUs are `firstVcpu` .. `firstVcpu + vcpus - 1`.
- * @param durationNs end of the use case after its start, Infinity = none
+ * Writes `workload` as that of domain d, which may not be there yet.
+ * @param vcpus how many it has when it boots
+ * @param mostVcpus how many it may ever have
  */
 export function loadWorkload(
   mem: ModelMemory,
   cursor: LoadCursor,
   d: number,
-  firstVcpu: number,
   vcpus: number,
+  mostVcpus: number,
   workload: Workload,
   requests: RequestNumbers,
 ): void {
-  const { kd, kv, task, taskSched, phase, event, resource } = mem;
+  const { kd, task, taskSched, phase, event, resource } = mem;
   const { memBufferBytes = DEFAULT_BUFFER_BYTES, ioDevice = NULL_DEVICE } = workload;
   const users = barrierUsers(workload);
   const forks = forkLimits(workload);
@@ -229,7 +230,7 @@ export function loadWorkload(
   function writeTask(spec: WorkloadTask, home: number): number {
     const t = cursor.task++;
     task.setDomain(t, d);
-    task.setVcpu(t, firstVcpu + home);
+    task.setHome(t, home);
     task.setTaskClass(t, CLASS_OF[spec.policy]);
     task.setPriority(t, spec.priority);
     taskSched.setOwnClass(t, CLASS_OF[spec.policy]);
@@ -276,8 +277,6 @@ export function loadWorkload(
   // One more sleeper behind the tasks: the end of the use case.
   task.setDomain(cursor.task, d);
   cursor.task++;
-  for (let k = 0; k < vcpus; k++) {
-    kv.setTimerSlots(firstVcpu + k, cursor.timerSlot);
-    cursor.timerSlot += tasks + 1;
-  }
+  kd.setTimerSlots(d, cursor.timerSlot);
+  cursor.timerSlot += mostVcpus * (tasks + 1);
 }

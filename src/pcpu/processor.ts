@@ -56,6 +56,7 @@ export function processorCore(
   const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
     switchIn: (v, p) => executor.switchIn(v, p),
+    made: (v) => executor.made(v),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),

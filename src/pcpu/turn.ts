@@ -19,6 +19,8 @@ export interface Executor {
   stall(v: number, p: number, ns: number): void;
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** Forgets what there was of another domain's VCPU of this number. */
+  made(v: number): void;
 }
 
 export interface Turns {

@@ -2,12 +2,14 @@
  * Those verbs of xl that change something: arguments in, hypercalls out. They ask nobody anything, so that a list of them can be
  * made ready before a machine runs, for a script of domain 0.
  */
+import { sedfOf } from '../machine/sedf-defaults.js';
+import { GUEST_ENTRY } from '../machine/tool-jobs.js';
 import * as domctl from '../toolstack/domctl.js';
 import type { CreditName } from '../toolstack/schedulers.js';
 import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall } from '../toolstack/tool-job.js';
 import { msOf, numberOf, optionsOf, parseCpus } from './arguments.js';
-import { findDomain, findPool, type KnownDomain, type KnownPool, poolOf, type World } from './world.js';
+import { findDomain, findPool, type KnownDomain, type KnownPool, type NewDomain, poolOf, type World } from './world.js';
 import { XlError } from './xl-error.js';
 
 /** What xl itself needs before its first call: to start, to read its files, ns of domain 0's time. */
@@ -205,6 +207,44 @@ const hotplug =
     );
   };
 
+const PAGES_PER_MIB = 256;
+
+/** All that the builder of a domain does. */
+export function creation({ id, guest }: NewDomain, world: World): Effect {
+  const { vcpus, maxVcpus = vcpus, memoryMib, maxMemoryMib = memoryMib, weight, cap, cpus, cpusSoft, abi } = guest;
+  const affinities = Array.from({ length: maxVcpus }, (_, v) => ({ hard: cpus[v], soft: cpusSoft[v] }));
+  const pool = findPool(world, 'Pool-0');
+  const scheduling = (): ToolCall[] => {
+    if (pool.scheduler === 'credit' || pool.scheduler === 'credit2') return [domctl.setCredit(id, pool.scheduler, { weight, cap })];
+    return pool.scheduler === 'sedf' ? [domctl.setSedf(id, sedfOf(guest))] : [];
+  };
+  return effect(
+    [
+      domctl.createDomain(id, maxVcpus, pool.id),
+      ...(abi === 32 ? [domctl.setAddressSize(id, 32)] : []),
+      domctl.maxVcpus(id, maxVcpus),
+      ...affinities.flatMap(({ hard, soft }, v) =>
+        hard === undefined && soft === undefined ? [] : [domctl.setVcpuAffinity(id, v, { hard, soft }, world.pcpus)],
+      ),
+      domctl.maxMem(id, maxMemoryMib * 1024),
+      ...domctl.populatePhysmap(id, memoryMib * PAGES_PER_MIB),
+      ...scheduling(),
+      domctl.setVcpuContext(id, 0, GUEST_ENTRY, abi),
+      domctl.unpauseDomain(id),
+    ],
+    `libxl: error: Domain ${id}:cannot (re-)build domain: -3`,
+  );
+}
+
+function create(world: World, [name]: readonly string[]): Effect {
+  const found = world.creatable.get(name!);
+  if (found === undefined) throw new XlError(`Failed to read config file: ${name}: No such file or directory`);
+  if (world.domains.some((d) => d.name === found.guest.name)) {
+    throw new XlError(`Domain with name "${found.guest.name}" already exists.`);
+  }
+  return creation(found, world);
+}
+
 /** Verbs that a script of domain 0 may hold, too. */
 export const COMMANDS: Readonly<Record<string, Command>> = {
   pause: {
@@ -219,6 +259,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     least: 1,
     compile: onDomain(domctl.unpauseDomain, 'unpausing'),
   },
+  create: { usage: '<ConfigFile>', title: 'Create a domain from config file <filename>', least: 1, compile: create },
   destroy: { usage: '[options] <Domain>', title: 'Terminate a domain immediately', least: 1, compile: destroy },
   'vcpu-pin': {
     usage: '[option] <Domain> <VCPU|all> <Hard affinity|-|all> <Soft affinity|-|all>',

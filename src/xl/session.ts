@@ -3,7 +3,7 @@
  * domains and cpupools are called.
  */
 import type { MachineConfig } from '../machine/config.js';
-import { domainNumber } from '../machine/config.js';
+import { boots, domainNumber } from '../machine/config.js';
 import * as domctl from '../toolstack/domctl.js';
 import { errnoText } from '../toolstack/errno-text.js';
 import { schedulerName } from '../toolstack/schedulers.js';
@@ -11,7 +11,7 @@ import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { version } from '../toolstack/version.js';
 import type { Effect } from './commands.js';
-import type { KnownDomain, KnownPool, World } from './world.js';
+import type { KnownDomain, KnownPool, NewDomain, World } from './world.js';
 import { XlError } from './xl-error.js';
 
 /** The part of Machine that the verbs use. */
@@ -46,12 +46,18 @@ export class Session {
   readonly machine: ToolstackMachine;
   /** Names by numbers. */
   readonly domainNames = new Map<number, string>();
+  /** What the scenario names and does not boot. */
+  readonly creatable = new Map<string, NewDomain>();
   readonly poolNames = new Map<number, string>([[0, 'Pool-0']]);
 
   constructor(machine: ToolstackMachine) {
     this.machine = machine;
     const { guests } = machine.config;
-    for (const [n, { name }] of guests.entries()) this.domainNames.set(domainNumber(guests, n), name);
+    for (const [n, guest] of guests.entries()) {
+      const id = domainNumber(guests, n);
+      this.domainNames.set(id, guest.name);
+      if (!boots(guest)) this.creatable.set(guest.name, { id, guest });
+    }
   }
 
   get pcpus(): number {
@@ -99,7 +105,7 @@ export class Session {
       return { id, name: this.domainNames.get(id) ?? `(null)`, vcpus, pool, state };
     });
     const rest = wanted.params === true ? await this.#params(known, pools) : { domains: known, pools };
-    return { pcpus: this.pcpus, ...rest };
+    return { pcpus: this.pcpus, creatable: this.creatable, ...rest };
   }
 
   /** Adds what the schedulers know of domains and pools. */

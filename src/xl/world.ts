@@ -1,4 +1,5 @@
 /** What a verb has to know before it can act: who is there, under which names. Asked of the machine, or read from a scenario. */
+import type { GuestConfig } from '../machine/config.js';
 import type { CreditParams, SedfParams } from '../toolstack/domctl.js';
 import type { CreditGlobals } from '../toolstack/sysctl.js';
 import { ERROR_INVAL, XlError } from './xl-error.js';
@@ -25,10 +26,19 @@ export interface KnownPool {
   readonly globals?: CreditGlobals | undefined;
 }
 
+/** A domain that can be created. */
+export interface NewDomain {
+  /** The number it will have. */
+  readonly id: number;
+  readonly guest: GuestConfig;
+}
+
 export interface World {
   readonly pcpus: number;
   readonly domains: readonly KnownDomain[];
   readonly pools: readonly KnownPool[];
+  /** What `create` can make, by what it is called there. */
+  readonly creatable: ReadonlyMap<string, NewDomain>;
 }
 
 /** By name, or else by number. */

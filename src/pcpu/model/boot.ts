@@ -80,12 +80,12 @@ export function guestBoot(
     if (kd.durationNs(d) !== Infinity) {
       sleepers.arm(v, kd.firstTask(d) + kd.tasks(d), start + kd.durationNs(d));
     }
-    const text = `ringzero guest: ${kd.initialTasks(d)} tasks on ${domain.maxVcpus(d)} VCPUs\n`;
+    const text = `ringzero guest: ${kd.initialTasks(d)} tasks on ${kd.bootVcpus(d)} VCPUs\n`;
     const arg = kv.argAddr(v);
     for (let k = 0; k < text.length; k++) image.u8[arg + k] = text.charCodeAt(k);
     calls.call(v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, text.length, kv.argGuest(v), 0);
     offer(v);
-    for (let id = 1; id < domain.maxVcpus(d); id++) bringUp(v, id);
+    for (let id = 1; id < kd.bootVcpus(d); id++) bringUp(v, id);
   }
 
   return {
@@ -100,6 +100,8 @@ export function guestBoot(
       kv.setArgGuest(v, kd.argArea(d) + id * ARG_BYTES);
       kv.setArgAddr(v, domain.frames(d) + kv.argGuest(v));
       kv.setProgrammed(v, Infinity);
+      kv.setTimerSlots(v, kd.timerSlots(d) + id * (kd.tasks(d) + 1));
+      if (id === 0) for (let t = kd.firstTask(d); t < kd.firstTask(d) + kd.tasks(d); t++) task.setVcpu(t, v + task.home(t));
       kv.setPreemptAt(v, Infinity);
       must(calls.call(v, X.__HYPERVISOR_set_callbacks, ...callbackArgs(d)), 'set_callbacks');
       kv.setTimerPort(v, must(calls.bindVirq(v, X.VIRQ_TIMER, id), 'bind_virq'));

@@ -19,7 +19,7 @@ import { guestHypercalls } from './hypercalls.js';
 import { type ModelMemory, modelMemory } from './memory.js';
 import { privcmd } from './privcmd.js';
 import { programs } from './program.js';
-import { MODE, TASK_STATE } from './records.js';
+import { MODE, QUEUES_PER_VCPU, TASK_STATE } from './records.js';
 import { requests } from './requests.js';
 import { STEP } from './step.js';
 import { sync } from './sync.js';
@@ -415,6 +415,17 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       if (pcpu.guestAt(p) < Infinity) pcpu.setGuestAt(p, pcpu.guestAt(p) + ns);
     },
 
+    made(v) {
+      for (const [region, each] of [
+        ['k-vcpu', 1],
+        ['k-fair', 1],
+        ['k-queue', QUEUES_PER_VCPU],
+      ] as const) {
+        const { base, size } = image.region(region);
+        u8.fill(0, base + v * each * size, base + (v + 1) * each * size);
+      }
+    },
+
     switchOut(v, p) {
       settle(v);
       kv.setRemaining(v, Math.max(0, pcpu.guestAt(p) - now()));
@@ -444,6 +455,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       leave(v, p);
     },
     stall: unlocked.stall,
+    made: unlocked.made,
     switchOut(v, p) {
       enter(v, p);
       unlocked.switchOut(v, p);

@@ -49,6 +49,7 @@ export const K_VCPU = struct(
     /** Runnable tasks queued here. */
     queued: 'i32',
     timers: 'i32',
+    /** Where its queue of sleepers lies. */
     timerSlots: 'i32',
     timerPort: 'i32',
     ipiPort: 'i32',
@@ -80,6 +81,8 @@ export const K_DOMAIN = struct(
     lastClock: 'f64',
     firstTask: 'i32',
     tasks: 'i32',
+    /** Where the queues of sleepers of its VCPUs lie. */
+    timerSlots: 'i32',
     liveTasks: 'i32',
     /** Tasks there are from the start; and tasks forked since. */
     initialTasks: 'i32',
@@ -104,6 +107,8 @@ export const K_DOMAIN = struct(
     runstateArea: 'i32',
     argArea: 'i32',
     bootArea: 'i32',
+    /** VCPUs it brings up when it boots. */
+    bootVcpus: 'i32',
     /** Where tasks wait until domain 0's tools are wanted, a resource + 1; 0 = nobody wants them. */
     toolPoint: 'i32',
   },
@@ -138,7 +143,9 @@ export const TASK = struct(
     position: 'i32',
     state: 'i32',
     domain: 'i32',
+    /** VCPU that it is on, and the number in the domain of the one where it begins. */
     vcpu: 'i32',
+    home: 'i32',
     /** By which it is scheduled now: its own, or inherited. */
     taskClass: 'i32',
     /** Of a real-time task; greater runs first. */
