@@ -1,5 +1,6 @@
 /** `ringzero up SCENARIO`: boots a machine and keeps it, for `ringzero xl` to work on, until it is interrupted. */
 import { withLiveTools } from '../config/dom0.js';
+import { readGuestFile } from '../config/guest-file.js';
 import { loadScenario, type MachineOverrides } from '../config/scenario.js';
 import type { MachineConfig } from '../machine/config.js';
 import { Session, type ToolstackMachine } from '../xl/session.js';
@@ -30,11 +31,11 @@ export async function upCommand(
   // A machine that people use keeps their time, unless somebody said otherwise.
   const config = loaded.pace === 0 && overrides.pace === undefined ? { ...loaded, pace: 1 } : loaded;
   const machine = await around.createMachine(config);
-  const session = new Session(machine);
+  const session = new Session(machine, (path) => readGuestFile(path, config.pcpus));
   // One verb after the other: each is several commands to the machine.
   let last: Promise<unknown> = Promise.resolve();
-  const server = await listen(path, (args) => {
-    const answer = last.then(() => xl(session, args));
+  const server = await listen(path, ({ cwd, args }) => {
+    const answer = last.then(() => xl(session, args, cwd));
     last = answer.catch(() => undefined);
     return answer;
   }).catch(async (error: unknown) => {

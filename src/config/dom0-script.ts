@@ -12,7 +12,14 @@ import type { YamlFile } from './yaml-file.js';
 const knownDomain = (guests: readonly GuestConfig[], n: number): KnownDomain => {
   const guest = guests[n]!;
   const { name, weight, cap } = guest;
-  return { id: domainNumber(guests, n), name, vcpus: mostVcpus(guest), pool: 0, credit: { weight, cap }, sedf: sedfOf(guest) };
+  return {
+    id: domainNumber(guests, n),
+    name,
+    vcpus: mostVcpus(guest),
+    pool: 0,
+    credit: { weight, cap },
+    sedf: sedfOf(guest),
+  };
 };
 
 /** The machine as it is at boot. */
@@ -22,7 +29,11 @@ export function worldAtBoot(config: MachineConfig): World {
   return {
     pcpus,
     domains: guests.flatMap((guest, n) => (boots(guest) ? [knownDomain(guests, n)] : [])),
-    creatable: new Map(guests.flatMap((guest, n) => (boots(guest) ? [] : [[guest.name, { id: domainNumber(guests, n), guest }] as const]))),
+    creatable: new Map(
+      guests.flatMap((guest, n) =>
+        boots(guest) ? [] : [[guest.name, { id: domainNumber(guests, n), guest }] as const],
+      ),
+    ),
     pools: [{ id: 0, name: 'Pool-0', scheduler, cpus, globals: { tsliceMs, ratelimitUs, migrationDelayUs } }],
   };
 }

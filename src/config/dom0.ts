@@ -97,6 +97,9 @@ export function dom0Guest(section: Dom0Section, yaml: YamlFile, pcpus: number): 
   };
 }
 
+/** Room for domains that are created while the machine is up. */
+const SPARE = { spareDomains: 32, spareVcpus: 64 } as const;
+
 /** The machine with a domain 0 whose tools do what somebody outside asks for: its own, or one for that alone. */
 export function withLiveTools(config: MachineConfig): MachineConfig {
   const [first, ...others] = config.guests;
@@ -104,7 +107,7 @@ export function withLiveTools(config: MachineConfig): MachineConfig {
   if (first?.privileged === true) {
     const at = first.workload.tasks[0]?.at ?? { file: first.workload.file, line: 1, column: 1 };
     const workload = { ...first.workload, tasks: [...first.workload.tasks, serverTask(at)] };
-    return { ...config, guests: [{ ...first, workload }, ...others], toolstack };
+    return { ...config, ...SPARE, guests: [{ ...first, workload }, ...others], toolstack };
   }
   const at = { file: 'Domain-0', line: 1, column: 1 };
   const dom0: GuestConfig = {
@@ -119,5 +122,5 @@ export function withLiveTools(config: MachineConfig): MachineConfig {
     privileged: true,
     workload: dom0Workload(at, undefined, { times: [], live: true }),
   };
-  return { ...config, memoryMib: config.memoryMib + MEMORY_MIB, guests: [dom0, ...config.guests], toolstack };
+  return { ...config, ...SPARE, memoryMib: config.memoryMib + MEMORY_MIB, guests: [dom0, ...config.guests], toolstack };
 }

@@ -25,7 +25,7 @@ export interface ReadGuests {
 }
 
 /** MiB of a guest that does not say; what xlexample.pvlinux gives. */
-const DEFAULT_MEMORY_MIB = 128;
+export const DEFAULT_MEMORY_MIB = 128;
 
 export const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   name: 'name',
@@ -141,7 +141,14 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     // A name that comes twice is found by check-config; until then the first one keeps its instances.
     if (!byEntry.has(read.guest.name)) byEntry.set(read.guest.name, names);
     for (const name of names) {
-      const config = { ...read.guest, name, abi: section.abi ?? 64, workload, ...laterSettings(section), ...sedfSettings(section.sedf) };
+      const config = {
+        ...read.guest,
+        name,
+        abi: section.abi ?? 64,
+        workload,
+        ...laterSettings(section),
+        ...sedfSettings(section.sedf),
+      };
       guests.push({ config, placeOf });
     }
   }

@@ -74,7 +74,7 @@ interface GuestAreas {
 }
 
 /** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
-function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
+export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
   const info = PAGE_SIZE;
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
@@ -87,7 +87,11 @@ function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
 /** Areas of the nth guest. */
 function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
   const guest = guests[n]!;
-  return guestAreas(mostVcpus(guest), linksOfGuest(links, n, 'client'), guest.privileged ? toolRoom(toolstack).bytes : 0);
+  return guestAreas(
+    mostVcpus(guest),
+    linksOfGuest(links, n, 'client'),
+    guest.privileged ? toolRoom(toolstack).bytes : 0,
+  );
 }
 
 /** Where domain 0's tools keep the structures of their calls. */
@@ -133,7 +137,8 @@ export function machineShape(config: MachineConfig): MachineShape {
       resources: sum((n) => sizes[n]!.resources) + spare(SPARE_RESOURCES),
       requests: { tasks, links: links.links.length, services: links.services.length },
       timerSlots:
-        sum((n) => (sizes[n]!.tasks + 1) * mostVcpus(guests[n]!)) + spare((SPARE_TASKS + 1) * Math.min(mostSpare, SPARE_TASKS)),
+        sum((n) => (sizes[n]!.tasks + 1) * mostVcpus(guests[n]!)) +
+        spare((SPARE_TASKS + 1) * Math.min(mostSpare, SPARE_TASKS)),
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
@@ -222,7 +227,14 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   const mem = modelMemory(image, hv);
   const links = serviceLinks(config.guests);
   const rings: number[] = [];
-  const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
+  const cursor: LoadCursor = {
+    domain: domainNumber(config.guests, config.guests.length),
+    task: 0,
+    phase: 0,
+    event: 0,
+    resource: 0,
+    timerSlot: 0,
+  };
   let firstVcpu = 0;
   hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
   hv.console.print(`System RAM: ${config.memoryMib}MB (${config.memoryMib * 1024}kB)`);

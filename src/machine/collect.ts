@@ -157,9 +157,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   /** None of a domain that is not there. */
   const vcpusOfDomain = (d: number): number[] =>
     Array.from({ length: domain.maxVcpus(d) }, (_, k) => domain.firstVcpu(d) + k);
-  const vcpusOf = config.guests.map((_guest, n) =>
-    vcpusOfDomain(domainNumber(config.guests, n)).map(vcpuResult),
-  );
+  const vcpusOf = config.guests.map((_guest, n) => vcpusOfDomain(domainNumber(config.guests, n)).map(vcpuResult));
   const fair = fairShares(
     config.pcpus,
     config.guests.map((guest, n) => ({

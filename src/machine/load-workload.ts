@@ -19,6 +19,8 @@ export interface WorkloadSize {
 
 /** First free record of each kind; advanced by loading. */
 export interface LoadCursor {
+  /** Number of the next domain made at run time. */
+  domain: number;
   task: number;
   phase: number;
   event: number;

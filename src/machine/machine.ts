@@ -24,12 +24,13 @@ import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine, toolArea } from './build.js';
 import { findConfigProblem, sedfProblem } from './check-config.js';
 import { collect } from './collect.js';
-import { domainNumber, type MachineConfig } from './config.js';
+import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { endOf } from './end-of-run.js';
 import { type DomainInfo, domainInfos } from './inspect.js';
 import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
 import { isPolicyFile, placeIn, readPolicy } from './policy-file.js';
+import { prepareGuest } from './prepare-guest.js';
 import type { RunResult } from './result.js';
 import { fitting, readJob, writeJob } from './tool-jobs.js';
 import { tuneCompiler } from './tune-compiler.js';
@@ -406,6 +407,15 @@ export class Machine {
     const problem = sedfProblem({ ...guest, sedf: spec.weight > 0 ? spec : { ...spec, weight: undefined } });
     if (problem !== undefined) throw new RangeError(problem[1]);
     await this.#command((c) => c.setSedf(domain, spec));
+  }
+
+  /**
+   * Makes everything ready for a domain that domain 0's tools are to create; all of it is left to them.
+   * @returns the number that it is to have
+   * @throws RangeError when there is no room
+   */
+  prepare(guest: GuestConfig): number {
+    return prepareGuest(this.#built, this.config, guest);
   }
 
   /**

@@ -64,6 +64,7 @@ export function writeJob(image: Image, area: ToolArea, j: number, calls: readonl
     }
     call.setCostNs(c, spec.costNs);
     call.setNr(c, spec.nr);
+    call.setNeeds(c, spec.needs ?? 0);
     for (let k = 0; k < 4; k++) {
       const arg = spec.args[k] ?? 0;
       call.setArgs(c, k, arg === DATA ? guest : arg);

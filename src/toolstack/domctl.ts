@@ -69,7 +69,7 @@ export function populatePhysmap(d: number, pages: number): ToolCall[] {
     const frames = new BigUint64Array(Array.from({ length: count }, (_, n) => BigInt(first + (n << order))));
     argument.buffer(RESERVATION.extent_start, new Uint8Array(frames.buffer));
     const costNs = CALL_COST_NS + count * 2 ** order * BUILD_PAGE_NS;
-    return argument.call(__HYPERVISOR_memory_op, [XENMEM_populate_physmap], costNs);
+    return { ...argument.call(__HYPERVISOR_memory_op, [XENMEM_populate_physmap], costNs), needs: count };
   };
   const extents = Math.floor(pages / EXTENT_PAGES);
   const rest = pages - extents * EXTENT_PAGES;

@@ -13,6 +13,8 @@ export interface ToolCall {
   readonly nr: number;
   /** Up to four. */
   readonly args: readonly (number | typeof DATA)[];
+  /** The least answer that is a success. @default 0 */
+  readonly needs?: number;
   /** A structure and the buffers behind it; what the hypervisor writes there is in the result. */
   readonly data: Uint8Array;
   /** Guest handles in `data` that point into it: where each stands, and what it points to. */

@@ -215,7 +215,8 @@ export function creation({ id, guest }: NewDomain, world: World): Effect {
   const affinities = Array.from({ length: maxVcpus }, (_, v) => ({ hard: cpus[v], soft: cpusSoft[v] }));
   const pool = findPool(world, 'Pool-0');
   const scheduling = (): ToolCall[] => {
-    if (pool.scheduler === 'credit' || pool.scheduler === 'credit2') return [domctl.setCredit(id, pool.scheduler, { weight, cap })];
+    if (pool.scheduler === 'credit' || pool.scheduler === 'credit2')
+      return [domctl.setCredit(id, pool.scheduler, { weight, cap })];
     return pool.scheduler === 'sedf' ? [domctl.setSedf(id, sedfOf(guest))] : [];
   };
   return effect(

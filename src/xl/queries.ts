@@ -74,14 +74,13 @@ async function showSedf(session: Session, args: readonly string[]): Promise<stri
 }
 
 async function info(session: Session): Promise<string> {
-  const [host, extra, caps, changeset, compile, hole, free] = await session.ask([
+  const [host, extra, caps, changeset, compile, hole] = await session.ask([
     sysctl.physInfo(),
     xen.extraVersion(),
     xen.capabilities(),
     xen.changeset(),
     xen.compileInfo(),
     xen.virtStart(),
-    sysctl.freeCpus(session.pcpus),
   ] as const);
   const [version] = await session.machine.privcmd([xen.version().call]);
   const { pools } = await session.world();
@@ -95,7 +94,7 @@ async function info(session: Session): Promise<string> {
     major: (version?.rc ?? 0) >>> 16,
     minor: (version?.rc ?? 0) & 0xffff,
     scheduler: pools[0]?.scheduler ?? 'unknown',
-    freeCpus: free.length,
+    freeCpus: session.pcpus - new Set(pools.flatMap(({ cpus }) => cpus)).size,
   });
 }
 

@@ -2,15 +2,18 @@
  * What stands behind the verbs while a machine is up: the way to domain 0's tools, and what they remember (in Xen: xenstore): how
  * domains and cpupools are called.
  */
-import type { MachineConfig } from '../machine/config.js';
+import { resolve } from 'node:path';
+import type { GuestConfig, MachineConfig } from '../machine/config.js';
 import { boots, domainNumber } from '../machine/config.js';
+import { XEN_ENOSYS } from '../shared/public/errno.js';
 import * as domctl from '../toolstack/domctl.js';
 import { errnoText } from '../toolstack/errno-text.js';
 import { schedulerName } from '../toolstack/schedulers.js';
 import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { version } from '../toolstack/version.js';
-import type { Effect } from './commands.js';
+import { ConfigError } from '../workload/config-error.js';
+import { creation, type Effect } from './commands.js';
 import type { KnownDomain, KnownPool, NewDomain, World } from './world.js';
 import { XlError } from './xl-error.js';
 
@@ -20,6 +23,8 @@ export interface ToolstackMachine {
   /** Has domain 0 make hypercalls; ends with the first that fails. */
   privcmd(calls: readonly ToolCall[]): Promise<ToolResult[]>;
   progress(): { readonly simulatedNs: number };
+  /** Makes everything ready for a domain that is to be created; the number it is to have. @throws RangeError when there is no room */
+  prepare(guest: GuestConfig): number;
 }
 
 /** Domains asked for at a time. */
@@ -27,6 +32,9 @@ const DOMAINS = 128;
 
 /** A question that costs a call and asks nothing, in the place of one that does not apply. */
 const NOTHING: domctl.Query<undefined> = version();
+
+/** `create` has its own way while a machine is up. */
+const NOBODY: ReadonlyMap<string, NewDomain> = new Map();
 
 /** What a verb wants to know of each domain and pool beyond its name. */
 export interface Wanted {
@@ -46,17 +54,22 @@ export class Session {
   readonly machine: ToolstackMachine;
   /** Names by numbers. */
   readonly domainNames = new Map<number, string>();
-  /** What the scenario names and does not boot. */
-  readonly creatable = new Map<string, NewDomain>();
+  /** What the scenario names and does not boot, with the number that is kept for it, until that is used. */
+  readonly #later = new Map<string, { readonly guest: GuestConfig; readonly id?: number }>();
   readonly poolNames = new Map<number, string>([[0, 'Pool-0']]);
 
-  constructor(machine: ToolstackMachine) {
+  /** Reads the file that describes a domain. */
+  readonly #readGuest: (file: string) => GuestConfig;
+
+  /** @param readGuest for `create`: reads the file that describes a domain */
+  constructor(machine: ToolstackMachine, readGuest: (file: string) => GuestConfig) {
     this.machine = machine;
+    this.#readGuest = readGuest;
     const { guests } = machine.config;
     for (const [n, guest] of guests.entries()) {
       const id = domainNumber(guests, n);
       this.domainNames.set(id, guest.name);
-      if (!boots(guest)) this.creatable.set(guest.name, { id, guest });
+      if (!boots(guest)) this.#later.set(guest.name, { id, guest });
     }
   }
 
@@ -90,11 +103,19 @@ export class Session {
     for (let next = 0; ; ) {
       const query = sysctl.poolInfo(next, this.pcpus);
       const [result] = await this.machine.privcmd([query.call]);
+      if (result?.rc === -XEN_ENOSYS) return this.#withoutPools();
       if (result === undefined || result.rc < 0) return pools;
       const { id, scheduler, cpus } = query.read(result.data);
       pools.push({ id, name: this.poolNames.get(id) ?? `Pool-${id}`, scheduler: schedulerName(scheduler), cpus });
       next = id + 1;
     }
+  }
+
+  /** Xen 3.0.4 knows no pools: all pCPUs are under the one scheduler. */
+  async #withoutPools(): Promise<KnownPool[]> {
+    const [id] = await this.ask([sysctl.schedId()]);
+    const cpus = Array.from({ length: this.pcpus }, (_, p) => p);
+    return [{ id: 0, name: 'Pool-0', scheduler: schedulerName(id), cpus }];
   }
 
   /** The machine as domain 0 sees it. */
@@ -105,7 +126,7 @@ export class Session {
       return { id, name: this.domainNames.get(id) ?? `(null)`, vcpus, pool, state };
     });
     const rest = wanted.params === true ? await this.#params(known, pools) : { domains: known, pools };
-    return { pcpus: this.pcpus, creatable: this.creatable, ...rest };
+    return { pcpus: this.pcpus, creatable: NOBODY, ...rest };
   }
 
   /** Adds what the schedulers know of domains and pools. */
@@ -132,6 +153,46 @@ export class Session {
       domains: domains.map((d) => ({ ...d, credit: credits.get(d), sedf: sedf[underSedf.indexOf(d)] })),
       pools: pools.map((pool, n) => ({ ...pool, globals: globals[n] })),
     };
+  }
+
+  /**
+   * Creates what a file describes, or a guest of the scenario that did not boot.
+   * @throws XlError when that fails; then nothing is left of it
+   */
+  async create(what: string, cwd: string): Promise<void> {
+    const kept = this.#later.get(what);
+    const guest = kept?.guest ?? this.#read(resolve(cwd, what));
+    const world = await this.world();
+    if (world.domains.some(({ name }) => name === guest.name)) {
+      throw new XlError(`Domain with name "${guest.name}" already exists.`);
+    }
+    const id = kept?.id ?? this.#prepare(guest);
+    // Another one of that name would be another domain.
+    if (kept !== undefined) this.#later.set(what, { guest });
+    const { calls, failed } = creation({ id, guest }, world);
+    const results = await this.machine.privcmd(calls);
+    const { rc } = results.at(-1)!;
+    if (rc < 0) {
+      if (results.length > 1) await this.machine.privcmd([domctl.destroyDomain(id)]);
+      throw new XlError(`libxl: error: ${errnoText(rc)}\n${failed(results.length - 1)}`);
+    }
+    this.domainNames.set(id, guest.name);
+  }
+
+  #read(file: string): GuestConfig {
+    try {
+      return this.#readGuest(file);
+    } catch (error) {
+      throw error instanceof ConfigError ? new XlError(error.message) : error;
+    }
+  }
+
+  #prepare(guest: GuestConfig): number {
+    try {
+      return this.machine.prepare(guest);
+    } catch (error) {
+      throw error instanceof RangeError ? new XlError(`libxl: error: ${error.message}`) : error;
+    }
   }
 
   /** @throws XlError when a call fails */

@@ -1,6 +1,6 @@
 /**
  * The wire between `ringzero xl` and the machine that `ringzero up` keeps: a Unix socket that only its owner may open. A client sends
- * its arguments as one line of JSON and reads one line back: what to print, and its exit code.
+ * where it is and its arguments as one line of JSON and reads one line back: what to print, and its exit code.
  */
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -19,21 +19,31 @@ export function defaultSocket(): string {
 /** Longest request, bytes. */
 const MAX_REQUEST = 65_536;
 
-function isArguments(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((x) => typeof x === 'string');
+/** What a client asks. Files that it names are relative to where it is. */
+export interface Request {
+  readonly cwd: string;
+  readonly args: readonly string[];
 }
 
-async function reply(line: string, serve: (args: readonly string[]) => Promise<Answer>): Promise<Answer> {
+type Serve = (request: Request) => Promise<Answer>;
+
+function isRequest(value: unknown): value is Request {
+  if (typeof value !== 'object' || value === null) return false;
+  const { cwd, args } = value as Partial<Request>;
+  return typeof cwd === 'string' && Array.isArray(args) && args.every((x) => typeof x === 'string');
+}
+
+async function reply(line: string, serve: Serve): Promise<Answer> {
   try {
-    const args: unknown = JSON.parse(line);
-    if (!isArguments(args)) return { stdout: '', stderr: 'ringzero: a request is a list of arguments\n', code: 2 };
-    return await serve(args);
+    const request: unknown = JSON.parse(line);
+    if (isRequest(request)) return await serve(request);
+    return { stdout: '', stderr: 'ringzero: a request is a directory and a list of arguments\n', code: 2 };
   } catch (error) {
     return { stdout: '', stderr: `ringzero: ${error instanceof Error ? error.message : error}\n`, code: 3 };
   }
 }
 
-function talk(socket: Socket, serve: (args: readonly string[]) => Promise<Answer>): void {
+function talk(socket: Socket, serve: Serve): void {
   // A client that went away is nobody's trouble but its own.
   socket.on('error', () => socket.destroy());
   let got = 0;
@@ -62,7 +72,7 @@ function isAlive(path: string): Promise<boolean> {
  * Listens at `path`, with mode 0600: another user's connection is refused by the file system.
  * @throws ConfigError when a machine listens there already, or nobody can
  */
-export async function listen(path: string, serve: (args: readonly string[]) => Promise<Answer>): Promise<Server> {
+export async function listen(path: string, serve: Serve): Promise<Server> {
   if (await isAlive(path)) throw new ConfigError(`${path}: a machine is up there already`);
   // What a machine that died has left; anything else is somebody's.
   const left = lstatSync(path, { throwIfNoEntry: false });
@@ -85,7 +95,9 @@ export async function listen(path: string, serve: (args: readonly string[]) => P
 /** Sends a request. @throws ConfigError when nobody answers */
 export function ask(path: string, args: readonly string[]): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection(path, () => socket.write(`${JSON.stringify(args)}\n`));
+    const socket = createConnection(path, () =>
+      socket.write(`${JSON.stringify({ cwd: process.cwd(), args } satisfies Request)}\n`),
+    );
     let text = '';
     socket.setEncoding('utf8');
     socket.on('data', (chunk) => {

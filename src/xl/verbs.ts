@@ -17,11 +17,15 @@ const CHANGING: Readonly<Record<string, RegExp>> = {
   'sched-sedf': /^(-[pslew]|--(period|slice|latency|extra|weight))(=|$)/,
 };
 
-async function run(session: Session, name: string, args: readonly string[]): Promise<string> {
+async function run(session: Session, name: string, args: readonly string[], cwd: string): Promise<string> {
   const query = QUERIES[name];
   const changing = CHANGING[name];
   if (query !== undefined && (changing === undefined || !args.some((arg) => changing.test(arg)))) {
     return query.run(session, args);
+  }
+  if (name === 'create') {
+    await session.create(args[0]!, cwd);
+    return '';
   }
   const world = await session.world({ params: changing !== undefined });
   await session.carryOut(COMMANDS[name]!.compile(world, args));
@@ -38,8 +42,11 @@ function help(): string {
   return `Usage: ringzero xl [--socket PATH] <subcommand> [args]\n\nxl full list of subcommands:\n\n${rows.join('')}`;
 }
 
-/** @returns what xl would print; never throws for what the user wrote */
-export async function xl(session: Session, args: readonly string[]): Promise<Answer> {
+/**
+ * @param cwd where the user is
+ * @returns what xl would print; never throws for what the user wrote
+ */
+export async function xl(session: Session, args: readonly string[], cwd = '.'): Promise<Answer> {
   const [name, ...rest] = args;
   if (name === undefined || name === 'help') return { stdout: help(), stderr: '', code: name === undefined ? 1 : 0 };
   const verb = [QUERIES, COMMANDS].find((verbs) => Object.hasOwn(verbs, name))?.[name];
@@ -51,7 +58,7 @@ export async function xl(session: Session, args: readonly string[]): Promise<Ans
     return { stdout: '', stderr: `'xl ${name}' requires ${count}.\n\n${usage}`, code: 1 };
   }
   try {
-    return { stdout: await run(session, name, rest), stderr: '', code: 0 };
+    return { stdout: await run(session, name, rest, cwd), stderr: '', code: 0 };
   } catch (error) {
     if (!(error instanceof XlError)) throw error;
     return { stdout: '', stderr: `${error.message}\n`, code: 1 };

@@ -101,7 +101,8 @@ export function guestBoot(
       kv.setArgAddr(v, domain.frames(d) + kv.argGuest(v));
       kv.setProgrammed(v, Infinity);
       kv.setTimerSlots(v, kd.timerSlots(d) + id * (kd.tasks(d) + 1));
-      if (id === 0) for (let t = kd.firstTask(d); t < kd.firstTask(d) + kd.tasks(d); t++) task.setVcpu(t, v + task.home(t));
+      if (id === 0)
+        for (let t = kd.firstTask(d); t < kd.firstTask(d) + kd.tasks(d); t++) task.setVcpu(t, v + task.home(t));
       kv.setPreemptAt(v, Infinity);
       must(calls.call(v, X.__HYPERVISOR_set_callbacks, ...callbackArgs(d)), 'set_callbacks');
       kv.setTimerPort(v, must(calls.bindVirq(v, X.VIRQ_TIMER, id), 'bind_virq'));

@@ -10,6 +10,8 @@ export const TOOL_CALL = struct('tool-call', {
   /** What the tool computes before the call, ns. */
   costNs: 'f64',
   nr: 'i32',
+  /** The least answer that is a success: of memory, all that was asked for. */
+  needs: 'i32',
   args: ['i32', 4],
   /** What the call answered. */
   result: 'i32',

@@ -2,7 +2,7 @@
  * The way of domain 0's tools into the hypervisor: a task makes the calls of a job, one after the other, and pays for what the tool
  * computes before each with time of the VCPU it runs on. So a toolstack is as fast as the share of its domain lets it be.
  */
-import { XEN_EAGAIN, XEN_ERESTART } from '../../shared/public/errno.js';
+import { XEN_EAGAIN, XEN_ENOMEM, XEN_ERESTART } from '../../shared/public/errno.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 import { TOOL_CALL, TOOL_JOB, TOOL_POST } from './privcmd-records.js';
@@ -42,9 +42,10 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls): Privcmd {
       call.setCostNs(c, RETRY_NS);
       return;
     }
-    call.setResult(c, result);
+    const isEnough = result >= call.needs(c);
+    call.setResult(c, isEnough || result < 0 ? result : -XEN_ENOMEM);
     job.addMade(j, 1);
-    if (result < 0) job.setFailed(j, result);
+    if (!isEnough) job.setFailed(j, call.result(c));
   }
 
   return {
