@@ -109,10 +109,13 @@ function writeReports(
     around.stderr.write(`${verdictLines(failed, paintFor(around.stderr)).join('\n')}\n`);
   }
   if (logdir !== undefined) {
-    const basenames = new Map(scenario.config.guests.map((guest) => [guest.name, guest.workload.logBasename]));
+    const workloads = new Map(scenario.config.guests.map((guest) => [guest.name, guest.workload]));
     writeTaskLogs(
       logdir,
-      result.domains.map((domain) => ({ domain, basename: basenames.get(domain.name) ?? 'rt-app' })),
+      result.domains.map((domain) => {
+        const { logBasename = 'rt-app', gnuplot = false, keepsLogs = true } = workloads.get(domain.name) ?? {};
+        return { domain, basename: logBasename, gnuplot, keepsLogs };
+      }),
     );
   }
 }

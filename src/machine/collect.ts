@@ -96,10 +96,10 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     const result: TaskLogLine[] = [];
     for (let n = Math.max(0, logged - lines); n < logged; n++) {
       const w = base + (t * lines + (n % lines)) * LOG_FIELDS;
-      // rt-app prints whole microseconds.
+      // rt-app prints microseconds, rounded. No negative zeros.
       const [idx, perf, run, period, start, end, rel_st, slack, c_duration, c_period, wu_lat] = Array.from(
         image.f64.subarray(w, w + LOG_FIELDS),
-        Math.floor,
+        (us) => Math.round(us) + 0,
       ) as [number, number, number, number, number, number, number, number, number, number, number];
       result.push({ idx, perf, run, period, start, end, rel_st, slack, c_duration, c_period, wu_lat });
     }

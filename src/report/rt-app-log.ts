@@ -7,6 +7,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DomainResult, TaskLogLine, TaskResult } from '../machine/result.js';
+import { type PlottedTask, plots } from './rt-app-plot.js';
 
 type Field = keyof TaskLogLine;
 
@@ -40,9 +41,13 @@ function cell(line: TaskLogLine, { field, width, signed }: LogColumn): string {
   return (signed ? value : BigInt.asUintN(64, value)).toString().padStart(width);
 }
 
+/** SCHED_DEADLINE has no priority to tell. */
+const policyLine = ({ policy, priority }: TaskResult): string =>
+  policy === 'SCHED_DEADLINE' ? `# Policy : ${policy}` : `# Policy : ${policy} priority : ${priority}`;
+
 export function taskLog(task: TaskResult): string {
   const lines = task.log.map((line) => COLUMNS.map((each) => cell(line, each)).join(' '));
-  return [`# Policy : ${task.policy} priority : ${task.priority}`, HEADER, ...lines, ''].join('\n');
+  return [policyLine(task), HEADER, ...lines, ''].join('\n');
 }
 
 /** The name in the workload file: without the instance number of `name-0`. */
@@ -54,19 +59,37 @@ export interface DomainLogs {
   readonly domain: DomainResult;
   /** `global.log_basename` of its workload. */
   readonly basename: string;
+  /** `global.gnuplot`. @default false */
+  readonly gnuplot?: boolean;
+  /** False where `global.log_size` is "disable". @default true */
+  readonly keepsLogs?: boolean;
+}
+
+/** Name of a task's log without its ending: index among all tasks, and of a forked one its number among its like. */
+function stemOf(task: TaskResult, position: number, basename: string): string {
+  const { index, number } = task.forked ?? { index: position, number: undefined };
+  const fork = number === undefined ? '' : `-${String(number).padStart(4, '0')}`;
+  return `${safe(basename)}-${safe(nameOf(task))}-${index}${fork}`;
 }
 
 /** Writes one file a task; several domains get a folder each, a single one writes as rt-app would. Gives back the paths. */
 export function writeTaskLogs(directory: string, domains: readonly DomainLogs[]): string[] {
   const written: string[] = [];
-  for (const { domain, basename } of domains) {
+  for (const { domain, basename, gnuplot = false, keepsLogs = true } of domains) {
+    if (!keepsLogs) continue;
     const folder = domains.length === 1 ? directory : join(directory, safe(domain.name));
     mkdirSync(folder, { recursive: true });
-    for (const [index, task] of domain.tasks.entries()) {
-      const file = join(folder, `${safe(basename)}-${safe(nameOf(task))}-${index}.log`);
-      writeFileSync(file, taskLog(task));
-      written.push(file);
+    const write = (name: string, text: string): void => {
+      writeFileSync(join(folder, name), text);
+      written.push(join(folder, name));
+    };
+    const plotted: PlottedTask[] = [];
+    for (const [position, task] of domain.tasks.entries()) {
+      const stem = stemOf(task, position, basename);
+      write(`${stem}.log`, taskLog(task));
+      plotted.push({ stem, name: nameOf(task), policy: task.policy });
     }
+    if (gnuplot) for (const plot of plots(safe(basename), plotted)) write(plot.file, plot.text);
   }
   return written;
 }

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { checkExpectations, ExpectationReader, type Verdict } from '../../src/config/expectations.js';
 import { YamlFile } from '../../src/config/yaml-file.js';
-import type { RunResult } from '../../src/machine/result.js';
+import type { RequestLatency, RunResult } from '../../src/machine/result.js';
 import { fakeDomain, fakeResult } from '../report/fake-result.js';
 
 const context = {
@@ -84,6 +84,50 @@ describe('expectations', () => {
     expect(verdict).to.include({ ok: false, measured: 'not measured' });
     expect(outcome('counter: { name: nonesuch, is: "!= 3" }')).to.equal(false);
     expect(outcome('loops: { domain: web, task: nobody, is: ">= 0" }')).to.equal(false);
+  });
+
+  it('are about requests, as the server sees them and as a client does', () => {
+    const latency = (ms: number): RequestLatency => ({
+      ...{ count: 10, meanNs: ms * 1e6, p50Ns: ms * 1e6, p95Ns: ms * 1.5e6, p99Ns: ms * 2e6 },
+      ...{ p999Ns: ms * 3e6, maxNs: ms * 4e6 },
+    });
+    const result = fakeResult({
+      domains: [
+        fakeDomain(1, {
+          name: 'web',
+          services: [
+            { name: 'http', latency: latency(1) },
+            { name: 'admin', latency: { ...latency(0), count: 0 } },
+          ],
+        }),
+        fakeDomain(2, {
+          name: 'batch',
+          requests: [
+            { to: 'web', service: 'http', latency: latency(1) },
+            { to: 'db', service: 'sql', latency: latency(5) },
+            { to: 'web', service: 'admin', latency: latency(7) },
+          ],
+        }),
+      ],
+    });
+    const item =
+      '  - service: { domain: web, name: http, p50: 1ms, p95: 1500us, p99: 2ms, p99.9: 3ms, max: 4ms, mean: 1ms, count: 10 }\n';
+    const verdicts = check(item, result);
+    expect(verdicts.map(({ ok }) => ok)).to.deep.equal(Array.from({ length: 7 }, () => true));
+    expect(verdicts.map(({ subject }) => subject)).to.include('service http p95 of web');
+    expect(outcome('requests: { domain: batch, name: db, mean: 5ms }', result)).to.equal(true);
+    expect(outcome('requests: { domain: batch, name: web/admin, mean: 7ms }', result)).to.equal(true);
+    // Which of two, none of that name, never asked: not measured.
+    for (const vague of [
+      'requests: { domain: batch, name: web, mean: "> 0" }',
+      'service: { domain: web, p50: "> 0" }',
+      'service: { domain: web, name: ftp, p50: ">= 0" }',
+      'service: { domain: web, name: admin, p50: ">= 0" }',
+    ])
+      expect(outcome(vague, result), vague).to.equal(false);
+    expect(complaint('wake: { domain: web, p95: "< 1ms" }')).to.match(/'p95' does not apply here/);
+    expect(complaint('wake: { domain: web, name: x, p50: "< 1ms" }')).to.match(/'name' does not apply here/);
+    expect(complaint('service: { domain: web, is: 3 }')).to.match(/'is' does not apply here/);
   });
 
   it('compare words', () => {

@@ -142,6 +142,15 @@ describe('a scenario', () => {
       expect(expectations).to.have.length(3);
     });
 
+    it('tells once of what a workload asks for and there is not, where it is written', () => {
+      const { warnings } = load(
+        'guests:\n  - name: a\n    instances: 3\n    workload:\n      tasks: { t: { util_min: 3, run: 1 } }\n',
+      );
+      expect(warnings.map((text) => text.replaceAll(`${folder}/`, ''))).to.deep.equal([
+        's.yaml:5:31: "util_min" has no effect: all CPUs are equal and have one frequency',
+      ]);
+    });
+
     it('keeps the order and the places of an inline workload', () => {
       const text = [
         'guests:',
@@ -382,6 +391,27 @@ describe('a scenario', () => {
       expect(complaint(`guests:\n  - { name: a, ${task} }\n`)).to.equal(
         's.yaml:2:37: task t wants CPU 1, but a has only VCPU 0',
       );
+      const deadline = '{ policy: SCHED_DEADLINE, dl-runtime: 10, dl-period: 20, instance: 2, run: 1 }';
+      expect(complaint(`guests:\n  - { name: a, workload: { tasks: { d: ${deadline} } } }\n`)).to.equal(
+        's.yaml:2:37: up to d tasks of SCHED_DEADLINE want 1.00 CPUs, and may have 0.95 of the 1 that a has',
+      );
+    });
+
+    it('for a request to nobody, where it is written', () => {
+      const ask = (to: string): string => `
+  - name: a
+    workload:
+      tasks:
+        t:
+          run: 1
+          request: { to: ${to} }
+`;
+      const web = `  - { name: web, workload: { tasks: { w: { serve: http, respond: http } } } }\n`;
+      expect(complaint(`guests:${ask('nobody')}`)).to.equal("s.yaml:7:11: no domain named 'nobody'; there are: a");
+      expect(complaint(`guests:${ask('web')}${web}`)).to.equal(
+        "s.yaml:7:11: web has no service 'service'; it serves http",
+      );
+      expect(complaint(`guests:${ask('web, ref: http')}${web}`)).to.equal('accepted');
     });
 
     it('for the wrong kind of file', () => {

@@ -46,7 +46,8 @@ export const K_FRONT = struct(
     /** Requests written; answers read. */
     produced: 'i32',
     consumed: 'i32',
-    /** Tasks that wait for a free slot of the ring. */
+    /** Tasks that wait for a free slot of the ring, and slots kept for those that were woken. */
+    promised: 'i32',
     first: 'i32',
     last: 'i32',
   },

@@ -19,7 +19,7 @@ import { STEP, type Step } from './step.js';
 import type { TaskScheduler } from './task-scheduler.js';
 
 /** How far a task has got with its request, its serving or its answer; 0 = it is about none. */
-const STAGE = { push: 1, asked: 2, received: 3, done: 4, take: 5, called: 6, taken: 7, reply: 8 } as const;
+const STAGE = { push: 1, admitted: 2, asked: 3, received: 4, done: 5, take: 6, called: 7, taken: 8, reply: 9 } as const;
 
 /** A client whose server is not up yet looks again after this, ns. */
 const CONNECT_RETRY_NS = 1e6;
@@ -74,6 +74,9 @@ export function requests(
     return true;
   }
 
+  const freeSlots = (link: number): number =>
+    (RING_SLOTS - (front.produced(link) - front.consumed(link)) - front.promised(link)) | 0;
+
   function push(v: number, t: number, e: number, nowNs: number): Step {
     const link = taskRequest.asking(t) - 1;
     if (front.port(link) === 0 && !connect(v, link)) {
@@ -81,10 +84,16 @@ export function requests(
       sleep(v, t);
       return STEP.gone;
     }
-    if (((front.produced(link) - front.consumed(link)) | 0) >= RING_SLOTS) {
+    // Nobody overtakes those who wait, nor takes the slot that is kept for one.
+    if (frontWaiters.first(link) !== NONE || freeSlots(link) === 0) {
       frontWaiters.append(link, t);
       return wait(t);
     }
+    return write(v, t, e);
+  }
+
+  function write(v: number, t: number, e: number): Step {
+    const link = taskRequest.asking(t) - 1;
     const n = front.produced(link);
     front.addProduced(link, 1);
     task.setStage(t, STAGE.asked);
@@ -112,10 +121,12 @@ export function requests(
       ring.answers.ask(page, published + 1);
       if (ring.answers.published(page) === published) break;
     }
-    for (let free = RING_SLOTS - ((front.produced(link) - front.consumed(link)) | 0); free > 0; free--) {
+    while (freeSlots(link) > 0) {
       const t = frontWaiters.first(link);
       if (t === NONE) return;
       frontWaiters.remove(link, t);
+      front.addPromised(link, 1);
+      task.setStage(t, STAGE.admitted);
       tasks.wake(v, t);
     }
   }
@@ -236,6 +247,9 @@ export function requests(
       switch (task.stage(t)) {
         case STAGE.push:
           return push(v, t, e, nowNs);
+        case STAGE.admitted:
+          front.addPromised(taskRequest.asking(t) - 1, -1);
+          return write(v, t, e);
         case STAGE.received:
           task.setStage(t, STAGE.done);
           return copy(t, taskRequest.bytes(t));
