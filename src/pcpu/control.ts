@@ -1,5 +1,6 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
 import type { SedfSpec } from '../hv/domain.js';
+import { NOBODY } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { TRACE } from '../shared/trace-ring.js';
@@ -20,6 +21,9 @@ const COMMAND = {
   setCredit: 9,
   shutdown: 10,
   setSedf: 11,
+  offline: 12,
+  online: 13,
+  destroy: 14,
 } as const;
 
 export interface PcpuView {
@@ -55,6 +59,11 @@ export interface WorkerControl {
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
+  /** Takes a pCPU other than 0 off line, or brings one back. What is so already stays so. */
+  offline(pcpu: number): Promise<number>;
+  online(pcpu: number): Promise<number>;
+  /** Destroys a domain, of which nothing is left once its VCPUs are off their pCPUs. */
+  destroy(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
@@ -83,7 +92,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, domains, context } = core.hv;
+  const { separation, sched, domains, destruction, hotplug, time, context } = core.hv;
   const { trace, domain } = context;
 
   /**
@@ -164,6 +173,25 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
       ),
     shutdown: (d) =>
       command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
+    offline: (p) =>
+      command('offline', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          if (hotplug.isOnline(p) && !time.isComing(p)) hotplug.offline(p);
+        }),
+      ),
+    online: (p) =>
+      command('online', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          if (!hotplug.isOnline(p) && !time.isComing(p)) hotplug.online(p);
+        }),
+      ),
+    destroy: (d) =>
+      command('destroy', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          const record = domains.find(d);
+          if (record !== NOBODY) destruction.destroy(record);
+        }),
+      ),
     inspect: (p) => safe.queue(() => viewOf(core, p)),
   };
 }
