@@ -82,7 +82,8 @@ export function hotplug(hv: HvContext, parts: HotplugParts): Hotplug {
     masks.setAtomic(ONLINE, p);
     if (isIdle(pcpu.current(p))) masks.setAtomic(queues.idlers(p), p);
     forEachThatMayUse(p, (v) => sched.affinityChanged(v));
-    // It looks for work.
+    // It looks for work, as one that is new: no matter when it looked last.
+    queues.runq.setLastLoadBalance(p, -Infinity);
     smp.raiseSchedule(p);
   }
 

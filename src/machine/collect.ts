@@ -4,6 +4,7 @@ import { PRIVATE_LOCK, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
+import { DOMAIN_STATE } from '../hv/records.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
@@ -146,18 +147,22 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     return results;
   }
 
+  /** Domain 0 may have destroyed it; the record may be another's by now. */
+  const exists = (d: number): boolean => domain.state(d) !== DOMAIN_STATE.free && domain.id(d) === d;
+
   function ended(d: number): string | undefined {
-    if (domain.maxVcpus(d) === 0) return 'it is not there';
+    if (!exists(d)) return 'it is not there';
     if (domain.isShutDown(d) === 0) return undefined;
     const reason = CRASH_TEXT[domain.crashReason(d)];
     return reason ? `crash: ${reason}` : SHUTDOWN_TEXT[domain.shutdownCode(d)];
   }
 
   const requests = requestResults(built, config.guests);
-  /** None of a domain that is not there. */
-  const vcpusOfDomain = (d: number): number[] =>
-    Array.from({ length: domain.maxVcpus(d) }, (_, k) => domain.firstVcpu(d) + k);
-  const vcpusOf = config.guests.map((_guest, n) => vcpusOfDomain(domainNumber(config.guests, n)).map(vcpuResult));
+  const vcpusOf = config.guests.map((_guest, n) => {
+    const d = domainNumber(config.guests, n);
+    const count = exists(d) ? domain.maxVcpus(d) : 0;
+    return Array.from({ length: count }, (_, k) => vcpuResult(domain.firstVcpu(d) + k));
+  });
   const fair = fairShares(
     config.pcpus,
     config.guests.map((guest, n) => ({

@@ -1,7 +1,7 @@
 /** What a toolstack asks of a machine that stands: its domains and their VCPUs, read out of the image. */
 import { HARD, SOFT } from '../balancer/run-queues.js';
 import type { SedfSpec } from '../hv/domain.js';
-import { VPF_domain_paused, VPF_down, VPF_paused } from '../hv/records.js';
+import { DOMAIN_STATE, VPF_domain_paused, VPF_down, VPF_paused } from '../hv/records.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_blocked, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
@@ -9,6 +9,8 @@ import { domainNumber, type MachineConfig } from './config.js';
 
 /** For those who may not know the hypervisor. */
 export type { SedfSpec } from '../hv/domain.js';
+
+const PAGES_PER_MIB = 256;
 
 export interface VcpuInfo {
   readonly id: number;
@@ -66,14 +68,16 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
     };
   }
 
-  return config.guests.map(({ name, memoryMib }, n) => {
+  return config.guests.flatMap(({ name }, n) => {
     const d = domainNumber(config.guests, n);
+    // Destroyed; the record may be another's by now.
+    if (domain.state(d) === DOMAIN_STATE.free || domain.id(d) !== d) return [];
     const vcpus = Array.from({ length: domain.maxVcpus(d) }, (_, k) => vcpuInfo(domain.firstVcpu(d) + k));
     const shutDown = domain.isShutDown(d) !== 0;
     return {
       id: d,
       name,
-      memoryMib,
+      memoryMib: Math.round(domain.totPages(d) / PAGES_PER_MIB),
       weight: domain.weight(d),
       cap: domain.cap(d),
       sedf: {

@@ -462,6 +462,29 @@ export class Machine {
     await this.#command((c) => c.shutdown(domain));
   }
 
+  /** Takes a pCPU off line: its VCPUs go on elsewhere, those that were pinned there alone anywhere. pCPU 0 stays. */
+  async offline(pcpu: number): Promise<void> {
+    if (this.#checkPcpu(pcpu) === 0) throw new RangeError('pCPU 0 cannot go off line');
+    await this.#command((c) => c.offline(pcpu));
+  }
+
+  /** Brings a pCPU back on line, once its clock is in step. */
+  async online(pcpu: number): Promise<void> {
+    await this.#command((c) => c.online(this.#checkPcpu(pcpu)));
+  }
+
+  /** Destroys a domain, whatever it was doing: nothing is left of it, and its numbers are gone. */
+  async destroy(domain: number): Promise<void> {
+    this.#checkVcpu(domain, 0);
+    await this.#command((c) => c.destroy(domain));
+  }
+
+  #checkPcpu(pcpu: number): number {
+    const exists = Number.isSafeInteger(pcpu) && pcpu >= 0 && pcpu < this.config.pcpus;
+    if (!exists) throw new RangeError(`there is no pCPU ${pcpu}`);
+    return pcpu;
+  }
+
   /** The machine's domains as they are, between two turns: a running machine is paused for a moment. */
   async domains(): Promise<DomainInfo[]> {
     const isRunning = (): boolean => Atomics.load(this.#built.image.i32, this.#state) === RUN.running;

@@ -1,5 +1,6 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
 import type { SedfSpec } from '../hv/domain.js';
+import { NOBODY } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { VIRQ_CONSOLE } from '../shared/public/xen.js';
@@ -23,6 +24,9 @@ const COMMAND = {
   shutdown: 10,
   setSedf: 11,
   giveJob: 12,
+  offline: 13,
+  online: 14,
+  destroy: 15,
 } as const;
 
 export interface PcpuView {
@@ -60,6 +64,11 @@ export interface WorkerControl {
   shutdown(domain: number): Promise<number>;
   /** Tells domain 0's tools that job 0 is to be done. */
   giveJob(): Promise<number>;
+  /** Takes a pCPU other than 0 off line, or brings one back. What is so already stays so. */
+  offline(pcpu: number): Promise<number>;
+  online(pcpu: number): Promise<number>;
+  /** Destroys a domain, of which nothing is left once its VCPUs are off their pCPUs. */
+  destroy(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
 }
 
@@ -88,7 +97,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, domains, events, context } = core.hv;
+  const { separation, sched, domains, destruction, hotplug, events, time, context } = core.hv;
   const GIVEN = (image.region('tool-post').base + TOOL_POST.offsets.given) >> 2;
   const { trace, domain } = context;
 
@@ -176,6 +185,25 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
           Atomics.add(image.i32, GIVEN, 1);
           // What is typed reaches domain 0 as bytes of the console.
           events.sendVirq(domain.firstVcpu(0), VIRQ_CONSOLE);
+        }),
+      ),
+    offline: (p) =>
+      command('offline', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          if (hotplug.isOnline(p) && !time.isComing(p)) hotplug.offline(p);
+        }),
+      ),
+    online: (p) =>
+      command('online', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          if (!hotplug.isOnline(p) && !time.isComing(p)) hotplug.online(p);
+        }),
+      ),
+    destroy: (d) =>
+      command('destroy', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          const record = domains.find(d);
+          if (record !== NOBODY) destruction.destroy(record);
         }),
       ),
     inspect: (p) => safe.queue(() => viewOf(core, p)),
