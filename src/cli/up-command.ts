@@ -32,13 +32,7 @@ export async function upCommand(
   const config = loaded.pace === 0 && overrides.pace === undefined ? { ...loaded, pace: 1 } : loaded;
   const machine = await around.createMachine(config);
   const session = new Session(machine, (path) => readGuestFile(path, config.pcpus));
-  // One verb after the other: each is several commands to the machine.
-  let last: Promise<unknown> = Promise.resolve();
-  const server = await listen(path, ({ cwd, args }) => {
-    const answer = last.then(() => xl(session, args, cwd));
-    last = answer.catch(() => undefined);
-    return answer;
-  }).catch(async (error: unknown) => {
+  const server = await listen(path, ({ cwd, args }) => xl(session, args, cwd)).catch(async (error: unknown) => {
     await machine.close();
     throw error;
   });

@@ -67,6 +67,8 @@ interface GuestAreas {
   readonly runstate: number;
   readonly args: number;
   readonly boot: number;
+  /** What its domain's tools want of it. */
+  readonly store: number;
   readonly tools: number;
   /** A page for the ring of each link it is the client of. */
   readonly rings: number;
@@ -79,9 +81,10 @@ export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas 
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
   const boot = args + pagesFor(vcpus * ARG_BYTES) * PAGE_SIZE;
-  const tools = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
+  const store = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
+  const tools = store + PAGE_SIZE;
   const rings = tools + pagesFor(toolBytes) * PAGE_SIZE;
-  return { info, runstate, args, boot, tools, rings, pages: rings / PAGE_SIZE + links };
+  return { info, runstate, args, boot, store, tools, rings, pages: rings / PAGE_SIZE + links };
 }
 
 /** Areas of the nth guest. */
@@ -179,7 +182,10 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
   };
 }
 
-/** Writes what the kernel of domain d will find when it boots: where its areas lie, and what its tasks do. */
+/**
+ * Writes what the kernel of domain d will find when it boots: where its areas lie, and what its tasks do.
+ * @param isWatched whether domain 0's tools may want something of it
+ */
 export function loadGuest(
   mem: ModelMemory,
   cursor: LoadCursor,
@@ -187,12 +193,14 @@ export function loadGuest(
   guest: GuestConfig,
   areas: GuestAreas,
   numbers: RequestNumbers,
+  isWatched: boolean,
 ): void {
   mem.kd.setInfoArea(d, areas.info);
   mem.kd.setRunstateArea(d, areas.runstate);
   mem.kd.setArgArea(d, areas.args);
   mem.kd.setBootArea(d, areas.boot);
   mem.kd.setBootVcpus(d, guest.vcpus);
+  if (isWatched) mem.kd.setStoreArea(d, areas.store);
   loadWorkload(mem, cursor, d, guest.vcpus, mostVcpus(guest), guest.workload, numbers);
 }
 
@@ -243,7 +251,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     const d = domainNumber(config.guests, n);
     const areas = areasOf(config, links, n);
     const numbers = requestNumbers(config.guests, links, n);
-    loadGuest(mem, cursor, d, guest, areas, numbers);
+    loadGuest(mem, cursor, d, guest, areas, numbers, config.toolstack !== undefined && d !== 0);
     if (!boots(guest)) {
       rings.push(0);
       continue;

@@ -36,6 +36,6 @@ export function prepareGuest(
     cursor.timerSlot + timers <= image.region('task-timer-queues').count;
   if (!fits) throw new RangeError('no room for the workload of another domain');
   cursor.domain++;
-  loadGuest(modelMemory(image, core.hv), cursor, d, later, areas, NO_LINKS);
+  loadGuest(modelMemory(image, core.hv), cursor, d, later, areas, NO_LINKS, true);
   return d;
 }

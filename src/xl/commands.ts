@@ -6,6 +6,7 @@ import { sedfOf } from '../machine/sedf-defaults.js';
 import { GUEST_ENTRY } from '../machine/tool-jobs.js';
 import * as domctl from '../toolstack/domctl.js';
 import type { CreditName } from '../toolstack/schedulers.js';
+import * as store from '../toolstack/store.js';
 import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall } from '../toolstack/tool-job.js';
 import { msOf, numberOf, optionsOf, parseCpus } from './arguments.js';
@@ -14,6 +15,8 @@ import { XlError } from './xl-error.js';
 
 /** What xl itself needs before its first call: to start, to read its files, ns of domain 0's time. */
 export const XL_COST_NS = 1_000_000;
+
+const KIB_PER_PAGE = 4;
 
 /** What a command is to do, and what it says when the nth of its calls fails. */
 export interface Effect {
@@ -90,6 +93,41 @@ function memMax(world: World, [name, size]: readonly string[]): Effect {
     `cannot set domid ${domain.id} static max memory to : ${size}`,
   );
 }
+
+/** The balloon's target; the maximum goes with it, as libxl has it. */
+function memSet(world: World, [name, size]: readonly string[]): Effect {
+  const domain = findDomain(world.domains, name!);
+  const kib = kibOf(size!);
+  return effect(
+    [domctl.maxMem(domain.id, kib), store.askMemory(domain.id, Math.floor(kib / KIB_PER_PAGE))],
+    `cannot set domid ${domain.id} dynamic max memory to : ${size}`,
+  );
+}
+
+function vcpuSet(world: World, args: readonly string[]): Effect {
+  const { given, rest } = optionsOf(args, { i: 'ignore-host' });
+  const domain = findDomain(world.domains, rest[0] ?? '');
+  const text = rest[1] ?? '';
+  if (!/^\d+$/.test(text) || Number(text) === 0) throw new XlError('Error: Invalid argument.');
+  const count = Number(text);
+  if (!given.has('i') && count > world.pcpus) {
+    throw new XlError(
+      `You are overcommmitting! You have ${world.pcpus} physical CPUs and want ${count} vCPUs! Aborting, use --ignore-host to continue`,
+    );
+  }
+  const failed = `libxl_set_vcpuonline failed domid=${domain.id} max_vcpus=${count}, rc: -6`;
+  if (count > domain.vcpus) throw new XlError(failed);
+  return effect([store.askVcpus(domain.id, count)], failed);
+}
+
+/** A guest's kernel ends itself when it is asked to. */
+const ending =
+  (call: (d: number) => ToolCall, what: string) =>
+  (world: World, args: readonly string[]): Effect => {
+    const { rest } = optionsOf(args, { w: 'wait', F: 'fallback' });
+    const domain = findDomain(world.domains, rest[0] ?? '');
+    return effect([call(domain.id)], `${what} failed (rc=-3)`);
+  };
 
 export const CREDIT_OPTIONS = {
   d: 'domain=',
@@ -267,6 +305,30 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     title: 'Set which CPUs a VCPU can use',
     least: 3,
     compile: vcpuPin,
+  },
+  'vcpu-set': {
+    usage: '[option] <Domain> <vCPUs>',
+    title: 'Set the number of active VCPUs allowed for the domain',
+    least: 2,
+    compile: vcpuSet,
+  },
+  shutdown: {
+    usage: '[options] <Domain>',
+    title: 'Issue a shutdown signal to a domain',
+    least: 1,
+    compile: ending(store.askPowerOff, 'shutdown'),
+  },
+  reboot: {
+    usage: '[options] <Domain>',
+    title: 'Issue a reboot signal to a domain',
+    least: 1,
+    compile: ending(store.askReboot, 'reboot'),
+  },
+  'mem-set': {
+    usage: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
+    title: 'Set the current memory usage for a domain',
+    least: 2,
+    compile: memSet,
   },
   'mem-max': {
     usage: "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",

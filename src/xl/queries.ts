@@ -1,12 +1,15 @@
 /** Those verbs of xl that show something. */
+import { setTimeout as delay } from 'node:timers/promises';
 import * as domctl from '../toolstack/domctl.js';
 import * as sysctl from '../toolstack/sysctl.js';
 import * as xen from '../toolstack/version.js';
-import { optionsOf } from './arguments.js';
+import { numberOf, optionsOf } from './arguments.js';
 import { CREDIT_OPTIONS, mustBeUnder, poolsOf, SEDF_OPTIONS } from './commands.js';
 import * as format from './format.js';
 import type { LiveDomain, LiveWorld, Session } from './session.js';
+import { type Look, top } from './top.js';
 import { findDomain } from './world.js';
+import { XlError } from './xl-error.js';
 
 export interface Query {
   readonly usage: string;
@@ -107,6 +110,28 @@ async function dmesg(session: Session, args: readonly string[]): Promise<string>
   return text;
 }
 
+/** Looks at most, and host seconds between two of them: a machine that answers is looked at for an hour. */
+const MOST_LOOKS = 3600;
+const MOST_SECONDS = 3600;
+
+async function topBatch(session: Session, args: readonly string[]): Promise<string> {
+  const { given } = optionsOf(args, { b: 'batch', i: 'iterations=', d: 'delay=', f: 'full-name', v: 'vcpus' });
+  if (!given.has('b')) throw new XlError('only batch mode is here: xl top -b [-i ITERATIONS] [-d SECONDS]');
+  const looks = numberOf(given.get('i') ?? '1', 'iterations', 1, MOST_LOOKS);
+  const seconds = numberOf(given.get('d') ?? '3', 'delay', 1, MOST_SECONDS);
+  let text = '';
+  let before: Look | undefined;
+  for (let n = 0; n < looks; n++) {
+    if (n > 0) await delay(seconds * 1000);
+    const [host] = await session.ask([sysctl.physInfo()]);
+    const { domains } = await session.world();
+    const look = { atNs: session.machine.progress().simulatedNs, totalPages: host.totalPages, domains };
+    text += top(look, before);
+    before = look;
+  }
+  return text;
+}
+
 const domid = async (session: Session, [name]: readonly string[]): Promise<string> =>
   `${findDomain((await session.world()).domains, name!).id}\n`;
 
@@ -142,6 +167,12 @@ export const QUERIES: Readonly<Record<string, Query>> = {
   },
   info: { usage: '', title: 'Get information about Xen host', least: 0, run: info },
   dmesg: { usage: '[-c]', title: 'Read and/or clear dmesg buffer', least: 0, run: dmesg },
+  top: {
+    usage: '-b [-i <iterations>] [-d <seconds>]',
+    title: 'Monitor a host and the domains in batches',
+    least: 0,
+    run: topBatch,
+  },
   domid: { usage: '<DomainName>', title: 'Convert a domain name to domain id', least: 1, run: domid },
   domname: { usage: '<DomainId>', title: 'Convert a domain id to domain name', least: 1, run: domname },
 };

@@ -142,6 +142,48 @@ describe('the verbs of xl', () => {
     expect(await up.refuse('sched-credit', '-s', '-t', '0')).to.match(/Invalid argument/);
   });
 
+  it('take VCPUs away and give them back', async () => {
+    await up.run('vcpu-set', 'hogs', '1');
+    await up.pass(300e6);
+    const states = async (): Promise<string[]> =>
+      (await up.run('vcpu-list', 'hogs'))
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((row) => row.slice(51, 56).trim());
+    expect((await states()).slice(1)).to.deep.equal(['--p', '--p']);
+    expect(await up.listed('hogs')).to.match(/^hogs +1 +64 +1 /);
+    await up.run('vcpu-set', 'hogs', '3');
+    await up.pass(300e6);
+    expect((await states()).includes('--p')).to.equal(false);
+    expect(await up.refuse('vcpu-set', 'hogs', '5')).to.match(
+      /^You are overcommmitting! You have 4 physical CPUs and want 5/,
+    );
+    expect(await up.refuse('vcpu-set', '-i', 'hogs', '5')).to.match(/^libxl_set_vcpuonline failed domid=1 max_vcpus=5/);
+    expect(await up.refuse('vcpu-set', 'hogs', 'x')).to.equal('Error: Invalid argument.\n');
+  });
+
+  it('give a domain more memory, and less', async () => {
+    for (const mib of [96, 32, 64]) {
+      await up.run('mem-set', 'third', String(mib));
+      await up.pass(100e6);
+      expect(await up.listed('third')).to.match(new RegExp(`^third +3 +${mib} +1 `));
+    }
+  });
+
+  it('show use in batches, as xentop does', async () => {
+    const shown = await up.run('top', '-b', '-i', '2', '-d', '1');
+    const rows = shown.split('\n');
+    expect(rows[0]).to.equal(
+      '      NAME  STATE   CPU(sec) CPU(%)     MEM(k) MEM(%)  MAXMEM(k) MAXMEM(%) VCPUS NETS NETTX(k) NETRX(k) VBDS   VBD_OO   VBD_RD   VBD_WR  VBD_RSECT  VBD_WSECT SSID',
+    );
+    expect(rows[1]).to.match(/^ {2}Domain-0 -----r +\d+ +0\.0 +262144 +0\.4 +262144 +0\.4 +1 +0 +0 +0 +0 /);
+    const hogs = rows.filter((row) => /^ +hogs /.test(row));
+    expect(hogs).to.have.length(2);
+    expect(Number(hogs[1]!.slice(29, 35))).to.be.within(100, 330);
+    expect(await up.refuse('top')).to.match(/only batch mode/);
+  });
+
   it('create what a file describes, and destroy it', async () => {
     writeFileSync(
       join(up.folder, 'new.json'),
@@ -189,6 +231,13 @@ describe('the verbs of xl', () => {
     expect(info).to.match(/^xen_version +: 4\.17/m);
     await up.run('debug-keys', 'r');
     expect(await up.run('dmesg')).to.match(/Scheduler: SMP Credit Scheduler \(credit\)/);
+  });
+
+  it('ask a domain to end itself', async () => {
+    await up.run('shutdown', 'other');
+    await up.pass(100e6);
+    expect(await up.listed('other')).to.match(/ ---s-- /);
+    expect(await up.refuse('shutdown', 'other')).to.match(/shutdown failed/);
   });
 
   it('refuse what is wrong, as xl does', async () => {

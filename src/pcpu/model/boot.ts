@@ -25,6 +25,8 @@ export const RUNSTATE_BYTES = 64;
 export interface GuestBoot {
   /** Boots VCPU v; false when it was started at an address that is no code of this kernel. */
   start(v: number): boolean;
+  /** Starts VCPU number `id` of v's domain, on behalf of v. */
+  bringUp(v: number, id: number): void;
 }
 
 /** @param offer makes the channels of the services that v's domain has */
@@ -85,10 +87,14 @@ export function guestBoot(
     for (let k = 0; k < text.length; k++) image.u8[arg + k] = text.charCodeAt(k);
     calls.call(v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, text.length, kv.argGuest(v), 0);
     offer(v);
-    for (let id = 1; id < kd.bootVcpus(d); id++) bringUp(v, id);
+    for (let id = 1; id < kd.bootVcpus(d); id++) {
+      kv.setOnline(v + id, 1);
+      bringUp(v, id);
+    }
   }
 
   return {
+    bringUp,
     start(v) {
       const d = vcpu.domain(v);
       const id = vcpu.id(v);
@@ -101,6 +107,7 @@ export function guestBoot(
       kv.setArgAddr(v, domain.frames(d) + kv.argGuest(v));
       kv.setProgrammed(v, Infinity);
       kv.setTimerSlots(v, kd.timerSlots(d) + id * (kd.tasks(d) + 1));
+      if (id === 0) kv.setOnline(v, 1);
       if (id === 0)
         for (let t = kd.firstTask(d); t < kd.firstTask(d) + kd.tasks(d); t++) task.setVcpu(t, v + task.home(t));
       kv.setPreemptAt(v, Infinity);

@@ -12,9 +12,12 @@ import { offsetsOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_crash, SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
+import { STORE } from '../../shared/store-words.js';
 import type { Executor } from '../turn.js';
+import { balloon } from './balloon.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
 import { guestClock } from './guest-clock.js';
+import { hotplug } from './hotplug.js';
 import { guestHypercalls } from './hypercalls.js';
 import { type ModelMemory, modelMemory } from './memory.js';
 import { privcmd } from './privcmd.js';
@@ -22,6 +25,7 @@ import { programs } from './program.js';
 import { MODE, QUEUES_PER_VCPU, TASK_STATE } from './records.js';
 import { requests } from './requests.js';
 import { STEP } from './step.js';
+import { store } from './store.js';
 import { sync } from './sync.js';
 import { taskScheduler } from './task-scheduler.js';
 
@@ -49,7 +53,13 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const tasks = taskScheduler(mem, calls);
   const locks = sync(mem, tasks);
   const asking = requests(mem, tasks, calls, sleep);
-  const boot = guestBoot(mem, calls, clock, asking.offer);
+  const demands = store(mem, calls);
+  const boot = guestBoot(mem, calls, clock, (v) => {
+    if (kd.storeArea(vcpu.domain(v)) !== 0) demands.open(v);
+    asking.offer(v);
+  });
+  const plug = hotplug(mem, calls, boot.bringUp);
+  const setMemory = balloon(mem, calls);
   const { operationNs } = params;
   /** A clock read may be a cycle, and the rounding of its scale, behind: what is due within that counts as due, or the timer would fire twice. */
   const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz) + 1;
@@ -82,7 +92,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         kd.addLiveTasks(d, -1);
         if (kd.liveTasks(d) === 0) calls.shutdown(v, SHUTDOWN_poweroff);
       },
-      tools: privcmd(mem, calls),
+      tools: privcmd(mem, calls, store(mem, calls)),
       setTime(v, t, nowNs) {
         // The reference is outside the machine: it knows the true time, which is simulation time, and its answer is as
         // wrong as the two ways through the network differ.
@@ -266,6 +276,29 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     return true;
   }
 
+  /** Does what the domain's tools want of it. */
+  function obey(v: number): void {
+    const d = vcpu.domain(v);
+    const reason = demands.wanted(d, STORE.shutdown);
+    if (reason !== 0) {
+      calls.shutdown(v, reason - 1);
+      return;
+    }
+    const vcpus = demands.wanted(d, STORE.vcpus);
+    if (vcpus !== 0) plug.want(v, vcpus);
+    const pages = demands.wanted(d, STORE.pages);
+    if (pages !== 0) setMemory(v, pages);
+  }
+
+  /** A VCPU that is to go goes, and does nothing after it. */
+  function leavesDomain(v: number, p: number): boolean {
+    if (!plug.isLeaving(v)) return false;
+    plug.leave(v);
+    // Here it goes on when it comes back.
+    pcpu.setGuestAt(p, now());
+    return true;
+  }
+
   /** Upcall flag, selector, pending bits: cleared in this order, before what they stand for is handled. */
   function handlePending(v: number): void {
     const d = vcpu.domain(v);
@@ -276,7 +309,12 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const selected = words.exchange(sel, 0);
     const timer = takePort(d, selected, kv.timerPort(v));
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
-    takePort(d, selected, kv.ipiPort(v));
+    const isCalled = takePort(d, selected, kv.ipiPort(v));
+    if (isCalled && kv.adopted(v) !== 0) {
+      kv.setAdopted(v, 0);
+      programTimer(v);
+    }
+    if (kv.storePort(v) !== 0 && takePort(d, selected, kv.storePort(v))) obey(v);
     if (kv.consolePort(v) !== 0 && takePort(d, selected, kv.consolePort(v))) locks.broadcast(v, kd.toolPoint(d) - 1);
     // Channels of services notify VCPU 0.
     if (kd.fronts(d) + kd.backs(d) > 0 && vcpu.id(v) === 0) asking.takeEvents(v, (port) => takePort(d, selected, port));
@@ -367,9 +405,11 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         kv.setSegmentStart(v, now());
         kv.setMode(v, MODE.run);
         expire(v);
-      } else if (kv.mode(v) === MODE.idle) {
+        if (leavesDomain(v, p)) return;
+      } else if (kv.mode(v) === MODE.idle || kv.mode(v) === MODE.down) {
         readClock(v);
         leaveIdle(v);
+        if (leavesDomain(v, p)) return;
       } else {
         readClock(v);
         settle(v);
@@ -402,6 +442,10 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       u8[info + INFO.evtchn_upcall_mask] = 1;
       handlePending(v);
       if (leavesShutDown(v, p)) return;
+      if (kv.mode(v) !== MODE.boot && kv.mode(v) !== MODE.down && leavesDomain(v, p)) {
+        u8[info + INFO.evtchn_upcall_mask] = 0;
+        return;
+      }
       if (kv.mode(v) === MODE.run) {
         if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
         if (kv.current(v) === 0) pcpu.setGuestAt(p, now());

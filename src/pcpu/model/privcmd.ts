@@ -3,9 +3,11 @@
  * computes before each with time of the VCPU it runs on. So a toolstack is as fast as the share of its domain lets it be.
  */
 import { XEN_EAGAIN, XEN_ENOMEM, XEN_ERESTART } from '../../shared/public/errno.js';
+import { STORE_WRITE } from '../../shared/store-words.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 import { TOOL_CALL, TOOL_JOB, TOOL_POST } from './privcmd-records.js';
+import type { Store } from './store.js';
 
 /** What is left of a job. */
 export const JOB = { work: 0, call: 1, done: 2 } as const;
@@ -24,7 +26,7 @@ export interface Privcmd {
   costNs(j: number): number;
 }
 
-export function privcmd(mem: ModelMemory, calls: GuestHypercalls): Privcmd {
+export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store): Privcmd {
   const { image, machineWords } = mem.hv.context;
   const job = image.table(TOOL_JOB);
   const call = image.table(TOOL_CALL);
@@ -36,7 +38,9 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls): Privcmd {
 
   function make(v: number, j: number): void {
     const c = nextCall(j);
-    const result = calls.call(v, call.nr(c), call.args(c, 0), call.args(c, 1), call.args(c, 2), call.args(c, 3));
+    const [a0, a1, a2, a3] = [call.args(c, 0), call.args(c, 1), call.args(c, 2), call.args(c, 3)];
+    const isStore = call.nr(c) === STORE_WRITE;
+    const result = isStore ? store.write(v, a0, a1, a2) : calls.call(v, call.nr(c), a0, a1, a2, a3);
     // As libxc does: again, until it is through.
     if (result === -XEN_EAGAIN || result === -XEN_ERESTART) {
       call.setCostNs(c, RETRY_NS);

@@ -10,7 +10,7 @@ import { type ToolShape, toolRegions } from './privcmd-records.js';
 import { type RequestShape, requestRegions } from './request-records.js';
 
 /** Where a VCPU of the guest kernel stands. */
-export const MODE = { boot: 0, run: 1, idle: 2 } as const;
+export const MODE = { boot: 0, run: 1, idle: 2, down: 3 } as const;
 
 /** `unborn`: a record for a fork that may come. */
 export const TASK_STATE = { new: 0, runnable: 1, sleeping: 2, waiting: 3, exited: 4, unborn: 5 } as const;
@@ -56,6 +56,12 @@ export const K_VCPU = struct(
     lockPort: 'i32',
     /** Where domain 0 hears that its tools are wanted; 0 = nowhere. */
     consolePort: 'i32',
+    /** Where VCPU 0 hears what its domain's tools want; 0 = nowhere. */
+    storePort: 'i32',
+    /** 1 while it is wanted on line. */
+    online: 'i32',
+    /** 1 when another VCPU left it sleepers that its timer does not know of. */
+    adopted: 'i32',
     /** Image addresses of its vcpu_info and of its page for hypercall arguments, and that page's guest address. */
     infoAddr: 'i32',
     argAddr: 'i32',
@@ -111,6 +117,11 @@ export const K_DOMAIN = struct(
     bootVcpus: 'i32',
     /** Where tasks wait until domain 0's tools are wanted, a resource + 1; 0 = nobody wants them. */
     toolPoint: 'i32',
+    /** Guest address of what its tools want (store.ts); 0 = there are no tools. */
+    storeArea: 'i32',
+    /** Its port for that, and domain 0's. Atomics. */
+    storePort: 'i32',
+    storeLocal: 'i32',
   },
   64,
 );

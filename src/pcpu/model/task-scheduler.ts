@@ -81,7 +81,8 @@ export function taskScheduler(mem: ModelMemory, calls: GuestHypercalls): TaskSch
       const v = first + ((home - first + k) % n);
       if (isFree(v) && isAllowed(t, v)) return v;
     }
-    return home;
+    // A VCPU that went takes nobody any more.
+    return kv.online(home) !== 0 ? home : first;
   }
 
   function shouldPreempt(v: number): boolean {
@@ -164,7 +165,7 @@ export function taskScheduler(mem: ModelMemory, calls: GuestHypercalls): TaskSch
       const n = domain.maxVcpus(d);
       for (let k = 1; k < n; k++) {
         const v = firstVcpu + ((home - firstVcpu + k) % n);
-        if (isAllowed(t, v)) {
+        if (kv.online(v) !== 0 && isAllowed(t, v)) {
           queues.moveTo(t, v);
           return;
         }
