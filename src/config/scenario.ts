@@ -1,11 +1,12 @@
 /** Scenario files: everything that makes a run, in one place. The reference for users is docs/scenario.md. */
 import { dirname, extname, resolve } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
-import { type GuestConfig, type MachineConfig, machineDefaults } from '../machine/config.js';
+import { type DeviceConfig, type GuestConfig, type MachineConfig, machineDefaults } from '../machine/config.js';
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
+import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
 import { dom0Guest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
@@ -120,6 +121,7 @@ function buildConfig(
   section: MachineSection,
   overrides: MachineOverrides,
   guests: readonly GuestConfig[],
+  devices: readonly DeviceConfig[] = [],
 ): MachineConfig {
   const pcpus = pcpusOf(section, overrides);
   // A file made for more pCPUs than `--pcpus` leaves must still run, and so must `--threads 4` on any scenario.
@@ -133,8 +135,20 @@ function buildConfig(
     ...overrides,
     threads,
     pcpus,
+    devices,
     guests,
   };
+}
+
+/** A rate may stand for a period. */
+function devicePlace(
+  yaml: YamlFile | undefined,
+  index: string | number | undefined,
+  field: string | number | undefined,
+): Place | undefined {
+  if (index === undefined) return yaml?.place(['devices']);
+  const key = DEVICE_KEYS[field as keyof DeviceConfig];
+  return yaml?.place(['devices', index, key]) ?? yaml?.place(['devices', index]);
 }
 
 /** Where the user wrote the value that `problem` is about. */
@@ -150,6 +164,7 @@ function placeOfProblem(
     if (field === 'workload' && typeof task === 'number') return guest.config.workload.tasks[task]?.at;
     return guest.placeOf(field as keyof GuestConfig, part);
   }
+  if (head === 'devices') return devicePlace(yaml, index, field);
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
   return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);
 }
@@ -191,7 +206,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
-  const config = buildConfig(section, overrides, configs);
+  const devices = readDevices(yaml, scenario.devices ?? []);
+  const config = buildConfig(section, overrides, configs, devices);
   checkConfig(config, overrides, yaml, guests);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);

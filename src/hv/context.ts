@@ -123,6 +123,8 @@ export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
 export const EVENT_TABLE_LOCK = 3;
 export const CONSOLE_LOCK = 4;
+/** Interrupt lines, who has them, and the registers of devices. Below the run-queue locks: workers share it, separate or not. */
+export const IRQ_LOCK = 5;
 const FIRST_RUNQ_LOCK = 8;
 export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
 export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
@@ -225,6 +227,7 @@ export function initialiseHv(hv: HvContext): void {
   locks.init(WALL_LOCK, LOCK_RANK.wall);
   locks.init(EVENT_TABLE_LOCK, LOCK_RANK.eventTable);
   locks.init(CONSOLE_LOCK, LOCK_RANK.console);
+  locks.init(IRQ_LOCK, LOCK_RANK.irq);
   locks.init(RENDEZVOUS_LOCK, LOCK_RANK.rendezvous);
   for (let d = 0; d < shape.domains; d++) {
     locks.init(eventLock(d), LOCK_RANK.event);

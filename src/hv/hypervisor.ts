@@ -6,6 +6,7 @@ import { createContext, type HvParams } from './context.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { guestMemory } from './guest-memory.js';
+import { type Irqs, irqs, timersOfLines } from './irq.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
@@ -26,6 +27,8 @@ export interface Processor extends Interconnect {
   switchIn(v: number, p: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
+  /** The timer of device n fires on p. */
+  deviceDue(n: number, p: number): void;
   /** Whether the machine was ended from outside. */
   isEnded(): boolean;
 }
@@ -50,6 +53,7 @@ export function createHypervisor(
     check?.booted();
     workers.alone(doms.startAll);
   });
+  const firstDevice = timersOfLines(shape.irqs);
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(
     context,
@@ -59,6 +63,10 @@ export function createHypervisor(
     {
       sendVirq: (v, virq) => events.sendVirq(v, virq),
       pollTimedOut: (v) => events.pollTimedOut(v),
+      hostDue: (n, p) => {
+        if (n < firstDevice) lines.timerDue(n, p);
+        else processor.deviceDue(n - firstDevice, p);
+      },
     },
     processor.keyChanged,
   );
@@ -69,6 +77,7 @@ export function createHypervisor(
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
+  const lines: Irqs = irqs(context, bus, events, clock);
   const doms: Domains = domains(context, sched, time, clock);
   const parts = {
     context,
@@ -81,6 +90,7 @@ export function createHypervisor(
     timers: clock,
     sched,
     events,
+    irqs: lines,
     domains: doms,
   };
   return { ...parts, hypercall: hypercallDispatch(parts) };

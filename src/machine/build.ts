@@ -14,11 +14,13 @@ import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
+import { MIN_IRQS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { startDevices } from './build-devices.js';
 import { domainNumber, type MachineConfig } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
@@ -53,6 +55,11 @@ function guestAreas(vcpus: number): { info: number; runstate: number; args: numb
   return { info, runstate, args, boot, pages: boot / PAGE_SIZE + pagesFor(sizeOf(vcpu_guest_context, 64)) };
 }
 
+/** Lines of the host: those of one I/O APIC at least, if there is anything to tell. */
+function numberOfIrqs({ devices }: MachineConfig): number {
+  return devices.length === 0 ? 0 : Math.max(MIN_IRQS, ...devices.map(({ irq }) => irq + 1));
+}
+
 export function machineShape(config: MachineConfig): MachineShape {
   const { guests } = config;
   const vcpus = guests.reduce((n, g) => n + g.vcpus, 0);
@@ -64,8 +71,10 @@ export function machineShape(config: MachineConfig): MachineShape {
       pcpus: config.pcpus,
       vcpus,
       domains: guests.length + FIRST_DOMAIN,
-      evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
+      evtchns: SPARE_PORTS + config.devices.length + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
       runners: config.mode === 'free' ? config.threads : 1,
+      irqs: numberOfIrqs(config),
+      devices: config.devices.length,
     },
     model: {
       vcpus,
@@ -143,6 +152,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
 
   const mem = modelMemory(image, hv);
   const cursor: LoadCursor = { task: 0, phase: 0, event: 0, resource: 0, timerSlot: 0 };
+  const deviceNames = config.devices.map(({ name }) => name);
   let frames = image.region('frames').base;
   let firstVcpu = 0;
   for (const [n, guest] of config.guests.entries()) {
@@ -166,10 +176,11 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     mem.kd.setRunstateArea(d, areas.runstate);
     mem.kd.setArgArea(d, areas.args);
     mem.kd.setBootArea(d, areas.boot);
-    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload);
+    loadWorkload(mem, cursor, d, firstVcpu, guest.vcpus, guest.workload, deviceNames);
     frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
   }
+  startDevices(core, mem, config);
   startClocks(image, config, hv);
   for (const [n] of config.guests.entries()) {
     const v = hv.context.domain.firstVcpu(domainNumber(config.guests, n));

@@ -4,6 +4,7 @@
  */
 
 import * as limits from '../shared/limits.js';
+import { findDeviceProblem } from './check-devices.js';
 import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
@@ -239,7 +240,7 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   if (config.guests.length > limits.MAX_DOMAINS) {
     return { path: ['guests'], message: `${config.guests.length} domains; at most ${limits.MAX_DOMAINS}` };
   }
-  return findGuestProblem(config);
+  return findGuestProblem(config) ?? findDeviceProblem(config);
 }
 
 function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {

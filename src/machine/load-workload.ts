@@ -2,6 +2,7 @@
  * Lowers workloads into the guest kernel's memory: tasks, phases, events and the resources they name. Every instance of
  * a task gets its own copy of the program, because timers called `unique…` are the instance's own.
  */
+import { DEVICE } from '../devices/records.js';
 import type { ModelMemory } from '../pcpu/model/memory.js';
 import { CLASS, CPU_WORDS, OP } from '../pcpu/model/records.js';
 import type { Workload, WorkloadEvent, WorkloadTask } from '../workload/workload.js';
@@ -49,7 +50,7 @@ const CLASS_OF = { SCHED_FIFO: CLASS.fifo, SCHED_RR: CLASS.rr, SCHED_OTHER: CLAS
 
 /**
  * Writes `workload` as domain d's, whose VCPUs are `firstVcpu` .. `firstVcpu + vcpus - 1`.
- * @param durationNs end of the use case after its start, Infinity = none
+ * @param deviceNames of all devices, by number
  */
 export function loadWorkload(
   mem: ModelMemory,
@@ -58,8 +59,10 @@ export function loadWorkload(
   firstVcpu: number,
   vcpus: number,
   workload: Workload,
+  deviceNames: readonly string[] = [],
 ): void {
   const { kd, kv, task, phase, event, resource } = mem;
+  const device = mem.hv.context.image.table(DEVICE);
   const users = barrierUsers(workload);
   const resources = new Map<string, number>();
   const { tasks } = sizeOfWorkload(workload);
@@ -71,7 +74,15 @@ export function loadWorkload(
     const r = cursor.resource++;
     resources.set(key, r);
     resource.setNextExpiry(r, -1);
+    if (kind === 'device') resource.setOwner(r, deviceNames.indexOf(name) + 1);
     if (kind === 'barrier') resource.setUsers(r, users.get(name) ?? 1);
+    return r;
+  }
+
+  /** Where tasks wait for a device, which is told. */
+  function waitersOf(name: string): number {
+    const r = resourceFor('device', name);
+    device.setWaiters(resource.owner(r) - 1, r + 1);
     return r;
   }
 
@@ -107,6 +118,13 @@ export function loadWorkload(
       case 'suspend':
       case 'resume':
         event.setResource(e, resourceFor('point', ev.ref));
+        break;
+      case 'irq':
+        event.setResource(e, waitersOf(ev.device));
+        event.setMutex(e, resourceFor('seen', `${ev.device}\0${instance}`));
+        break;
+      case 'io':
+        event.setResource(e, waitersOf(ev.device));
         break;
       case 'yield':
       case 'ntp':

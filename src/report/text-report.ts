@@ -1,7 +1,7 @@
 /** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
-import type { DomainResult, PcpuResult, RunResult } from '../machine/result.js';
+import type { DeviceResult, DomainResult, InterruptResult, PcpuResult, RunResult } from '../machine/result.js';
 import { type Column, type Paint, plain, renderTable } from './table.js';
 
 export interface TextReportOptions {
@@ -64,6 +64,44 @@ const PCPUS: readonly Column<PcpuResult>[] = [
   { header: 'switches', cell: (pcpu) => formatCount(pcpu.switches) },
   { header: 'steals', cell: (pcpu) => formatCount(pcpu.steals) },
 ];
+
+function irqLatency(header: string, of: (line: InterruptResult) => number): Column<InterruptResult> {
+  return { header, cell: (line) => (line.latency.count === 0 ? '-' : formatDuration(of(line))) };
+}
+
+const INTERRUPTS: readonly Column<InterruptResult>[] = [
+  { header: 'line', cell: ({ irq }) => String(irq) },
+  { header: 'devices', align: 'left', maxWidth: NAME_WIDTH, cell: ({ devices }) => devices.join(', ') },
+  { header: 'raised', cell: ({ raised }) => formatCount(raised) },
+  { header: 'delivered', cell: ({ delivered }) => formatCount(delivered) },
+  { header: 'handled', cell: ({ handled }) => formatCount(handled) },
+  { header: 'unhandled', cell: ({ unhandled }) => formatCount(unhandled) },
+  { header: 'throttled', cell: ({ throttled }) => formatCount(throttled) },
+  irqLatency('p50', ({ latency }) => latency.p50Ns),
+  irqLatency('p99', ({ latency }) => latency.p99Ns),
+  irqLatency('max', ({ latency }) => latency.maxNs),
+];
+
+const DEVICES: readonly Column<DeviceResult>[] = [
+  { header: 'device', align: 'left', maxWidth: NAME_WIDTH, cell: ({ name }) => name },
+  { header: 'kind', align: 'left', cell: ({ kind }) => kind },
+  { header: 'line', cell: ({ irq }) => String(irq) },
+  { header: 'domain', align: 'left', maxWidth: NAME_WIDTH, cell: ({ domain }) => domain ?? 'none' },
+  { header: 'arrived', cell: ({ arrived }) => formatCount(arrived) },
+  { header: 'taken', cell: ({ taken }) => formatCount(taken) },
+  { header: 'dropped', cell: ({ dropped }) => formatCount(dropped) },
+];
+
+function interruptLines({ interrupts, devices }: RunResult, paint: Paint): string[] {
+  if (interrupts === undefined || devices === undefined) return [];
+  return [
+    paint('bold', 'Interrupts, from raise to handler'),
+    ...renderTable(interrupts, INTERRUPTS, paint),
+    '',
+    ...renderTable(devices, DEVICES, paint),
+    '',
+  ];
+}
 
 type Summary = readonly [string, readonly number[], (value: number) => string];
 
@@ -137,6 +175,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
     paint('bold', 'Wake-up to running'),
     ...renderTable(result.domains, SCHEDULING, paint),
     '',
+    ...interruptLines(result, paint),
     ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
     '',
     ...renderTable(totals(result), [

@@ -18,11 +18,12 @@ export const LOCK_RANK = {
   guest: 1,
   eventTable: 2,
   event: 3,
-  wall: 4,
-  rendezvous: 5,
-  schedulerPrivate: 6,
-  runQueue: 7,
-  console: 8,
+  irq: 4,
+  wall: 5,
+  rendezvous: 6,
+  schedulerPrivate: 7,
+  runQueue: 8,
+  console: 9,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

@@ -31,6 +31,8 @@ const MAX_INSTANCES = 10_000;
 const EVENTS = [
   ...(['runtime', 'run', 'sleep', 'timer', 'lock', 'unlock', 'wait', 'signal'] as const),
   ...(['broad', 'sync', 'barrier', 'suspend', 'resume', 'yield'] as const),
+  // Not rt-app's: for devices of the machine.
+  ...(['irq', 'io'] as const),
 ];
 const LATER_EVENTS = ['memrun', 'mem', 'iorun', 'sem_post', 'sem_wait', 'fork'];
 type EventName = (typeof EVENTS)[number];
@@ -106,6 +108,12 @@ function eventOf(name: EventName, { key, value, at }: JsonMember, task: string):
     case 'suspend':
       // Left empty it means the task itself: workgen fills in the task's name.
       return { kind: name, at, ref: value.kind === 'nothing' ? task : textOf(value, key) || task };
+    case 'irq':
+      return { kind: name, at, device: nameOf(value, key) };
+    case 'io': {
+      if (value.kind !== 'object') return { kind: name, at, device: nameOf(value, key) };
+      return { kind: name, at, device: nameOf(fieldsOf(value, key, ['device']).field('device'), 'device') };
+    }
     case 'yield':
       if (value.kind !== 'nothing') textOf(value, key);
       return { kind: name, at };

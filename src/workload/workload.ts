@@ -25,6 +25,10 @@ export type WorkloadEvent = { readonly at: Place } & (
   | { readonly kind: 'barrier'; readonly ref: string }
   | { readonly kind: 'suspend' | 'resume'; readonly ref: string }
   | { readonly kind: 'yield' }
+  /** Waits for an interrupt of a device that it has not seen. Not in rt-app's grammar. */
+  | { readonly kind: 'irq'; readonly device: string }
+  /** Has a disk do something and waits until it is done. Not in rt-app's grammar. */
+  | { readonly kind: 'io'; readonly device: string }
   /** Domain 0's NTP client: asks the reference for UTC and sets the host's wall clock. Not in rt-app's grammar. */
   | { readonly kind: 'ntp' }
 );

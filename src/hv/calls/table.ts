@@ -11,6 +11,7 @@ import { callbackOp } from './callback-op.js';
 import { consoleIo } from './console-io.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { multicall } from './multicall.js';
+import { physdevOp } from './physdev-op.js';
 import { platformOp } from './platform-op.js';
 import { schedOp } from './sched-op.js';
 import { vcpuOp } from './vcpu-op.js';
@@ -24,12 +25,13 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   sched_op_compat: 'supported',
   sched_op: { partial: 'no remote_shutdown, watchdog, pin_override' },
   set_timer_op: 'supported',
-  event_channel_op: { partial: 'two-level only; no pirqs' },
+  event_channel_op: { partial: 'two-level only' },
   vcpu_op: { partial: 'no send_nmi, get_physid' },
   xen_version: { partial: 'no command line, no build id' },
   console_io: { partial: 'no input' },
   multicall: 'supported',
   callback_op: { partial: 'no nmi and sysenter callbacks' },
+  physdev_op: { partial: 'eoi, irq_status_query, map_pirq and unmap_pirq (of lines), get_free_pirq' },
   platform_op: { partial: 'settime32 and settime64; domain 0 only' },
 };
 
@@ -62,6 +64,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     console_io: consoleIo(parts),
     multicall: multicall(parts, dispatch),
     callback_op: callbacks.callbackOp,
+    physdev_op: physdevOp(parts),
     platform_op: platformOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);

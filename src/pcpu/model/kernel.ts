@@ -3,6 +3,8 @@
  * upcalls, runs a domain's tasks, blocks when idle, polls when it waits for a lock. It talks to the hypervisor by
  * hypercalls and learns time, events and callbacks only from the bytes of its own frames.
  */
+
+import type { Devices } from '../../devices/devices.js';
 import { guestLock } from '../../hv/context.js';
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
@@ -14,6 +16,7 @@ import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import type { Executor } from '../turn.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
+import { type Drivers, drivers } from './drivers.js';
 import { guestClock } from './guest-clock.js';
 import { guestHypercalls } from './hypercalls.js';
 import { type ModelMemory, modelMemory } from './memory.js';
@@ -39,7 +42,7 @@ export interface GuestKernelParams {
   readonly logLines: number;
 }
 
-export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
+export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, params: GuestKernelParams): Executor {
   const mem: ModelMemory = modelMemory(image, hv);
   const { kv, kd, task, sleepers } = mem;
   const { machine, vcpu, domain, pcpu, locks: spinlocks, words, me, now, params: hvParams } = hv.context;
@@ -48,7 +51,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const clock = guestClock(hv.context);
   const tasks = taskScheduler(mem, calls);
   const locks = sync(mem, tasks);
-  const boot = guestBoot(mem, calls, clock);
+  const irqs: Drivers = drivers(mem, calls, tasks, devices, locks.suspend);
+  const boot = guestBoot(mem, calls, clock, irqs);
   const { operationNs } = params;
   /** A clock read may be a cycle, and the rounding of its scale, behind: what is due within that counts as due, or the timer would fire twice. */
   const CLOCK_SLACK_NS = Math.ceil(1e9 / hvParams.cycleHz) + 1;
@@ -84,6 +88,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         const seconds = Math.floor(utc / 1e9);
         calls.setTime(v, hvParams.bootTimeS + seconds, utc - seconds * 1e9, nowNs);
       },
+      waitForIrq: irqs.waitFor,
+      submitIo: irqs.submit,
     },
     params.logLines,
   );
@@ -135,7 +141,9 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   /** Computes until the current task's event is done, or only until the kernel's debt is paid. */
   function startSegment(v: number, p: number): void {
     const current = kv.current(v) - 1;
-    const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, kv.clock(v)) : 0;
+    // Handlers come first, and what they do when they are through.
+    const isTask = current !== NONE && task.computing(current) !== 0 && kv.handling(v) === 0;
+    const work = isTask ? program.remaining(current, kv.clock(v)) : 0;
     kv.setSegmentStart(v, now());
     pcpu.setGuestAt(p, now() + kv.debt(v) + work);
   }
@@ -217,6 +225,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     const timer = takePort(d, selected, kv.timerPort(v));
     // The IPI only brings the VCPU here; what it is wanted for stands in its queue.
     takePort(d, selected, kv.ipiPort(v));
+    if (kv.firstDevice(v) !== 0) irqs.begin(v, (port) => takePort(d, selected, port));
     if (!timer) return;
     // By the clock of this pCPU it may be some ns early; whatever is not due yet is asked for again.
     kv.setProgrammed(v, Infinity);
@@ -231,7 +240,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         current = tasks.pick(v);
         if (current === NONE) {
           if (tasks.pull(v)) continue;
-          goIdle(v, p);
+          if (kv.handling(v) !== 0) startSegment(v, p);
+          else goIdle(v, p);
           return;
         }
         kv.setSliceStart(v, kv.clock(v));
@@ -286,6 +296,12 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (domain.maxVcpus(d) > 1) spinlocks.release(guestLock(d), p);
   }
 
+  /** Interrupt handlers are through: those they woke may come before the task that was interrupted. */
+  function handled(v: number): void {
+    irqs.finish(v);
+    if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
+  }
+
   const unlocked: Executor = {
     run(v, p) {
       if (leavesShutDown(v, p)) return;
@@ -301,6 +317,14 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       } else {
         readClock(v);
         settle(v);
+        if (kv.handling(v) !== 0) {
+          // A fraction of a nanosecond is what rounding leaves.
+          if (kv.debt(v) >= 1) {
+            startSegment(v, p);
+            return;
+          }
+          handled(v);
+        }
         const current = kv.current(v) - 1;
         // Only debt was paid, or a preempted event has more to do.
         if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, kv.clock(v)) > 0) {
@@ -326,9 +350,11 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       u8[info + INFO.evtchn_upcall_mask] = 1;
       handlePending(v);
       if (leavesShutDown(v, p)) return;
+      // A handler computes, though nobody else may have anything to do.
+      if (kv.handling(v) !== 0 && kv.mode(v) === MODE.idle) leaveIdle(v);
       if (kv.mode(v) === MODE.run) {
-        if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
-        if (kv.current(v) === 0) pcpu.setGuestAt(p, now());
+        if (kv.handling(v) === 0 && kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.requeue(v);
+        if (kv.current(v) === 0 && kv.handling(v) === 0) pcpu.setGuestAt(p, now());
         else startSegment(v, p);
       }
       u8[info + INFO.evtchn_upcall_mask] = 0;

@@ -34,6 +34,10 @@ export interface ProgramActions {
   exit(v: number, t: number): void;
   /** Sets the wall clock from the reference, as an NTP client does. @param nowNs guest clock */
   setTime(v: number, t: number, nowNs: number): void;
+  /** Waits for an interrupt of a device; whether there was one that the task has not seen. */
+  waitForIrq(t: number, device: number, seen: number): boolean;
+  /** Has a disk do something and waits for it. */
+  submitIo(t: number, device: number): void;
 }
 
 export function programs(
@@ -169,6 +173,11 @@ export function programs(
         return sync.barrier(v, t, event.resource(e)) ? STEP.goOn : STEP.gone;
       case OP.suspend:
         sync.suspend(t, event.resource(e));
+        return STEP.gone;
+      case OP.irq:
+        return actions.waitForIrq(t, event.resource(e), event.mutex(e)) ? STEP.goOn : STEP.gone;
+      case OP.io:
+        actions.submitIo(t, event.resource(e));
         return STEP.gone;
       case OP.ntp:
         actions.setTime(v, t, nowNs);

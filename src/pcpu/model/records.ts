@@ -31,6 +31,9 @@ export const K_VCPU = struct(
     /** Deadline the hypervisor's timer is set to; Infinity = not set. */
     programmed: 'f64',
     mode: 'i32',
+    /** First device + 1 that it serves (linked by `next`), and 1 while handlers' time is among its debt. */
+    firstDevice: 'i32',
+    handling: 'i32',
     /** Task + 1, 0 = none. */
     current: 'i32',
     polling: 'i32',
@@ -151,6 +154,8 @@ export const OP = {
   resume: 12,
   yield: 13,
   ntp: 14,
+  irq: 15,
+  io: 16,
 } as const;
 
 export const EVENT = struct('event', {
@@ -162,11 +167,11 @@ export const EVENT = struct('event', {
   absolute: 'i32',
 });
 
-/** Mutexes, conditions, barriers, suspension points and timers. */
+/** Mutexes, conditions, barriers, suspension points, timers, devices, and what a task has seen of a device. */
 export const RESOURCE = struct('resource', {
   /** Timers: next expiry, guest clock; -1 = not used yet. */
   nextExpiry: 'f64',
-  /** Mutexes: task + 1. */
+  /** Mutexes: task + 1; devices: number + 1; what a task has seen: interrupts. */
   owner: 'i32',
   first: 'i32',
   last: 'i32',
