@@ -6,7 +6,8 @@ import { createContext, type HvParams } from './context.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { guestMemory } from './guest-memory.js';
-import { type Irqs, irqs, timersOfLines } from './irq.js';
+import { irqLines, timersOfLines } from './irq.js';
+import { type Irqs, pirqsOf } from './pirq.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
 import { findScheduler } from './sched/registry.js';
@@ -77,7 +78,7 @@ export function createHypervisor(
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
-  const lines: Irqs = irqs(context, bus, events, clock);
+  const lines: Irqs = pirqsOf(context, bus, irqLines(context, bus, events, clock));
   const doms: Domains = domains(context, sched, time, clock);
   const parts = {
     context,

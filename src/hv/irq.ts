@@ -9,11 +9,10 @@
  * Locking: everything here, and the registers of devices, are under the IRQ lock. Events are sent under it, so it comes before the
  * run-queue locks; a hypercall takes it under the table lock of event channels.
  */
-import { XEN_EBUSY, XEN_EEXIST, XEN_EINVAL, XEN_ENOSPC, XEN_EPERM } from '../shared/public/errno.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { type HvContext, IRQ_LOCK } from './context.js';
 import type { EventChannels } from './event-channel.js';
-import { IRQ_LINE, IRQ_MAX_GUESTS, MASK_throttled, MASK_unbound, PIRQ, TRIGGER } from './irq-records.js';
+import { IRQ_LINE, MASK_throttled, MASK_unbound, PIRQ, TRIGGER } from './irq-records.js';
 import { PERFC } from './perfc.js';
 import { HOST_TIMERS_PER_IRQ } from './records.js';
 import type { Smp } from './smp.js';
@@ -24,38 +23,27 @@ export const RATE_THRESHOLD = 10_000;
 export const RATE_PERIOD_NS = 10e6;
 /** Modern profile: an interrupt not acknowledged after this is taken for acknowledged, ns. */
 export const EOI_LIMIT_NS = 1e6;
-/** First pirq that `freePirq` gives: below are those of the ISA bus. */
-const FIRST_FREE_PIRQ = 16;
 
 /** What each timer of a line is for: number `kind * irqs + line` of the host's. */
 const TIMER_KIND = { arrival: 0, eoi: 1, throttle: 2 } as const;
 
-export interface Irqs {
+export interface Lines {
   /** Lines 1 .. lines - 1; 0 is Xen's own timer. */
   readonly lines: number;
-  /** How line `irq` is triggered, and where it goes while nobody has it. At boot. */
-  define(irq: number, trigger: number, p: number): void;
-  /** Whether domain d may have a line: for XEN_DOMCTL_irq_permission. Domain 0 may have all. */
-  permit(d: number, irq: number, isAllowed: boolean): void;
-  isPermitted(d: number, irq: number): boolean;
   /** The line behind domain d's pirq; -1 = none. */
   irqOf(d: number, pirq: number): number;
-  /** Gives a domain a pirq for a line: the pirq, or a negated errno. Any free one when `pirq` is negative. */
-  map(d: number, irq: number, pirq: number): number;
-  unmap(d: number, pirq: number): number;
-  freePirq(d: number): number;
+  /** The pirq that domain d has for a line; -1 = none. */
+  pirqOf(d: number, irq: number): number;
+  /** Record number in PIRQ of domain d's pirq or line n. */
+  record(d: number, n: number): number;
+  isLine(irq: number): boolean;
+  isLevel(irq: number): boolean;
   /** Port that domain d's pirq is bound to, 0 = none. */
   portOf(d: number, pirq: number): number;
-  /** Gives domain d the interrupts of a pirq as events of `port` (or the errno why there is none); 0 or a negated errno. */
-  bind(d: number, pirq: number, port: number, willShare: boolean): number;
-  unbind(d: number, pirq: number): void;
-  /** A domain that has line `irq`, if any but d does; -1 = none. */
-  otherGuest(d: number, pirq: number): number;
-  /** Domain d has served its devices on a pirq. */
-  eoi(d: number, pirq: number): number;
-  isShared(d: number, pirq: number): boolean;
-  /** Whether a pirq has to be acknowledged, as far as the domain is told. */
-  needsEoi(d: number, pirq: number): boolean;
+  /** A reason why the line is masked is gone: it goes on if it is asserted. Under the IRQ lock. */
+  unmaskLocked(irq: number, mask: number): void;
+  /** Domain d has served its devices on a pirq. Under the IRQ lock. */
+  acknowledgeLocked(d: number, pirq: number): void;
   /** A device on a level line wants to be served, or does no longer. Under the IRQ lock. */
   assertLocked(irq: number): void;
   deassertLocked(irq: number): void;
@@ -65,7 +53,7 @@ export interface Irqs {
   timerDue(n: number, p: number): void;
 }
 
-export function irqs(hv: HvContext, smp: Smp, events: EventChannels, timers: Timers): Irqs {
+export function irqLines(hv: HvContext, smp: Smp, events: EventChannels, timers: Timers): Lines {
   const { image, domain, vcpu, evtchn, queues, locks, trace, perfc, raceWindow, now, params, shape, isSeparate } = hv;
   const lines = shape.irqs;
   const line = image.table(IRQ_LINE);
@@ -76,8 +64,6 @@ export function irqs(hv: HvContext, smp: Smp, events: EventChannels, timers: Tim
   const record = (d: number, n: number): number => (Math.imul(d, lines) + n) | 0;
   const isLine = (irq: number): boolean => irq > 0 && irq < lines;
   const isLevel = (irq: number): boolean => line.trigger(irq) === TRIGGER.level;
-  const isPermitted = (d: number, irq: number): boolean =>
-    isLine(irq) && (d === 0 || pirqs.isPermitted(record(d, irq)) !== 0);
 
   // Xen 3.0.4 knows no mapping: a pirq is the line of the same number.
   const irqOf: (d: number, pirq: number) => number = isClassic
@@ -203,120 +189,18 @@ export function irqs(hv: HvContext, smp: Smp, events: EventChannels, timers: Tim
     if (line.inFlight(irq) === 0) unmask(irq, 0);
   }
 
-  function bind(d: number, pirq: number, port: number, willShare: boolean): number {
-    if (pirq < 0 || pirq >= lines) return -XEN_EINVAL;
-    if (!isPermitted(d, isClassic ? pirq : Math.max(irqOf(d, pirq), 0)) && d !== 0) return -XEN_EPERM;
-    if (portOf(d, pirq) !== 0) return -XEN_EEXIST;
-    if (port < 0) return port;
-    const irq = irqOf(d, pirq);
-    if (irq < 0) return -XEN_EINVAL;
-    const nr = line.nrGuests(irq);
-    if (nr > 0 && !(willShare && line.shareable(irq) !== 0)) return -XEN_EBUSY;
-    if (nr === IRQ_MAX_GUESTS) return -XEN_EBUSY;
-    line.setGuest(irq, nr, d);
-    line.setNrGuests(irq, nr + 1);
-    pirqs.setPort(record(d, pirq), port);
-    if (nr > 0) return 0;
-    line.setShareable(irq, willShare ? 1 : 0);
-    line.setAffinity(irq, queues.entry.processor(domain.firstVcpu(d)));
-    unmask(irq, MASK_unbound);
-    return 0;
-  }
-
-  function unbind(d: number, pirq: number): void {
-    const irq = irqOf(d, pirq);
-    if (portOf(d, pirq) === 0) return;
-    acknowledge(d, pirq);
-    pirqs.setPort(record(d, pirq), 0);
-    const nr = line.nrGuests(irq) - 1;
-    let k = 0;
-    while (k < nr && line.guest(irq, k) !== d) k++;
-    for (; k < nr; k++) line.setGuest(irq, k, line.guest(irq, k + 1));
-    line.setNrGuests(irq, nr);
-    if (nr === 0) line.setMasks(irq, line.masks(irq) | MASK_unbound);
-  }
-
-  function freePirq(d: number): number {
-    for (let n = FIRST_FREE_PIRQ; n < lines; n++) if (pirqs.irq(record(d, n)) === 0) return n;
-    return -XEN_ENOSPC;
-  }
-
-  function map(d: number, irq: number, wanted: number): number {
-    if (!isLine(irq)) return -XEN_EINVAL;
-    const has = pirqs.pirq(record(d, irq)) - 1;
-    if (has >= 0 && wanted >= 0 && has !== wanted) return -XEN_EEXIST;
-    const pirq = wanted >= 0 ? wanted : has >= 0 ? has : freePirq(d);
-    if (pirq < 0) return pirq;
-    if (!isLine(pirq)) return -XEN_EINVAL;
-    // As Xen does, which only warns: the pirq stays what it is.
-    if (pirqs.irq(record(d, pirq)) !== 0) return pirq;
-    pirqs.setIrq(record(d, pirq), irq + 1);
-    pirqs.setPirq(record(d, irq), pirq + 1);
-    pirqs.setIsPermitted(record(d, irq), 1);
-    return pirq;
-  }
-
-  function unmap(d: number, pirq: number): number {
-    const irq = irqOf(d, pirq);
-    if (irq < 0) return -XEN_EINVAL;
-    unbind(d, pirq);
-    pirqs.setIrq(record(d, pirq), 0);
-    pirqs.setPirq(record(d, irq), 0);
-    pirqs.setIsPermitted(record(d, irq), 0);
-    return 0;
-  }
-
   const lock = (): void => locks.acquire(IRQ_LOCK, smp.self());
   const unlock = (): void => locks.release(IRQ_LOCK, smp.self());
-  function locked(act: () => number): number {
-    lock();
-    const result = act();
-    unlock();
-    return result;
-  }
-
   return {
     lines,
-    define(irq, trigger, p) {
-      line.setTrigger(irq, trigger);
-      line.setAffinity(irq, p);
-    },
-    permit(d, irq, isAllowed) {
-      locked(() => {
-        if (isLine(irq)) pirqs.setIsPermitted(record(d, irq), isAllowed ? 1 : 0);
-        return 0;
-      });
-    },
-    isPermitted,
     irqOf,
-    map: (d, irq, pirq) => locked(() => map(d, irq, pirq)),
-    unmap: (d, pirq) => locked(() => unmap(d, pirq)),
-    freePirq: (d) => locked(() => freePirq(d)),
+    pirqOf,
+    record,
+    isLine,
+    isLevel,
+    unmaskLocked: unmask,
+    acknowledgeLocked: acknowledge,
     portOf,
-    bind: (d, pirq, port, willShare) => locked(() => bind(d, pirq, port, willShare)),
-    unbind(d, pirq) {
-      lock();
-      unbind(d, pirq);
-      unlock();
-    },
-    otherGuest(d, pirq) {
-      const irq = irqOf(d, pirq);
-      for (let k = 0; irq >= 0 && k < line.nrGuests(irq); k++) if (line.guest(irq, k) !== d) return line.guest(irq, k);
-      return -1;
-    },
-    eoi(d, pirq) {
-      if (pirq < 0 || pirq >= lines) return -XEN_EINVAL;
-      lock();
-      acknowledge(d, pirq);
-      unlock();
-      return 0;
-    },
-    isShared(d, pirq) {
-      const irq = irqOf(d, pirq);
-      return irq >= 0 && line.nrGuests(irq) > 1;
-    },
-    // Modern Xen asks for it always; a domain finds out by a page of bits when it may leave it out.
-    needsEoi: (d, pirq) => !isClassic || (irqOf(d, pirq) >= 0 && isLevel(irqOf(d, pirq))),
     assertLocked(irq) {
       line.addAsserted(irq, 1);
       line.addRaised(irq, 1);

@@ -4,7 +4,7 @@ import type { HvContext } from '../context.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
 import type { GuestMemory } from '../guest-memory.js';
-import type { Irqs } from '../irq.js';
+import type { Irqs } from '../pirq.js';
 import type { Runstates } from '../runstate.js';
 import type { Scheduler } from '../schedule.js';
 import type { Separation } from '../separation.js';
