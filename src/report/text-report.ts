@@ -13,6 +13,8 @@ export interface TextReportOptions {
 
 /** Domain names are cut to this, so that the widest table fits 100 columns. */
 const NAME_WIDTH = 20;
+/** And the names of the devices on a line to this. */
+const LINE_WIDTH = 16;
 /** Beyond this many pCPUs the table gives way to a summary; `--json` has them all. */
 const PCPU_ROWS = 32;
 
@@ -69,16 +71,25 @@ function irqLatency(header: string, of: (line: InterruptResult) => number): Colu
   return { header, cell: (line) => (line.latency.count === 0 ? '-' : formatDuration(of(line))) };
 }
 
+const LINE: Column<InterruptResult> = { header: 'line', cell: ({ irq }) => String(irq) };
+
 const INTERRUPTS: readonly Column<InterruptResult>[] = [
-  { header: 'line', cell: ({ irq }) => String(irq) },
-  { header: 'devices', align: 'left', maxWidth: NAME_WIDTH, cell: ({ devices }) => devices.join(', ') },
+  LINE,
+  { header: 'devices', align: 'left', maxWidth: LINE_WIDTH, cell: ({ devices }) => devices.join(', ') },
   { header: 'raised', cell: ({ raised }) => formatCount(raised) },
   { header: 'delivered', cell: ({ delivered }) => formatCount(delivered) },
   { header: 'handled', cell: ({ handled }) => formatCount(handled) },
   { header: 'unhandled', cell: ({ unhandled }) => formatCount(unhandled) },
   { header: 'throttled', cell: ({ throttled }) => formatCount(throttled) },
+];
+
+const IRQ_LATENCY: readonly Column<InterruptResult>[] = [
+  LINE,
+  { header: 'trigger', align: 'left', cell: ({ trigger }) => trigger },
+  { header: 'domains', cell: ({ domains }) => String(domains.length) },
   irqLatency('p50', ({ latency }) => latency.p50Ns),
   irqLatency('p99', ({ latency }) => latency.p99Ns),
+  irqLatency('p99.9', ({ latency }) => latency.p999Ns),
   irqLatency('max', ({ latency }) => latency.maxNs),
 ];
 
@@ -95,8 +106,11 @@ const DEVICES: readonly Column<DeviceResult>[] = [
 function interruptLines({ interrupts, devices }: RunResult, paint: Paint): string[] {
   if (interrupts === undefined || devices === undefined) return [];
   return [
-    paint('bold', 'Interrupts, from raise to handler'),
+    paint('bold', 'Interrupts'),
     ...renderTable(interrupts, INTERRUPTS, paint),
+    '',
+    paint('bold', 'Raise to handler'),
+    ...renderTable(interrupts, IRQ_LATENCY, paint),
     '',
     ...renderTable(devices, DEVICES, paint),
     '',
