@@ -22,6 +22,8 @@ export interface Pirqs {
   map(d: number, irq: number, pirq: number): number;
   unmap(d: number, pirq: number): number;
   freePirq(d: number): number;
+  /** Takes all lines from domain d: for its end. Its ports stay. */
+  release(d: number): void;
   /** Gives domain d the interrupts of a pirq as events of `port` (or the errno why there is none); 0 or a negated errno. */
   bind(d: number, pirq: number, port: number, willShare: boolean): number;
   unbind(d: number, pirq: number): void;
@@ -134,6 +136,15 @@ export function pirqsOf(hv: HvContext, smp: Smp, table: Lines): Irqs {
     isPermitted,
     map: (d, irq, pirq) => locked(() => map(d, irq, pirq)),
     unmap: (d, pirq) => locked(() => unmap(d, pirq)),
+    release(d) {
+      lock();
+      for (let n = 1; n < lines; n++) {
+        unbind(d, n);
+        if (!isClassic) unmap(d, n);
+        pirqs.setIsPermitted(record(d, n), 0);
+      }
+      unlock();
+    },
     freePirq: (d) => locked(() => freePirq(d)),
     bind: (d, pirq, port, willShare) => locked(() => bind(d, pirq, port, willShare)),
     unbind(d, pirq) {

@@ -292,6 +292,21 @@ describe('a level line', () => {
     expect(ops.line(LEVEL).delivered).to.equal(0);
   });
 
+  it('is free for the others when a domain has to leave everything', () => {
+    for (const profile of ['modern', 'classic'] as const) {
+      const { p, ops, v1, v2, pass, takePending } = setUp({ machine: { profile } });
+      const [, port2] = [ops.bind(v1, LEVEL, true), ops.bind(v2, LEVEL, true)];
+      ops.assert(LEVEL);
+      pass();
+      takePending(v2, port2);
+      ops.eoi(v2, LEVEL);
+      p.hv.irqs.release(p.domainOf(0));
+      pass();
+      expect(takePending(v2, port2), profile).to.equal(true);
+      expect(ops.bind(v1, LEVEL, true)).to.equal(-XEN_EPERM);
+    }
+  });
+
   it('is had by seven domains at most', () => {
     const widths = Array.from({ length: IRQ_MAX_GUESTS + 1 }, () => 64 as const);
     const { p, ops } = setUp({ widths });
