@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type GuestConfig, machineDefaults } from '../src/machine/config.js';
+import { DEVICE_DEFAULTS, type DeviceConfig, type GuestConfig, machineDefaults } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
 import { parseRtApp } from '../src/workload/rt-app.js';
 
@@ -72,7 +72,32 @@ const GUESTS: readonly GuestConfig[] = [
     { hog: { instance: 3, loop: -1, run: 1_000_000 } },
     { cap: 120, sedf: { periodNs: 10e6, sliceNs: 1e6, extratime: true } },
   ),
-  guest('legacy', 2, { web: { instance: 4, loop: -1, run: 200, sleep: 300 } }, { abi: 32 }),
+  guest(
+    'legacy',
+    2,
+    {
+      web: { instance: 4, loop: -1, run: 200, sleep: 300 },
+      reader: { instance: 2, loop: -1, run: 30, io: 'disk' },
+      net: { loop: -1, irq: 'wire', run: 5 },
+    },
+    { abi: 32 },
+  ),
+];
+
+const device = (over: Partial<DeviceConfig> & Pick<DeviceConfig, 'name' | 'kind' | 'irq'>): DeviceConfig => ({
+  ...DEVICE_DEFAULTS,
+  periodNs: 100e3,
+  arrivals: over.kind === 'timer' ? 'periodic' : 'poisson',
+  ...over,
+});
+
+/** Lines that are edges, levels, shared (but not by two workers' domains that are to stay separate), and nobody's. */
+const DEVICES: readonly DeviceConfig[] = [
+  device({ name: 'wire', kind: 'nic', irq: 16, domain: 'legacy', itemNs: 3000 }),
+  device({ name: 'other', kind: 'nic', irq: values.pools ? 17 : 16, domain: 'racers', vcpu: 3 }),
+  device({ name: 'disk', kind: 'disk', irq: 14, domain: 'legacy', vcpu: 1 }),
+  device({ name: 'card', kind: 'timer', irq: 8, domain: 'meeters', periodNs: 130e3 }),
+  device({ name: 'stray', kind: 'nic', irq: 20 }),
 ];
 
 const ALL = Array.from({ length: pcpus }, (_, p) => p);
@@ -109,6 +134,7 @@ async function soak(seed: number): Promise<Outcome> {
     debug: true,
     seed,
     guests,
+    devices: DEVICES,
   });
   const problems: string[] = [];
   let [pins, pauses, looks] = [0, 0, 0];

@@ -1,5 +1,13 @@
 /** What an expectation can be about: every measured quantity of a run, by the name it has in a scenario. */
-import type { DomainResult, LatencyResult, PcpuResult, RequestLatency, RunResult } from '../machine/result.js';
+import type {
+  DeviceResult,
+  DomainResult,
+  InterruptResult,
+  LatencyResult,
+  PcpuResult,
+  RequestLatency,
+  RunResult,
+} from '../machine/result.js';
 import { COUNT, INDEX, PERCENT, TIME, type ValueKind } from './comparison.js';
 
 /** How a quantity is read off the result at each scope it has. */
@@ -83,6 +91,37 @@ function requestsOf({ requests = [] }: DomainResult, field: LatencyField, name: 
   return named(all, name, field);
 }
 
+/** Something of the line that a device is on, by the device's name, or `irq16`. */
+function ofLine(kind: ValueKind, of: (line: InterruptResult) => number): NumericQuantity {
+  const find = ({ interrupts = [] }: RunResult, name: string): InterruptResult | undefined =>
+    interrupts.find(({ irq, devices }) => name === `irq${irq}` || devices.includes(name));
+  return {
+    type: 'number',
+    kind,
+    machine: (result, name) => {
+      const line = find(result, name);
+      return line === undefined ? Number.NaN : of(line);
+    },
+    detail: { key: 'name', required: true },
+  };
+}
+
+function ofDevice(of: (device: DeviceResult) => number): NumericQuantity {
+  return {
+    type: 'number',
+    kind: COUNT,
+    machine: ({ devices = [] }, wanted) => {
+      const device = devices.find(({ name }) => name === wanted);
+      return device === undefined ? Number.NaN : of(device);
+    },
+    detail: { key: 'name', required: true },
+  };
+}
+
+/** What was never handled has no latency. */
+const irqLatency = (of: (latency: InterruptResult['latency']) => number): NumericQuantity =>
+  ofLine(TIME, ({ latency }) => (latency.count === 0 ? Number.NaN : of(latency)));
+
 export const QUANTITIES: Readonly<Record<string, Quantity>> = {
   share: additive(PERCENT, (domain) => domain.share),
   fraction: {
@@ -135,6 +174,18 @@ export const QUANTITIES: Readonly<Record<string, Quantity>> = {
     machine: (result, name) => result.perfc[name] ?? Number.NaN,
     detail: { key: 'name', required: true },
   },
+  'irq-raised': ofLine(COUNT, ({ raised }) => raised),
+  'irq-delivered': ofLine(COUNT, ({ delivered }) => delivered),
+  'irq-handled': ofLine(COUNT, ({ handled }) => handled),
+  'irq-unhandled': ofLine(COUNT, ({ unhandled }) => unhandled),
+  'irq-throttled': ofLine(COUNT, ({ throttled }) => throttled),
+  'irq-forced': ofLine(COUNT, ({ forced }) => forced),
+  'irq-p50': irqLatency(({ p50Ns }) => p50Ns),
+  'irq-p99': irqLatency(({ p99Ns }) => p99Ns),
+  'irq-max': irqLatency(({ maxNs }) => maxNs),
+  arrived: ofDevice(({ arrived }) => arrived),
+  taken: ofDevice(({ taken }) => taken),
+  dropped: ofDevice(({ dropped }) => dropped),
   outcome: { type: 'word', machine: (result) => result.outcome, words: ['horizon', 'idle', 'stopped'] },
   hash: { type: 'word', machine: (result) => result.hash },
   ended: { type: 'word', domain: (domain) => domain.ended ?? 'no' },

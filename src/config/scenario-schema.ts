@@ -126,7 +126,27 @@ export const dom0Schema = z.strictObject({
     .optional(),
 });
 
+/** A source of interrupts. */
+export const deviceSchema = z.strictObject({
+  name: z.string(),
+  kind: z.enum(['timer', 'nic', 'disk'], { error: () => 'expected timer, nic or disk' }),
+  irq: z.number(),
+  domain: z.string().optional(),
+  vcpu: z.number().optional(),
+  handler: duration(),
+  item: duration(),
+  period: duration(),
+  /** The same as a period, for who thinks in frequencies. */
+  rate: quantity(parseFrequency, 'a rate in Hz, or such as 10kHz'),
+  arrivals: z.enum(['periodic', 'poisson', 'burst'], { error: () => 'expected periodic, poisson or burst' }).optional(),
+  burst: z.number().optional(),
+  ring: z.number().optional(),
+  start: duration(),
+  stop: duration(),
+});
+
 export const scenarioSchema = z.strictObject({
+  devices: z.array(deviceSchema).optional(),
   dom0: dom0Schema.optional(),
   machine: machineSchema.optional(),
   guests: z.array(guestSchema),
@@ -137,4 +157,5 @@ export const scenarioSchema = z.strictObject({
 export type Dom0Section = z.infer<typeof dom0Schema>;
 export type SedfSection = z.infer<typeof sedfSchema>;
 export type MachineSection = z.infer<typeof machineSchema>;
+export type DeviceSection = z.infer<typeof deviceSchema>;
 export type GuestSection = z.infer<typeof guestSchema>;

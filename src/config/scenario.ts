@@ -2,6 +2,7 @@
 import { dirname, extname, resolve } from 'node:path';
 import { type ConfigProblem, findConfigProblem } from '../machine/check-config.js';
 import {
+  type DeviceConfig,
   type GuestConfig,
   type MachineConfig,
   machineDefaults,
@@ -14,6 +15,7 @@ import { parseRtApp } from '../workload/rt-app.js';
 import { dom0Guest } from './dom0.js';
 import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
+import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
 import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
@@ -146,6 +148,7 @@ function buildConfig(
   section: MachineSection,
   overrides: MachineOverrides,
   guests: readonly GuestConfig[],
+  devices: readonly DeviceConfig[] = [],
 ): MachineConfig {
   const pcpus = pcpusOf(section, overrides);
   // A file made for more pCPUs than `--pcpus` leaves must still run, and so must `--threads 4` on any scenario.
@@ -160,8 +163,20 @@ function buildConfig(
     threads,
     pcpus,
     topology: topologyOf(section, overrides, pcpus),
+    devices,
     guests,
   };
+}
+
+/** A rate may stand for a period. */
+function devicePlace(
+  yaml: YamlFile | undefined,
+  index: string | number | undefined,
+  field: string | number | undefined,
+): Place | undefined {
+  if (index === undefined) return yaml?.place(['devices']);
+  const key = DEVICE_KEYS[field as keyof DeviceConfig];
+  return yaml?.place(['devices', index, key]) ?? yaml?.place(['devices', index]);
 }
 
 /** Where the user wrote the value that `problem` is about. */
@@ -180,6 +195,7 @@ function placeOfProblem(
     }
     return guest.placeOf(field as keyof GuestConfig, part);
   }
+  if (head === 'devices') return devicePlace(yaml, index, field);
   const key = Object.entries(MACHINE_KEYS).find(([, name]) => name === head)?.[0];
   return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);
 }
@@ -233,7 +249,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml, pcpus)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
-  const bare = buildConfig(section, overrides, configs);
+  const devices = readDevices(yaml, scenario.devices ?? []);
+  const bare = buildConfig(section, overrides, configs, devices);
   checkConfig(bare, overrides, yaml, guests);
   const { jobs, guests: all } = readScript(scenario.dom0?.commands, yaml, bare);
   const config = jobs.length === 0 ? bare : { ...bare, guests: all, toolstack: { live: false, jobs } };

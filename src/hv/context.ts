@@ -140,6 +140,8 @@ export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
 export const EVENT_TABLE_LOCK = 3;
 export const CONSOLE_LOCK = 4;
+/** Interrupt lines, who has them, and the registers of devices. Below the run-queue locks: workers share it, separate or not. */
+export const IRQ_LOCK = 7;
 export const DOMCTL_LOCK = 5;
 export const HEAP_LOCK = 6;
 const FIRST_RUNQ_LOCK = 8;
@@ -245,6 +247,7 @@ export function initialiseHv(hv: HvContext): void {
   locks.init(WALL_LOCK, LOCK_RANK.wall);
   locks.init(EVENT_TABLE_LOCK, LOCK_RANK.eventTable);
   locks.init(CONSOLE_LOCK, LOCK_RANK.console);
+  locks.init(IRQ_LOCK, LOCK_RANK.irq);
   locks.init(RENDEZVOUS_LOCK, LOCK_RANK.rendezvous);
   locks.init(DOMCTL_LOCK, LOCK_RANK.domctl);
   locks.init(HEAP_LOCK, LOCK_RANK.heap);

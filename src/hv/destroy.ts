@@ -12,6 +12,7 @@ import type { HvContext } from './context.js';
 import type { Deferred } from './deferred.js';
 import type { Domains } from './domain.js';
 import type { Frames } from './frames.js';
+import type { Irqs } from './pirq.js';
 import type { Ports } from './ports.js';
 import { DOMAIN, DOMAIN_STATE, NOBODY, VCPU, VPF_down, VPF_dying } from './records.js';
 import type { Scheduler } from './schedule.js';
@@ -29,13 +30,14 @@ export interface DestructionParts {
   readonly timers: Timers;
   readonly ports: Ports;
   readonly domains: Domains;
+  readonly irqs: Irqs;
   readonly frames: Frames;
   readonly console: ConsoleRing;
   readonly deferred: Deferred;
 }
 
 export function destruction(hv: HvContext, parts: DestructionParts): Destruction {
-  const { sched, timers, ports, domains, frames, console, deferred } = parts;
+  const { sched, timers, ports, domains, irqs, frames, console, deferred } = parts;
   const { image, domain, vcpu, queues, shape } = hv;
   const { u8 } = image;
 
@@ -53,6 +55,7 @@ export function destruction(hv: HvContext, parts: DestructionParts): Destruction
     const vcpus = vcpusOf(d);
     for (const v of vcpus) timers.forget(v);
     ports.closeAll(d);
+    irqs.release(d);
     for (const v of vcpus) {
       sched.remove(v);
       clearRecord('vcpu', VCPU.size, v);

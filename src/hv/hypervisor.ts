@@ -12,6 +12,8 @@ import { type EventChannels, eventChannels } from './event-channel.js';
 import { frames } from './frames.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
+import { irqLines, timersOfLines } from './irq.js';
+import { type Irqs, pirqsOf } from './pirq.js';
 import { ports } from './ports.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
@@ -35,6 +37,8 @@ export interface Processor extends Interconnect {
   made(v: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
+  /** The timer of device n fires on p. */
+  deviceDue(n: number, p: number): void;
   /** Whether the machine was ended from outside. */
   isEnded(): boolean;
 }
@@ -68,10 +72,15 @@ export function createHypervisor(
     },
     (p) => cpus.completeOnline(p),
   );
+  const firstDevice = timersOfLines(shape.irqs);
   // Timers wake VCPUs and switching VCPUs arms timers: the two ends meet in these late-bound actions.
   const clock: Timers = timers(context, bus, time, check, {
     sendVirq: (v, virq) => events.sendVirq(v, virq),
     pollTimedOut: (v) => events.pollTimedOut(v),
+    hostDue: (n, p) => {
+      if (n < firstDevice) lines.timerDue(n, p);
+      else processor.deviceDue(n - firstDevice, p);
+    },
   });
   const switching: ContextSwitch = {
     switchOut: processor.switchOut,
@@ -81,7 +90,8 @@ export function createHypervisor(
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, masks, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
-  const table = ports(context, events);
+  const lines: Irqs = pirqsOf(context, bus, irqLines(context, bus, events, clock));
+  const table = ports(context, events, lines.unbind);
   const doms: Domains = domains(context, {
     sched,
     time,
@@ -98,6 +108,7 @@ export function createHypervisor(
     timers: clock,
     ports: table,
     domains: doms,
+    irqs: lines,
     frames: heap,
     console,
     deferred: putOff,
@@ -124,6 +135,7 @@ export function createHypervisor(
     sched,
     events,
     ports: table,
+    irqs: lines,
     domains: doms,
     destruction: ends,
     hotplug: cpus,

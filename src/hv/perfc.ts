@@ -36,6 +36,7 @@ export const PERFC_NAMES = [
   'migrate_kicked_away',
   'hypercalls',
   'ipis',
+  'irqs',
 ] as const;
 export type PerfcName = (typeof PERFC_NAMES)[number];
 

@@ -18,7 +18,12 @@ export interface Ports {
   closeAll(d: number): void;
 }
 
-export function ports({ vcpu, domain, evtchn, machine, locks, me }: HvContext, events: EventChannels): Ports {
+/** @param unbindPirq takes a line from a domain whose port for it is closed */
+export function ports(
+  { vcpu, domain, evtchn, machine, locks, me }: HvContext,
+  events: EventChannels,
+  unbindPirq: (d: number, pirq: number) => void,
+): Ports {
   const self = (): number => machine.turnOf(me);
 
   function set(d: number, port: number, state: number, notifyVcpu: number, remote: number, remotePort: number): void {
@@ -44,6 +49,9 @@ export function ports({ vcpu, domain, evtchn, machine, locks, me }: HvContext, e
         }
         break;
       }
+      case E.EVTCHNSTAT_pirq:
+        unbindPirq(d, evtchn.remote(r));
+        break;
       case E.EVTCHNSTAT_interdomain: {
         const [remote, remotePort] = [evtchn.remote(r), evtchn.remotePort(r)];
         const notify = evtchn.notifyVcpu(events.record(remote, remotePort));

@@ -5,6 +5,7 @@ import { oscillatorRegion } from '../shared/oscillator.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
+import { irqRegions } from './irq-records.js';
 
 /**
  * Where a runner of turns stands: one record a worker in free mode, one for all in ordered mode. Written by the turn, read by
@@ -311,16 +312,16 @@ export const HELD_BACK = struct(
   64,
 );
 
-/** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
+/** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. Table lock and event lock. */
 export const EVTCHN = struct('evtchn', {
   state: 'i32',
   notifyVcpu: 'i32',
-  /** Interdomain: remote domain; unbound: domain allowed to bind; virq: VIRQ number. */
+  /** Interdomain: remote domain; unbound: domain allowed to bind; virq: VIRQ number; pirq: its number. */
   remote: 'i32',
   remotePort: 'i32',
 });
 
-/** Two timers a VCPU: 2v single shot, 2v + 1 poll. Armed in the queue of the pCPU that set them, as in Xen. */
+/** Two timers a VCPU: 2v single shot, 2v + 1 poll; then the host's own. Armed in the queue of the pCPU that set them, as in Xen. */
 export const TIMER = struct('timer', {
   /** When it fires, simulation time, and the system time that was asked for. */
   deadline: 'f64',
@@ -361,7 +362,14 @@ export interface HvShape {
   readonly frames: number;
   /** How many of them a domain gets that is made at run time. */
   readonly framesPerDomain: number;
+  /** Interrupt lines, as many as pirqs a domain can have; 0 on a host without devices. */
+  readonly irqs: number;
+  readonly devices: number;
 }
+
+/** Timers of the host itself: three for each line, one for each device. They follow those of the VCPUs. */
+export const HOST_TIMERS_PER_IRQ = 3;
+export const timersOf = ({ vcpus, irqs, devices }: HvShape): number => 2 * vcpus + HOST_TIMERS_PER_IRQ * irqs + devices;
 
 export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(MACHINE, shape.runners),
@@ -380,10 +388,11 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(DOMAIN, shape.domains),
   tableRegion(VCPU, shape.vcpus + shape.pcpus),
   tableRegion(REGS, shape.vcpus),
-  tableRegion(TIMER, 2 * shape.vcpus),
+  tableRegion(TIMER, timersOf(shape)),
   tableRegion(TIMER_REQUESTS, shape.pcpus),
-  rawRegion('timer-queues', 4 * 2 * Math.max(1, shape.vcpus), shape.pcpus),
+  rawRegion('timer-queues', 4 * Math.max(2, timersOf(shape)), shape.pcpus),
   tableRegion(EVTCHN, shape.domains * shape.evtchns),
+  ...irqRegions(shape.domains, shape.irqs),
   rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),
   rawRegion('console', CONSOLE_BYTES, shape.domains),
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),

@@ -6,6 +6,9 @@
  * Classic profile: the ticker is the pCPU's, so its instants are those of one raster whoever runs; it also writes the time page,
  * and whoever is switched in is sent a timer event, always.
  *
+ * Behind the VCPUs' timers come the host's own, of interrupt lines and devices. Their times are simulation time, as what they
+ * stand for is outside of all clocks; whoever sets one knows that it is not set.
+ *
  * Queues are under no lock: only the runner of the pCPU's turns touches one, and others leave word.
  */
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
@@ -50,6 +53,11 @@ export interface Timers {
   forget(v: number): void;
   /** Puts what is in pCPU `from`'s queue into that of `to`, to fire at the same system times. While all others stand still. */
   moveAll(from: number, to: number): void;
+  /**
+   * Sets a timer of the host's, by the queue of pCPU q, to simulation time `at`, ns. It is not set: it has never been, or its
+   * `hostDue` has been called since.
+   */
+  setHost(n: number, q: number, at: number): void;
   /** v is switched in on p: the timer event it is owed for that, and its ticker. */
   switchedIn(v: number, p: number): void;
   /** Arms the ticker of v, which runs on p; in the modern profile with an event if it is overdue. */
@@ -59,6 +67,8 @@ export interface Timers {
 export interface TimerActions {
   sendVirq(v: number, virq: number): void;
   pollTimedOut(v: number): void;
+  /** Timer n of the host's fires on p. */
+  hostDue(n: number, p: number): void;
 }
 
 export function timers(
@@ -70,6 +80,7 @@ export function timers(
 ): Timers {
   const { image, vcpu, pcpu, locks, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty, params } = hv;
   const isClassic = params.profile === 'classic';
+  const FIRST_HOST = 2 * hv.shape.vcpus;
   const timer = image.table(TIMER);
   const requested = image.column(TIMER, 'requested');
   const requestedWord = (t: number): number => (requested.base + (t << requested.shift)) | 0;
@@ -93,6 +104,11 @@ export function timers(
 
   /** @param p the pCPU in whose queue it goes, one of this runner's */
   function arm(p: number, t: number, asked: number): void {
+    if (t >= FIRST_HOST) {
+      heaps.arm(p, t, asked);
+      noteEarliest(p);
+      return;
+    }
     timer.setAsked(t, asked);
     timer.setScale(t, time.calibrations(p));
     if (check !== undefined) noteSet(t, asked);
@@ -120,7 +136,7 @@ export function timers(
   function request(t: number, deadlineNs: number): void {
     const q = timer.queue(t);
     timer.setWish(t, deadlineNs);
-    if (check !== undefined) noteSet(t, deadlineNs);
+    if (check !== undefined && t < FIRST_HOST) noteSet(t, deadlineNs);
     raceWindow();
     // Already on the list, or being served and looked at again.
     if (machineWords.exchange(requestedWord(t), WANTED) !== 0) return;
@@ -192,6 +208,11 @@ export function timers(
     let taken = -1;
     while (taken < 0 && heaps.earliest(p) <= t) {
       const due = heaps.top(p);
+      if (due >= FIRST_HOST) {
+        heaps.disarm(p, due);
+        taken = due;
+        break;
+      }
       // Set by the scale of then, it may come early by the clock of now; it is not served before its time.
       if (timer.scale(due) !== time.calibrations(p) && time.systemTime(p) < timer.asked(due)) {
         heaps.arm(p, due, Math.max(t + 1, time.timerFor(p, timer.asked(due))));
@@ -204,6 +225,15 @@ export function timers(
     }
     noteEarliest(p);
     return taken;
+  }
+
+  function vcpuTimerDue(due: number): void {
+    const v = due >> 1;
+    machine.addEvents(me, 1);
+    trace.record(TRACE.timer, v, due & 1);
+    raceWindow();
+    if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
+    else actions.pollTimedOut(v);
   }
 
   /** The tick after the one at `t`, ns. */
@@ -253,12 +283,8 @@ export function timers(
 
     runDue(p) {
       for (let due = takeDue(p); due >= 0; due = takeDue(p)) {
-        const v = due >> 1;
-        machine.addEvents(me, 1);
-        trace.record(TRACE.timer, v, due & 1);
-        raceWindow();
-        if ((due & 1) === 0) actions.sendVirq(v, VIRQ_TIMER);
-        else actions.pollTimedOut(v);
+        if (due >= FIRST_HOST) actions.hostDue(due - FIRST_HOST, p);
+        else vcpuTimerDue(due);
         if (pcpu.timerAt(p) > now()) return;
       }
     },
@@ -293,11 +319,25 @@ export function timers(
         heaps.disarm(from, t);
         timer.setQueue(t, to);
         timer.setScale(t, time.calibrations(to));
-        heaps.arm(to, t, Math.max(time.timerFor(to, timer.asked(t)), now() + 1));
+        // What the host waits for is due by simulation time.
+        const due = t >= FIRST_HOST ? timer.deadline(t) : time.timerFor(to, timer.asked(t));
+        heaps.arm(to, t, Math.max(due, now() + 1));
       }
       noteEarliest(from);
       noteEarliest(to);
       for (const p of [from, to]) if (p !== smp.self()) smp.keyMoved(p);
+    },
+
+    setHost(n, q, at) {
+      const t = FIRST_HOST + n;
+      timer.setQueue(t, q);
+      if (!smp.isMine(q)) {
+        request(t, at);
+        return;
+      }
+      heaps.arm(q, t, at);
+      noteEarliest(q);
+      if (q !== smp.self()) smp.keyMoved(q);
     },
 
     startPeriodic,

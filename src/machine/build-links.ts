@@ -7,7 +7,11 @@ import type { RequestNumbers } from './load-workload.js';
 import type { ServiceLinks } from './service-links.js';
 
 /** What requests of a guest are lowered to. */
-export function requestNumbers(guests: readonly GuestConfig[], all: ServiceLinks, guest: number): RequestNumbers {
+export function requestNumbers(
+  guests: readonly GuestConfig[],
+  all: ServiceLinks,
+  guest: number,
+): Omit<RequestNumbers, 'deviceNames'> {
   const { services, links } = all;
   const serviceOf = (n: number, name: string): number =>
     services.findIndex((service) => service.guest === n && service.name === name);

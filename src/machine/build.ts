@@ -17,12 +17,13 @@ import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { Image, PAGE_SIZE } from '../shared/image.js';
-import { MAX_VIRT_CPUS } from '../shared/limits.js';
+import { MAX_VIRT_CPUS, MIN_IRQS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
@@ -103,6 +104,11 @@ export function toolArea({ core }: Pick<BuiltMachine, 'core'>, config: MachineCo
   return { guest, image: core.hv.context.domain.frames(0) + guest };
 }
 
+/** Lines of the host: those of one I/O APIC at least, if there is anything to tell. */
+function numberOfIrqs({ devices }: MachineConfig): number {
+  return devices.length === 0 ? 0 : Math.max(MIN_IRQS, ...devices.map(({ irq }) => irq + 1));
+}
+
 export function machineShape(config: MachineConfig): MachineShape {
   const { guests, spareDomains, spareVcpus } = config;
   const links = serviceLinks(guests);
@@ -126,10 +132,12 @@ export function machineShape(config: MachineConfig): MachineShape {
       pcpus: config.pcpus,
       vcpus,
       domains,
-      evtchns: SPARE_PORTS + Math.max(PORTS_PER_VCPU * mostSpare, ...ports),
+      evtchns: SPARE_PORTS + Math.max(PORTS_PER_VCPU * mostSpare, ...ports) + config.devices.length,
       runners: config.mode === 'free' ? config.threads : 1,
       frames,
       framesPerDomain,
+      irqs: numberOfIrqs(config),
+      devices: config.devices.length,
     },
     model: {
       vcpus,
@@ -243,6 +251,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     resource: 0,
     timerSlot: 0,
   };
+  const deviceNames = config.devices.map(({ name }) => name);
   let firstVcpu = 0;
   hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
   hv.console.print(`System RAM: ${config.memoryMib}MB (${config.memoryMib * 1024}kB)`);
@@ -251,7 +260,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     const d = domainNumber(config.guests, n);
     const areas = areasOf(config, links, n);
     const numbers = requestNumbers(config.guests, links, n);
-    loadGuest(mem, cursor, d, guest, areas, numbers, config.toolstack !== undefined && d !== 0);
+    loadGuest(mem, cursor, d, guest, areas, { ...numbers, deviceNames }, config.toolstack !== undefined && d !== 0);
     if (!boots(guest)) {
       rings.push(0);
       continue;
@@ -291,6 +300,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     const at = config.toolstack.live ? { call: LIVE_CALLS, data: LIVE_BYTES } : { call: 0, data: 0 };
     for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);
   }
+  startDevices(core, mem, config);
   startClocks(image, config, hv);
   for (const [n, guest] of config.guests.entries()) {
     if (!boots(guest)) continue;

@@ -5,6 +5,7 @@
 
 import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
+import { findDeviceProblem } from './check-devices.js';
 import { boots, type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, mostVcpus, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
@@ -309,7 +310,7 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
     const message = `${config.guests.length} domains${spare}; at most ${limits.MAX_DOMAINS}`;
     return { path: [spareDomains > 0 ? 'spareDomains' : 'guests'], message };
   }
-  return findGuestProblem(config);
+  return findGuestProblem(config) ?? findDeviceProblem(config);
 }
 
 /** Why a guest cannot be made by domain 0 while the machine runs. */

@@ -8,11 +8,12 @@ import { DOMAIN_STATE } from '../hv/records.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
-import { HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, quantilesOf } from '../shared/histogram.js';
 import type { LockCounts } from '../shared/spinlock.js';
 import { traceHash } from '../shared/trace-ring.js';
 import type { WorkloadTask } from '../workload/workload.js';
 import type { BuiltMachine } from './build.js';
+import { collectDevices } from './collect-devices.js';
+import { latencyOf } from './collect-latency.js';
 import { requestResults } from './collect-requests.js';
 import { collectTime } from './collect-time.js';
 import { collectTools } from './collect-tools.js';
@@ -22,7 +23,6 @@ import { fairShares, jainIndex } from './fair-share.js';
 import { forkLimits } from './fork-limits.js';
 import {
   type DomainResult,
-  type LatencyResult,
   type LockResult,
   type PcpuResult,
   RESULT_SCHEMA,
@@ -82,12 +82,6 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       waitedNs: sum(time.waitedNs),
       tryFailed: isFree ? real(({ failed }) => failed) : sum(time.tryFailed),
     };
-  }
-
-  function latency(d: number): LatencyResult {
-    const base = (image.region('wake-latency').base + d * HISTOGRAM_BYTES) >> 2;
-    const q = quantilesOf(image.i32.subarray(base, base + HISTOGRAM_BUCKETS), [0.5, 0.99, 0.999]);
-    return { count: q.count, p50Ns: q.values[0]!, p99Ns: q.values[1]!, p999Ns: q.values[2]!, maxNs: q.max };
   }
 
   function taskLog(t: number): TaskLogLine[] {
@@ -189,7 +183,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       share: elapsed > 0 ? virtualTimeNs / elapsed : 0,
       virtualTimeNs,
       workNs: tasks.reduce((total, t) => total + t.workNs, 0),
-      wake: latency(d),
+      wake: latencyOf(image, 'wake-latency', d),
       stealNs: sum((v) => v.runstate.runnable),
       switches: sum((v) => v.switches),
       migrations: sum((v) => v.migrations),
@@ -233,6 +227,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     pcpus,
     locks: [lockResult('private', PRIVATE_LOCK, 1), lockResult('run-queue', runqLock(0), config.pcpus)],
     ...((config.toolstack?.jobs.length ?? 0) > 0 ? { toolstack: collectTools(built, config) } : {}),
+    ...(config.devices.length > 0 ? collectDevices(built, config) : {}),
     ...(config.checkTime ? { time: collectTime(built, config) } : {}),
     perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
     host: {

@@ -57,6 +57,46 @@ export const mostVcpus = ({ vcpus, maxVcpus = vcpus }: GuestConfig): number => m
 /** Whether a guest is there from the beginning. */
 export const boots = ({ boot = true }: GuestConfig): boolean => boot;
 
+/** What a stand-in device is: see docs/interrupts.md. */
+export const DEVICE_KINDS = ['timer', 'nic', 'disk'] as const;
+export const DEVICE_ARRIVALS = ['periodic', 'poisson', 'burst'] as const;
+
+export interface DeviceConfig {
+  readonly name: string;
+  readonly kind: (typeof DEVICE_KINDS)[number];
+  /** Its interrupt line, 1..MAX_IRQ. A timer card's is edge triggered, the others' are level triggered. */
+  readonly irq: number;
+  /** The guest whose kernel has a driver for it; undefined = nobody. */
+  readonly domain?: string | undefined;
+  /** VCPU of that guest that serves it. @default 0 */
+  readonly vcpu: number;
+  /** Time its handler takes for an interrupt, and for each tick, packet or finished request it finds, ns. */
+  readonly handlerNs: number;
+  readonly itemNs: number;
+  /** Timer: from tick to tick. NIC: from packet to packet, on average. Disk: what a request takes, on average. ns */
+  readonly periodNs: number;
+  /** `periodic`: always that long. `poisson`: exponential. `burst`: `burst` packets at once, after exponential times. */
+  readonly arrivals: (typeof DEVICE_ARRIVALS)[number];
+  /** NIC: packets that come at once. */
+  readonly burst: number;
+  /** NIC: packets it keeps for the driver; those beyond are lost. */
+  readonly ring: number;
+  /** Simulation times between which it is alive, ns; a disk always is. */
+  readonly startNs: number;
+  readonly stopNs: number;
+}
+
+export const DEVICE_DEFAULTS: Omit<DeviceConfig, 'name' | 'kind' | 'irq' | 'periodNs'> = {
+  vcpu: 0,
+  handlerNs: 2000,
+  itemNs: 0,
+  arrivals: 'periodic',
+  burst: 1,
+  ring: 256,
+  startNs: 0,
+  stopNs: Number.POSITIVE_INFINITY,
+};
+
 /** The number of the nth guest's domain: 0 is the privileged one's, or nobody's. */
 export const domainNumber = (guests: readonly GuestConfig[], n: number): number => n + (guests[0]?.privileged ? 0 : 1);
 
@@ -142,6 +182,8 @@ export interface MachineConfig {
   /** Host ms without a safe point after which a worker is fatally stalled. @default 10000 */
   readonly stallLimitMs: number;
   readonly inject?: FaultInjection;
+  /** Sources of interrupts. @default none */
+  readonly devices: readonly DeviceConfig[];
   readonly guests: readonly GuestConfig[];
   /** What domain 0's tools are to do; the first guest must be domain 0. */
   readonly toolstack?: ToolstackConfig | undefined;
@@ -179,6 +221,7 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   checkTime: false,
   debug: false,
   stallLimitMs: 10_000,
+  devices: [],
 };
 
 /** The same of a profile: the classic one calibrates each pCPU by itself. */

@@ -2,7 +2,16 @@
  * What must hold of a machine between any two turns, and of one in free mode while all its workers rest, from its records
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
-import { DOMAIN_STATE, NOBODY, TIMER, VPF_blocked, VPF_down, VPF_dying, VPF_migrating } from '../hv/records.js';
+import {
+  DOMAIN_STATE,
+  NOBODY,
+  TIMER,
+  timersOf,
+  VPF_blocked,
+  VPF_down,
+  VPF_dying,
+  VPF_migrating,
+} from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { findScheduler } from '../hv/sched/registry.js';
 import { lateBound } from '../hv/time-check.js';
@@ -12,6 +21,7 @@ import { NONE } from '../shared/list.js';
 import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
+import { lineInvariants } from './line-invariants.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
 export function invariants({ image, core, params }: BuiltMachine): () => string[] {
@@ -25,6 +35,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
+  const findBrokenLines = lineInvariants(hv);
   let broken: string[] = [];
 
   function must(holds: boolean, what: () => string): void {
@@ -126,7 +137,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
         must(k === 0 || timer.deadline(above) <= timer.deadline(t), () => `timer ${above} is above ${t} and later`);
       }
     }
-    for (let t = 0; t < 2 * shape.vcpus; t++) {
+    for (let t = 0; t < timersOf(shape); t++) {
       must((timer.position(t) !== 0) === seen.has(t), () => `timer ${t}: position ${timer.position(t)}`);
     }
   }
@@ -233,6 +244,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     }
     checkTimers();
     checkDomains();
+    broken.push(...findBrokenLines());
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;
       for (let k = 0; k < domain.maxVcpus(d); k++) if (vcpu.pollPort(domain.firstVcpu(d) + k) !== 0) pollers++;

@@ -2,6 +2,7 @@
  * Lowers workloads into the guest kernel's memory: tasks, phases, events and the resources they name. Every instance of
  * a task gets its own copy of the program, because timers called `unique…` are the instance's own.
  */
+import { DEVICE } from '../devices/records.js';
 import { DEFAULT_BUFFER_BYTES, deviceNs, memoryNs, NULL_DEVICE } from '../pcpu/model/costs.js';
 import type { ModelMemory } from '../pcpu/model/memory.js';
 import { CLASS, CPU_WORDS, OP, RESOURCE_KINDS, type ResourceKind, TASK_STATE } from '../pcpu/model/records.js';
@@ -32,6 +33,8 @@ export interface LoadCursor {
 export interface RequestNumbers {
   link(domain: string, service: string): number;
   service(name: string): number;
+  /** Of all devices, by number. */
+  readonly deviceNames: readonly string[];
 }
 
 const MAX_RESOURCES_PER_EVENT = 2;
@@ -103,6 +106,7 @@ export function loadWorkload(
 ): void {
   const { kd, task, taskSched, phase, event, resource } = mem;
   const { memBufferBytes = DEFAULT_BUFFER_BYTES, ioDevice = NULL_DEVICE } = workload;
+  const device = mem.hv.context.image.table(DEVICE);
   const users = barrierUsers(workload);
   const forks = forkLimits(workload);
   const resources = new Map<string, number>();
@@ -117,6 +121,7 @@ export function loadWorkload(
     resources.set(key, r);
     resource.setKind(r, RESOURCE_KINDS.indexOf(kind));
     resource.setNextExpiry(r, -1);
+    if (kind === 'device') resource.setOwner(r, requests.deviceNames.indexOf(name) + 1);
     if (kind === 'barrier') resource.setUsers(r, users.get(name) ?? 1);
     return r;
   }
@@ -127,11 +132,18 @@ export function loadWorkload(
     event.setNs(e, ns);
   }
 
+  /** Where tasks wait for a device, which is told. */
+  function waitersOf(name: string): number {
+    const r = resourceFor('device', name);
+    device.setWaiters(resource.owner(r) - 1, r + 1);
+    return r;
+  }
+
   function writeEvent(ev: WorkloadEvent, instance: number): void {
     if (ev.kind === 'iorun') {
       const { computeNs, sleepNs } = deviceNs(ev.bytes, memBufferBytes, ioDevice);
       writeOp(OP.mem, computeNs);
-      writeOp(OP.io, sleepNs);
+      writeOp(OP.ioSleep, sleepNs);
       return;
     }
     const e = cursor.event++;
@@ -196,6 +208,13 @@ export function loadWorkload(
         break;
       case 'respond':
         event.setBytes(e, ev.bytes);
+        break;
+      case 'irq':
+        event.setResource(e, waitersOf(ev.device));
+        event.setMutex(e, resourceFor('seen', `${ev.device}\0${instance}`));
+        break;
+      case 'io':
+        event.setResource(e, waitersOf(ev.device));
         break;
       case 'yield':
       case 'ntp':

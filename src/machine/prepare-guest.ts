@@ -7,7 +7,7 @@ import { type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
 import { sizeOfWorkload } from './load-workload.js';
 
 /** It asks nobody and serves nobody: channels between domains are laid with the machine. */
-const NO_LINKS = { link: () => -1, service: () => -1 };
+const NO_LINKS = { link: () => -1, service: () => -1, deviceNames: [] };
 
 /**
  * Writes what the kernel of a new domain will find when it boots. The machine may be running: nobody looks there before the domain is made.

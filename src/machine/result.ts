@@ -177,6 +177,44 @@ export interface ScriptResult {
   readonly rc: number;
 }
 
+/** An interrupt line that devices use. */
+export interface InterruptResult {
+  readonly irq: number;
+  readonly trigger: 'edge' | 'level';
+  readonly devices: readonly string[];
+  /** Domains that had it at the end. */
+  readonly domains: readonly number[];
+  /** Edges, or times that a device began to assert it. */
+  readonly raised: number;
+  /** Interrupts of which the domains were sent events. */
+  readonly delivered: number;
+  /** Interrupts for which a handler found a device that wanted something. */
+  readonly handled: number;
+  /** Raised while no domain had the line. */
+  readonly unhandled: number;
+  /** Interrupts that the rate limit held up or, of an edge line, took away. */
+  readonly throttled: number;
+  /** Edges that met one under way, and events that met one pending. */
+  readonly merged: number;
+  /** Acknowledgements that did not come in time and were taken for given. */
+  readonly forced: number;
+  /** From when a device wanted to be served to its handler. */
+  readonly latency: LatencyResult;
+}
+
+export interface DeviceResult {
+  readonly name: string;
+  readonly kind: 'timer' | 'nic' | 'disk';
+  readonly irq: number;
+  readonly domain?: string;
+  /** Ticks, packets, or finished requests; those that found the ring full; those that the driver took. */
+  readonly arrived: number;
+  readonly dropped: number;
+  readonly taken: number;
+  /** Interrupts of its line on which the driver found it wanting nothing. */
+  readonly spurious: number;
+}
+
 export interface RunResult {
   readonly schema: typeof RESULT_SCHEMA;
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
@@ -196,6 +234,9 @@ export interface RunResult {
   readonly locks: readonly LockResult[];
   /** What became of domain 0's script, if it has one. */
   readonly toolstack?: readonly ScriptResult[];
+  /** Of a machine with devices. */
+  readonly interrupts?: readonly InterruptResult[];
+  readonly devices?: readonly DeviceResult[];
   /** With `checkTime`: what was found. */
   readonly time?: TimeResult;
   /** Performance counters under Xen's names. */

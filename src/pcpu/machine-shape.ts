@@ -1,5 +1,6 @@
 /** The sizes of a machine and the map of its image, computed alike by whoever lays the image and by every worker. */
 import { balancerRegions } from '../balancer/records.js';
+import { deviceRegions } from '../devices/records.js';
 import { type HvParams, numberOfLocks } from '../hv/context.js';
 import { lockTimeRegion } from '../hv/lock-time.js';
 import { perfcRegion } from '../hv/perfc.js';
@@ -55,6 +56,7 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
     ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),
+    ...deviceRegions(shape.hv.devices),
     ...modelRegions(shape.model),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
   ]);

@@ -1,4 +1,5 @@
 /** One worker's view of the machine: hypervisor, executors and turns, bound to the image once. */
+import { type Devices, devices } from '../devices/devices.js';
 import { createHypervisor, type Hypervisor } from '../hv/hypervisor.js';
 import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
@@ -12,6 +13,7 @@ import { type Executor, type Turns, turns } from './turn.js';
 
 export interface ProcessorCore {
   readonly hv: Hypervisor;
+  readonly devices: Devices;
   readonly keys: KeyTree;
   readonly turns: Turns;
   /** Free mode: between this worker and the others. */
@@ -61,8 +63,10 @@ export function processorCore(
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),
     stopped: isOrdered ? (act) => act() : stop.stopped,
+    deviceDue: (n, p) => board.due(n, p),
     isEnded,
   });
+  const board: Devices = devices(hv);
   const post: Mail = mail(image, {
     self,
     workers: shape.workers,
@@ -71,7 +75,7 @@ export function processorCore(
     raceWindow: hv.context.raceWindow,
     wake,
   });
-  const executor: Executor = guestKernel(image, hv, params.guest);
+  const executor: Executor = guestKernel(image, hv, board, params.guest);
   const turn: Turns = turns(hv, executor, keys);
-  return { hv, keys, turns: turn, mail: post, stop, pcpus };
+  return { hv, devices: board, keys, turns: turn, mail: post, stop, pcpus };
 }

@@ -1,7 +1,15 @@
 /** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
-import type { DomainResult, PcpuResult, RequestLatency, RunResult, ScriptResult } from '../machine/result.js';
+import type {
+  DeviceResult,
+  DomainResult,
+  InterruptResult,
+  PcpuResult,
+  RequestLatency,
+  RunResult,
+  ScriptResult,
+} from '../machine/result.js';
 import { errnoText } from '../toolstack/errno-text.js';
 import { type Column, type Paint, plain, renderTable } from './table.js';
 
@@ -14,6 +22,8 @@ export interface TextReportOptions {
 
 /** Domain names are cut to this, so that the widest table fits 100 columns. */
 const NAME_WIDTH = 20;
+/** And the names of the devices on a line to this. */
+const LINE_WIDTH = 16;
 /** Beyond this many pCPUs the table gives way to a summary; `--json` has them all. */
 const PCPU_ROWS = 32;
 
@@ -121,6 +131,56 @@ const PCPUS: readonly Column<PcpuResult>[] = [
   { header: 'steals', cell: (pcpu) => formatCount(pcpu.steals) },
 ];
 
+function irqLatency(header: string, of: (line: InterruptResult) => number): Column<InterruptResult> {
+  return { header, cell: (line) => (line.latency.count === 0 ? '-' : formatDuration(of(line))) };
+}
+
+const LINE: Column<InterruptResult> = { header: 'line', cell: ({ irq }) => String(irq) };
+
+const INTERRUPTS: readonly Column<InterruptResult>[] = [
+  LINE,
+  { header: 'devices', align: 'left', maxWidth: LINE_WIDTH, cell: ({ devices }) => devices.join(', ') },
+  { header: 'raised', cell: ({ raised }) => formatCount(raised) },
+  { header: 'delivered', cell: ({ delivered }) => formatCount(delivered) },
+  { header: 'handled', cell: ({ handled }) => formatCount(handled) },
+  { header: 'unhandled', cell: ({ unhandled }) => formatCount(unhandled) },
+  { header: 'throttled', cell: ({ throttled }) => formatCount(throttled) },
+];
+
+const IRQ_LATENCY: readonly Column<InterruptResult>[] = [
+  LINE,
+  { header: 'trigger', align: 'left', cell: ({ trigger }) => trigger },
+  { header: 'domains', cell: ({ domains }) => String(domains.length) },
+  irqLatency('p50', ({ latency }) => latency.p50Ns),
+  irqLatency('p99', ({ latency }) => latency.p99Ns),
+  irqLatency('p99.9', ({ latency }) => latency.p999Ns),
+  irqLatency('max', ({ latency }) => latency.maxNs),
+];
+
+const DEVICES: readonly Column<DeviceResult>[] = [
+  { header: 'device', align: 'left', maxWidth: NAME_WIDTH, cell: ({ name }) => name },
+  { header: 'kind', align: 'left', cell: ({ kind }) => kind },
+  { header: 'line', cell: ({ irq }) => String(irq) },
+  { header: 'domain', align: 'left', maxWidth: NAME_WIDTH, cell: ({ domain }) => domain ?? 'none' },
+  { header: 'arrived', cell: ({ arrived }) => formatCount(arrived) },
+  { header: 'taken', cell: ({ taken }) => formatCount(taken) },
+  { header: 'dropped', cell: ({ dropped }) => formatCount(dropped) },
+];
+
+function interruptLines({ interrupts, devices }: RunResult, paint: Paint): string[] {
+  if (interrupts === undefined || devices === undefined) return [];
+  return [
+    paint('bold', 'Interrupts'),
+    ...renderTable(interrupts, INTERRUPTS, paint),
+    '',
+    paint('bold', 'Raise to handler'),
+    ...renderTable(interrupts, IRQ_LATENCY, paint),
+    '',
+    ...renderTable(devices, DEVICES, paint),
+    '',
+  ];
+}
+
 type Summary = readonly [string, readonly number[], (value: number) => string];
 
 function pcpuSummary(pcpus: readonly PcpuResult[], paint: Paint): string[] {
@@ -194,6 +254,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
     ...renderTable(result.domains, SCHEDULING, paint),
     '',
     ...requestTable(result.domains, paint),
+    ...interruptLines(result, paint),
     ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
     '',
     ...renderTable(totals(result), [

@@ -48,6 +48,17 @@ export const MAX_LOCK_NS = 1_000_000;
 export const MIN_GUEST_OP_NS = 1;
 export const MAX_GUEST_OP_NS = 1_000_000;
 
+/** Interrupt lines: those of a host's I/O APICs, 0 (Xen's own timer) not counted. */
+export const MAX_IRQ = 255;
+/** Pins of one I/O APIC: a host with devices has at least so many lines. */
+export const MIN_IRQS = 24;
+/** Stand-in devices; shortest time between two things that one does, ns; longest of any of its times, ns. */
+export const MAX_DEVICES = 64;
+export const MIN_DEVICE_PERIOD_NS = 100;
+export const MAX_DEVICE_NS = 3_600_000_000_000;
+/** Packets that a NIC keeps until its driver takes them, and that come at once. */
+export const MAX_RING = 65_536;
+
 /** Host memory, MiB: 16 TiB, the most a Xen host of this ABI addresses. */
 export const MAX_MEMORY_MIB = 16 * 1024 * 1024;
 export const MAX_SEED = 0xffff_ffff;

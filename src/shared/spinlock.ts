@@ -19,12 +19,13 @@ export const LOCK_RANK = {
   domctl: 2,
   eventTable: 3,
   event: 4,
-  wall: 5,
-  rendezvous: 6,
-  schedulerPrivate: 7,
-  runQueue: 8,
-  heap: 9,
-  console: 10,
+  irq: 5,
+  wall: 6,
+  rendezvous: 7,
+  schedulerPrivate: 8,
+  runQueue: 9,
+  heap: 10,
+  console: 11,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

@@ -23,6 +23,8 @@ const EVENTS = [
   ...(['runtime', 'run', 'sleep', 'timer', 'lock', 'unlock', 'wait', 'signal'] as const),
   ...(['broad', 'sync', 'barrier', 'suspend', 'resume', 'yield', 'mem', 'iorun', 'fork'] as const),
   ...(['sem_post', 'sem_wait', 'request', 'serve', 'respond'] as const),
+  // For devices of the machine; behind `iorun`.
+  ...(['irq', 'io'] as const),
 ];
 type EventName = (typeof EVENTS)[number];
 
@@ -74,6 +76,11 @@ export function eventOf(name: EventName, { key, value, at }: JsonMember, task: s
       const { field, optional } = fieldsOf(value, key, ['to'], ['ref', 'bytes']);
       return { kind: name, at, domain: nameOf(field('to'), 'to'), ...messageOf(optional) };
     }
+    case 'irq':
+      return { kind: name, at, device: nameOf(value, key) };
+    case 'io':
+      if (value.kind !== 'object') return { kind: name, at, device: nameOf(value, key) };
+      return { kind: name, at, device: nameOf(fieldsOf(value, key, ['device']).field('device'), 'device') };
     case 'serve':
       return { kind: name, at, service: serviceOf(value, key) };
     case 'respond':

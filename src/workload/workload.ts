@@ -37,6 +37,10 @@ export type WorkloadEvent = { readonly at: Place } & (
   | { readonly kind: 'serve'; readonly service: string }
   /** Answers the request taken last. */
   | { readonly kind: 'respond'; readonly service: string; readonly bytes: number }
+  /** Waits for an interrupt of a device that it has not seen. Not in rt-app's grammar. */
+  | { readonly kind: 'irq'; readonly device: string }
+  /** Has a disk do something and waits until it is done. Not in rt-app's grammar. */
+  | { readonly kind: 'io'; readonly device: string }
   /** Domain 0's NTP client: asks the reference for UTC and sets the host's wall clock. Not in rt-app's grammar. */
   | { readonly kind: 'ntp' }
   /** Domain 0's tools, not in rt-app's grammar either: wait until so long after the start; do a job; do what the outside asks for. */

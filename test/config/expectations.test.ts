@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { checkExpectations, ExpectationReader, type Verdict } from '../../src/config/expectations.js';
 import { YamlFile } from '../../src/config/yaml-file.js';
-import type { RequestLatency, RunResult } from '../../src/machine/result.js';
+import type { InterruptResult, RequestLatency, RunResult } from '../../src/machine/result.js';
 import { fakeDomain, fakeResult } from '../report/fake-result.js';
 
 const context = {
@@ -77,6 +77,30 @@ describe('expectations', () => {
     expect(subjects('share: { domain: pair, is: 50% }')).to.deep.equal(['share of pair-0', 'share of pair-1']);
     expect(subjects('share: { domain: "pair-*", is: 50% }')).to.have.length(2);
     expect(subjects('use: { pcpu: "*", is: ">= 0%" }')).to.deep.equal(['use of pCPU 0', 'use of pCPU 1']);
+  });
+
+  it('are about lines, by number or device, and about devices', () => {
+    const latency = { count: 3, p50Ns: 2000, p99Ns: 3000, p999Ns: 3000, maxNs: 4000 };
+    const line: InterruptResult = {
+      ...{ irq: 16, trigger: 'level' as const, devices: ['nic0'], domains: [1], latency },
+      ...{ raised: 5, delivered: 4, handled: 3, unhandled: 0, throttled: 2, merged: 1, forced: 6 },
+    };
+    const nic = { name: 'nic0', kind: 'nic', irq: 16, arrived: 9, dropped: 2, taken: 7, spurious: 0 } as const;
+    const result = fakeResult({
+      interrupts: [line, { ...line, irq: 17, devices: ['nic1'], latency: { ...latency, count: 0 } }],
+      devices: [nic],
+    });
+    const holds = (item: string): boolean | undefined => check(`  - ${item}\n`, result)[0]?.ok;
+    for (const name of ['nic0', 'irq16']) {
+      expect(holds(`irq-raised: { name: ${name}, is: 5 }`)).to.equal(true);
+      expect(holds(`irq-throttled: { name: ${name}, is: 2 }`)).to.equal(true);
+      expect(holds(`irq-p99: { name: ${name}, is: "< 4us" }`)).to.equal(true);
+      expect(holds(`irq-max: { name: ${name}, is: "< 4us" }`)).to.equal(false);
+    }
+    expect(holds('dropped: { name: nic0, is: 2 }')).to.equal(true);
+    expect(holds('taken: { name: nic9, is: ">= 0" }')).to.equal(false);
+    expect(holds('irq-p50: { name: nic1, is: "< 1s" }')).to.equal(false);
+    expect(complaint('irq-raised: 3')).to.match(/which one\? Add 'name'$/);
   });
 
   it('fail about what was not measured', () => {

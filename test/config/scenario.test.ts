@@ -52,6 +52,24 @@ describe('a scenario', () => {
       expect([expectations, warnings]).to.deep.equal([[], []]);
     });
 
+    it('reads devices, with their defaults', () => {
+      const { config } = load(
+        `guests:\n  - { name: a, workload: { tasks: { t: { irq: n, io: { device: d } } } } }\ndevices:\n` +
+          '  - { name: n, kind: nic, irq: 16, domain: a, rate: 4kHz, arrivals: burst, burst: 8, ring: 32, ' +
+          'handler: 3us, item: 1us, start: 1ms, stop: 2s }\n  - { name: d, kind: disk, irq: 14, domain: a, period: 2ms }\n',
+      );
+      expect(config.devices[0]).to.deep.equal({
+        ...{ name: 'n', kind: 'nic', irq: 16, domain: 'a', vcpu: 0, periodNs: 250e3, arrivals: 'burst', burst: 8 },
+        ...{ ring: 32, handlerNs: 3000, itemNs: 1000, startNs: 1e6, stopNs: 2e9 },
+      });
+      expect(config.devices[1]).to.include({ periodNs: 2e6, arrivals: 'periodic', handlerNs: 2000, itemNs: 0 });
+      expect(config.guests[0]?.workload.tasks[0]?.phases[0]?.events.map(({ kind }) => kind)).to.deep.equal([
+        'irq',
+        'io',
+      ]);
+      expect(load(guest('name: a')).config.devices).to.deep.equal([]);
+    });
+
     it('reads every setting of the machine in its unit', () => {
       const { config } = load(
         machine(
@@ -412,6 +430,28 @@ describe('a scenario', () => {
         "s.yaml:7:11: web has no service 'service'; it serves http",
       );
       expect(complaint(`guests:${ask('web, ref: http')}${web}`)).to.equal('accepted');
+    });
+
+    it('for impossible devices, where they are written', () => {
+      const devices = (settings: string): string =>
+        `guests:\n  - { name: a, ${HOG} }\ndevices:\n  - { name: n, ${settings} }\n`;
+      expect(complaint(devices('kind: nic, irq: 3, rate: 1kHz'))).to.equal('accepted');
+      expect(complaint(devices('kind: fax, irq: 3, rate: 1'))).to.match(/^s\.yaml:4:22: kind: expected timer or/);
+      expect(complaint(devices('kind: nic, irq: 300, rate: 1'))).to.match(/^s\.yaml:4:32: 300 is out of range/);
+      expect(complaint(devices('kind: nic, irq: 3, domain: b, rate: 1'))).to.match(
+        /^s\.yaml:4:43: no domain named 'b'/,
+      );
+      expect(complaint(devices('kind: nic, irq: 3, period: 5ns'))).to.match(/^s\.yaml:4:43: 5 ns is out of range/);
+      expect(complaint(devices('kind: nic, irq: 3, rate: 1GHz'))).to.match(/^s\.yaml:4:\d+: 1 ns is out of range/);
+      expect(complaint(devices('kind: nic, irq: 3'))).to.equal(
+        "s.yaml:4:5: a device needs either a 'period' or a 'rate'",
+      );
+      expect(complaint(devices('kind: nic, irq: 3, rate: 1, period: 1s'))).to.match(/either a 'period' or a 'rate'$/);
+      expect(complaint(devices('kind: nic, irq: 3, rate: 0'))).to.match(/^s\.yaml:4:41: a rate is above 0/);
+      const waits = 'workload: { tasks: { t: { irq: n } } }';
+      expect(
+        complaint(`guests:\n  - { name: a, ${waits} }\ndevices:\n  - { name: n, kind: nic, irq: 3, rate: 1 }\n`),
+      ).to.equal("s.yaml:2:37: task t wants 'n', which is no device of a");
     });
 
     it('for the wrong kind of file', () => {

@@ -7,6 +7,7 @@ import { offsetsOf } from '../../src/shared/public/layout.js';
 import { VCPUOP_register_vcpu_info } from '../../src/shared/public/vcpu.js';
 import * as X from '../../src/shared/public/xen.js';
 import { shared_info, vcpu_info } from '../../src/shared/public/xen-layout.js';
+import { device } from './irq-ops.js';
 import { busyProbe, guardAgainstEndlessTurns, type Probe } from './probe.js';
 
 /** The kind of a word that is what it says. */
@@ -16,6 +17,13 @@ const VCPUS = 2;
 
 /** Changed by every call, failed ones too, or by the test itself: the stream's hash and records, counters, registers, keys. */
 const EXEMPT = ['trace-rings', 'trace-heads', 'trace-hash', 'perfc', 'hypercall-regs', 'keys', 'key-tree', 'frames'];
+
+/** Lines among the numbers that words often are, on which something comes all the time and nobody serves it. */
+const DEVICES = [
+  device({ name: 'edge', kind: 'timer', irq: 1, periodNs: 50e3 }),
+  device({ name: 'level', kind: 'nic', irq: 2, periodNs: 70e3 }),
+  device({ name: 'more', kind: 'nic', irq: 2, periodNs: 110e3 }),
+];
 
 interface Call {
   /** Which of the running VCPUs makes it. */
@@ -39,6 +47,7 @@ const SUPPORTED = [
   X.__HYPERVISOR_sched_op,
   X.__HYPERVISOR_callback_op,
   X.__HYPERVISOR_event_channel_op,
+  X.__HYPERVISOR_physdev_op,
 ];
 
 const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
@@ -51,6 +60,7 @@ const area = fc.nat(2).map((n): readonly [number, number] => [3, n]);
 const upTo = (max: number) => fc.nat(max).map(exact);
 const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_event_channel_op), fc.tuple(upTo(11), area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_physdev_op), fc.tuple(fc.constantFrom(5, 12, 12, 13, 14, 23).map(exact), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_vcpu_op), fc.tuple(upTo(14), upTo(2), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_sched_op), fc.tuple(fc.constantFrom(0, 1, 2, 3, 3, 3, 3, 5).map(exact), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_callback_op), fc.tuple(upTo(2), area)),
@@ -139,6 +149,7 @@ const POINTER: Readonly<Record<number, number>> = {
   [X.__HYPERVISOR_callback_op]: 1,
   [X.__HYPERVISOR_xen_version]: 1,
   [X.__HYPERVISOR_event_channel_op]: 1,
+  [X.__HYPERVISOR_physdev_op]: 1,
   [X.__HYPERVISOR_vcpu_op]: 2,
   [X.__HYPERVISOR_console_io]: 2,
 };
@@ -172,7 +183,13 @@ const isWakeUp = (broken: string): boolean => /is blocked and has an event|polls
 
 /** @returns how many calls succeeded and failed */
 function play(calls: readonly Call[]): { ok: number; failed: number } {
-  const p = busyProbe({ widths: [32, 64], vcpus: VCPUS });
+  const p = busyProbe({ widths: [32, 64], vcpus: VCPUS, machine: { devices: DEVICES } });
+  for (const d of [1, 2]) {
+    for (const { irq } of DEVICES) {
+      p.hv.irqs.permit(d, irq, true);
+      p.hv.irqs.map(d, irq, irq);
+    }
+  }
   guardAgainstEndlessTurns(p);
   const { vcpu, machine } = p.context;
   const broken = findBroken(p.sim.built);

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import type { Verdict } from '../../src/config/expectations.js';
+import type { InterruptResult } from '../../src/machine/result.js';
 import { jsonReport } from '../../src/report/json-report.js';
 import { coloured, paintFor } from '../../src/report/table.js';
 import { textReport } from '../../src/report/text-report.js';
@@ -59,6 +60,28 @@ describe('the text report', () => {
     const large = textReport(fakeResult({ pcpus }), [], { title: 'x.yaml' });
     expect(large).to.match(/128 pCPUs\s+least\s+mean\s+most/);
     expect(large).to.match(/use\s+0\.0 %\s+50\.0 %\s+100\.0 %/);
+  });
+
+  it('says of a machine with devices what became of its interrupts, within 100 columns', () => {
+    expect(text).to.not.contain('Interrupts');
+    const latency = { count: 987_654_321, p50Ns: 2047, p99Ns: 999_999_999, p999Ns: 1e9, maxNs: 59_999_999_999 };
+    const n = 1_234_567_890;
+    const line: InterruptResult = {
+      ...{
+        irq: 255,
+        trigger: 'level' as const,
+        devices: ['a-device-with-a-rather-long-name', 'b'],
+        domains: [1],
+        latency,
+      },
+      ...{ raised: n, delivered: n, handled: n, unhandled: n, throttled: n, merged: n, forced: n },
+    };
+    const idle = { ...line, irq: 9, latency: { ...latency, count: 0 } };
+    const nic = { name: 'nic0', kind: 'nic', irq: 255, arrived: n, dropped: n, taken: n, spurious: n } as const;
+    const report = textReport(fakeResult({ interrupts: [line, idle], devices: [nic] }), [], { title: 'x.yaml' });
+    for (const each of report.split('\n')) expect(each.length, each).to.be.at.most(100);
+    expect(report).to.match(/^ +9 +level .* - +- +- +-$/m);
+    expect(report).to.match(/^nic0 +nic +255 +none/m);
   });
 
   it('uses colour only where asked for', () => {

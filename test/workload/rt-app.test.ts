@@ -63,6 +63,15 @@ describe('parseRtApp', () => {
       ]);
     });
 
+    it('reads what is wanted of devices, which rt-app has not', () => {
+      expect(eventsOf('"irq": "nic0", "irq-2": "nic1", "io": "disk0", "io_b": { "device": "disk1" }')).to.deep.equal([
+        { kind: 'irq', device: 'nic0' },
+        { kind: 'irq', device: 'nic1' },
+        { kind: 'io', device: 'disk0' },
+        { kind: 'io', device: 'disk1' },
+      ]);
+    });
+
     it('reads mutexes, conditions and barriers', () => {
       const members = `"lock": "m", "wait": {"ref": "c", "mutex": "m"}, "sync": {"mutex": "m", "ref": "c"},
         "unlock": "m", "signal": "c", "barrier": "b"`;

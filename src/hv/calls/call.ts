@@ -10,6 +10,7 @@ import type { EventChannels } from '../event-channel.js';
 import type { Frames } from '../frames.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Hotplug } from '../hotplug.js';
+import type { Irqs } from '../pirq.js';
 import type { Ports } from '../ports.js';
 import type { Runstates } from '../runstate.js';
 import type { Scheduler } from '../schedule.js';
@@ -36,6 +37,7 @@ export interface CallParts {
   readonly sched: Scheduler;
   readonly events: EventChannels;
   readonly ports: Ports;
+  readonly irqs: Irqs;
   readonly domains: Domains;
   readonly destruction: Destruction;
   readonly hotplug: Hotplug;

@@ -28,13 +28,14 @@ import { type CallParts, type Handler, pointer } from './call.js';
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
 
 export function eventChannelOp(parts: CallParts): Handler {
-  const { context, memory, events, ports, smp, separation, domains } = parts;
+  const { context, memory, events, irqs, ports, smp, separation, domains } = parts;
   const { set, close } = ports;
   const { vcpu, domain, evtchn, regs, locks } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
     interdomain: offsetsOf(E.evtchn_bind_interdomain, 64),
     virq: offsetsOf(E.evtchn_bind_virq, 64),
+    pirq: offsetsOf(E.evtchn_bind_pirq, 64),
     ipi: offsetsOf(E.evtchn_bind_ipi, 64),
     status: offsetsOf(E.evtchn_status, 64),
     vcpu: offsetsOf(E.evtchn_bind_vcpu, 64),
@@ -107,6 +108,23 @@ export function eventChannelOp(parts: CallParts): Handler {
     return 0;
   }
 
+  function bindPirq(v: number, arg: number): number {
+    const d = vcpu.domain(v);
+    const pirq = memory.u32(arg + at.pirq.pirq) | 0;
+    const willShare = (memory.u32(arg + at.pirq.flags) & E.BIND_PIRQ__WILL_SHARE) !== 0;
+    const port = events.findFree(d);
+    const rc = irqs.bind(d, pirq, port, willShare);
+    if (rc < 0) return rc;
+    set(d, port, E.EVTCHNSTAT_pirq, 0, pirq, 0);
+    memory.setU32(arg + at.pirq.port, port);
+    return 0;
+  }
+
+  /** Two domains with one line have to do with each other: whoever serves an interrupt of it sends to both. */
+  function shareWorkers(v: number, arg: number): void {
+    if (irqs.otherGuest(vcpu.domain(v), memory.u32(arg + at.pirq.pirq) | 0) >= 0) separation.together();
+  }
+
   function bindIpi(v: number, arg: number): number {
     const d = vcpu.domain(v);
     const id = memory.u32(arg + at.ipi.vcpu);
@@ -131,6 +149,8 @@ export function eventChannelOp(parts: CallParts): Handler {
         break;
       case E.EVTCHNSTAT_unbound:
       case E.EVTCHNSTAT_interdomain:
+      // The line goes where its VCPU is, from its next interrupt on (irq.ts).
+      case E.EVTCHNSTAT_pirq:
         break;
       default:
         return -XEN_EINVAL;
@@ -176,7 +196,8 @@ export function eventChannelOp(parts: CallParts): Handler {
     else if (state === E.EVTCHNSTAT_interdomain) {
       memory.setU16(arg + at.status['u.interdomain.dom'], domain.id(evtchn.remote(r)));
       memory.setU32(arg + at.status['u.interdomain.port'], evtchn.remotePort(r));
-    } else if (state === E.EVTCHNSTAT_virq) memory.setU32(arg + at.status['u.virq'], evtchn.remote(r));
+    } else if (state === E.EVTCHNSTAT_pirq) memory.setU32(arg + at.status['u.pirq'], evtchn.remote(r));
+    else if (state === E.EVTCHNSTAT_virq) memory.setU32(arg + at.status['u.virq'], evtchn.remote(r));
     return 0;
   }
 
@@ -203,6 +224,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     [E.EVTCHNOP_alloc_unbound]: [E.evtchn_alloc_unbound, allocUnbound],
     [E.EVTCHNOP_bind_interdomain]: [E.evtchn_bind_interdomain, bindInterdomain],
     [E.EVTCHNOP_bind_virq]: [E.evtchn_bind_virq, bindVirq],
+    [E.EVTCHNOP_bind_pirq]: [E.evtchn_bind_pirq, bindPirq],
     [E.EVTCHNOP_bind_ipi]: [E.evtchn_bind_ipi, bindIpi],
     [E.EVTCHNOP_bind_vcpu]: [E.evtchn_bind_vcpu, bindVcpu],
     [E.EVTCHNOP_close]: [E.evtchn_close, (v, arg) => close(vcpu.domain(v), memory.u32(arg))],
@@ -226,9 +248,17 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (cmd === E.EVTCHNOP_bind_interdomain) announce(v, arg);
     // Domain 0 wants to be told of what any domain does.
     if (cmd === E.EVTCHNOP_bind_virq && memory.u32(arg + at.virq.virq) === VIRQ_DOM_EXC) separation.connectAll();
-    locks.acquire(EVENT_TABLE_LOCK, smp.self());
-    const result = operation[1](v, arg);
-    locks.release(EVENT_TABLE_LOCK, smp.self());
-    return result;
+    const act = (): number => {
+      locks.acquire(EVENT_TABLE_LOCK, smp.self());
+      const result = operation[1](v, arg);
+      locks.release(EVENT_TABLE_LOCK, smp.self());
+      return result;
+    };
+    if (cmd !== E.EVTCHNOP_bind_pirq) return act();
+    // Nobody else may bind the same line between the look at it and the binding.
+    return separation.alone(() => {
+      shareWorkers(v, arg);
+      return act();
+    });
   };
 }

@@ -13,6 +13,7 @@ import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { memoryOp } from './memory-op.js';
 import { multicall } from './multicall.js';
+import { physdevOp } from './physdev-op.js';
 import { platformOp } from './platform-op.js';
 import { schedOp } from './sched-op.js';
 import { sysctl } from './sysctl.js';
@@ -27,12 +28,13 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   sched_op_compat: 'supported',
   sched_op: { partial: 'no remote_shutdown, watchdog, pin_override' },
   set_timer_op: 'supported',
-  event_channel_op: { partial: 'two-level only; no pirqs' },
+  event_channel_op: { partial: 'two-level only' },
   vcpu_op: { partial: 'no send_nmi, get_physid' },
   xen_version: { partial: 'no command line, no build id' },
   console_io: { partial: 'no input' },
   multicall: 'supported',
   callback_op: { partial: 'no nmi and sysenter callbacks' },
+  physdev_op: { partial: 'eoi, irq_status_query, map_pirq and unmap_pirq (of lines), get_free_pirq' },
   platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
   sysctl: { partial: 'no trace buffers, power management, cpupools (docs/dom0.md); domain 0 only' },
@@ -68,6 +70,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     console_io: consoleIo(parts),
     multicall: multicall(parts, dispatch),
     callback_op: callbacks.callbackOp,
+    physdev_op: physdevOp(parts),
     platform_op: platformOp(parts),
     domctl: domctl(parts),
     sysctl: sysctl(parts),

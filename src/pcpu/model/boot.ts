@@ -9,6 +9,7 @@ import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as V from '../../shared/public/vcpu.js';
 import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info } from '../../shared/public/xen-layout.js';
+import type { Drivers } from './drivers.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 import { TASK_STATE } from './records.js';
@@ -35,6 +36,7 @@ export function guestBoot(
   calls: GuestHypercalls,
   clock: (info: number) => number,
   offer: (v: number) => void,
+  drivers: Drivers,
 ): GuestBoot {
   const { hv, kv, kd, task, sleepers } = mem;
   const { vcpu, domain, words, image } = hv.context;
@@ -125,6 +127,7 @@ export function guestBoot(
       words.or(((domain.sharedInfo(d) + maskAt) >> 2) + (lock >> 5), 1 << (lock & 31));
       memory.setU64(kv.argAddr(v), kd.runstateArea(d) + id * RUNSTATE_BYTES);
       must(vcpuOp(v, V.VCPUOP_register_runstate_memory_area, id, kv.argGuest(v)), 'register_runstate_memory_area');
+      if (kv.firstDevice(v) !== 0) drivers.bind(v);
       if (id === 0) startUseCase(v);
       const start = kd.start(d);
       for (let t = kd.firstTask(d); t < kd.firstTask(d) + kd.tasks(d); t++) {

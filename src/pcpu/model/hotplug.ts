@@ -36,7 +36,8 @@ export function hotplug(mem: ModelMemory, calls: GuestHypercalls, bringUp: (v: n
       for (let id = 1; id < domain.maxVcpus(d); id++) {
         const other = v + id;
         const isWanted = id < count;
-        if (isWanted === (kv.online(other) !== 0)) continue;
+        // Who serves devices stays: nobody else knows them.
+        if (isWanted === (kv.online(other) !== 0) || kv.firstDevice(other) !== 0) continue;
         kv.setOnline(other, isWanted ? 1 : 0);
         if (!isWanted) kick(v, other);
         else if (kv.mode(other) === MODE.boot) bringUp(v, id);

@@ -3,6 +3,8 @@
  * upcalls, runs a domain's tasks, blocks when idle, polls when it waits for a lock. It talks to the hypervisor by
  * hypercalls and learns time, events and callbacks only from the bytes of its own frames.
  */
+
+import type { Devices } from '../../devices/devices.js';
 import { guestLock } from '../../hv/context.js';
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
@@ -16,6 +18,7 @@ import { STORE } from '../../shared/store-words.js';
 import type { Executor } from '../turn.js';
 import { balloon } from './balloon.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
+import { type Drivers, drivers } from './drivers.js';
 import { guestClock } from './guest-clock.js';
 import { hotplug } from './hotplug.js';
 import { guestHypercalls } from './hypercalls.js';
@@ -43,7 +46,7 @@ export interface GuestKernelParams {
   readonly logLines: number;
 }
 
-export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelParams): Executor {
+export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, params: GuestKernelParams): Executor {
   const mem: ModelMemory = modelMemory(image, hv);
   const { kv, kd, task, taskSched, resource, sleepers } = mem;
   const { machine, vcpu, domain, pcpu, locks: spinlocks, words, me, now, params: hvParams } = hv.context;
@@ -52,12 +55,19 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   const clock = guestClock(hv.context);
   const tasks = taskScheduler(mem, calls);
   const locks = sync(mem, tasks);
+  const irqs: Drivers = drivers(mem, calls, tasks, devices, locks.suspend);
   const asking = requests(mem, tasks, calls, sleep);
   const demands = store(mem, calls);
-  const boot = guestBoot(mem, calls, clock, (v) => {
-    if (kd.storeArea(vcpu.domain(v)) !== 0) demands.open(v);
-    asking.offer(v);
-  });
+  const boot = guestBoot(
+    mem,
+    calls,
+    clock,
+    (v) => {
+      if (kd.storeArea(vcpu.domain(v)) !== 0) demands.open(v);
+      asking.offer(v);
+    },
+    irqs,
+  );
   const plug = hotplug(mem, calls, boot.bringUp);
   const setMemory = balloon(mem, calls);
   const { operationNs } = params;
@@ -100,6 +110,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         const seconds = Math.floor(utc / 1e9);
         calls.setTime(v, hvParams.bootTimeS + seconds, utc - seconds * 1e9, nowNs);
       },
+      waitForIrq: irqs.waitFor,
+      submitIo: irqs.submit,
     },
     params.logLines,
   );
@@ -189,7 +201,9 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
   /** Computes until the current task's event is done, or only until the kernel's debt is paid. */
   function startSegment(v: number, p: number): void {
     const current = kv.current(v) - 1;
-    const work = current !== NONE && task.computing(current) !== 0 ? program.remaining(current, kv.clock(v)) : 0;
+    // Handlers come first, and what they do when they are through.
+    const isTask = current !== NONE && task.computing(current) !== 0 && kv.handling(v) === 0;
+    const work = isTask ? program.remaining(current, kv.clock(v)) : 0;
     kv.setSegmentStart(v, now());
     if (current !== NONE && tasks.isMetered(current)) {
       // The end of its budget or turn is nothing the task does: a timer must interrupt it. Without budget it does not even begin.
@@ -318,6 +332,7 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (kv.consolePort(v) !== 0 && takePort(d, selected, kv.consolePort(v))) locks.broadcast(v, kd.toolPoint(d) - 1);
     // Channels of services notify VCPU 0.
     if (kd.fronts(d) + kd.backs(d) > 0 && vcpu.id(v) === 0) asking.takeEvents(v, (port) => takePort(d, selected, port));
+    if (kv.firstDevice(v) !== 0) irqs.begin(v, (port) => takePort(d, selected, port));
     if (!timer) return;
     // What the timer was for is looked at below, or when the next task begins to compute.
     kv.setPreemptAt(v, Infinity);
@@ -334,7 +349,8 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         current = tasks.pick(v);
         if (current === NONE) {
           if (tasks.pull(v)) continue;
-          goIdle(v, p);
+          if (kv.handling(v) !== 0) startSegment(v, p);
+          else goIdle(v, p);
           return;
         }
         kv.setSliceStart(v, kv.clock(v));
@@ -396,6 +412,12 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
     if (domain.maxVcpus(d) > 1) spinlocks.release(guestLock(d), p);
   }
 
+  /** Interrupt handlers are through: those they woke may come before the task that was interrupted. */
+  function handled(v: number): void {
+    irqs.finish(v);
+    if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
+  }
+
   const unlocked: Executor = {
     run(v, p) {
       if (leavesShutDown(v, p)) return;
@@ -413,6 +435,14 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
       } else {
         readClock(v);
         settle(v);
+        if (kv.handling(v) !== 0) {
+          // A fraction of a nanosecond is what rounding leaves.
+          if (kv.debt(v) >= 1) {
+            startSegment(v, p);
+            return;
+          }
+          handled(v);
+        }
         const current = kv.current(v) - 1;
         // Only debt was paid, or a preempted event has more to do. What ended just with the budget did end.
         if (current !== NONE && task.computing(current) !== 0 && program.remaining(current, kv.clock(v)) > 0) {
@@ -446,9 +476,11 @@ export function guestKernel(image: Image, hv: Hypervisor, params: GuestKernelPar
         u8[info + INFO.evtchn_upcall_mask] = 0;
         return;
       }
+      // A handler computes, though nobody else may have anything to do.
+      if (kv.handling(v) !== 0 && kv.mode(v) === MODE.idle) leaveIdle(v);
       if (kv.mode(v) === MODE.run) {
-        if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
-        if (kv.current(v) === 0) pcpu.setGuestAt(p, now());
+        if (kv.handling(v) === 0 && kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
+        if (kv.current(v) === 0 && kv.handling(v) === 0) pcpu.setGuestAt(p, now());
         else startSegment(v, p);
       }
       u8[info + INFO.evtchn_upcall_mask] = 0;

@@ -37,6 +37,10 @@ export interface ProgramActions {
   /** Sets the wall clock from the reference, as an NTP client does. @param nowNs guest clock */
   setTime(v: number, t: number, nowNs: number): void;
   readonly tools: Privcmd;
+  /** Waits for an interrupt of a device; whether there was one that the task has not seen. */
+  waitForIrq(t: number, device: number, seen: number): boolean;
+  /** Has a disk do something and waits for it. */
+  submitIo(t: number, device: number): void;
 }
 
 export function programs(
@@ -189,7 +193,7 @@ export function programs(
         return compute(t, COMPUTING.runtime, 0, nowNs);
       case OP.mem:
         return event.ns(e) === 0 ? STEP.goOn : compute(t, COMPUTING.memory, event.ns(e), nowNs);
-      case OP.io:
+      case OP.ioSleep:
         if (event.ns(e) === 0) return STEP.goOn;
         task.setDeadline(t, nowNs + event.ns(e));
         actions.sleep(v, t);
@@ -245,6 +249,11 @@ export function programs(
       case OP.serve:
       case OP.respond:
         return requests.begin(v, t, e, nowNs);
+      case OP.irq:
+        return actions.waitForIrq(t, event.resource(e), event.mutex(e)) ? STEP.goOn : STEP.gone;
+      case OP.io:
+        actions.submitIo(t, event.resource(e));
+        return STEP.gone;
       case OP.ntp:
         actions.setTime(v, t, nowNs);
         return STEP.goOn;

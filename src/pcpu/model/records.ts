@@ -41,6 +41,9 @@ export const K_VCPU = struct(
     /** What the current task computed since it was picked, ns. */
     turnUsed: 'f64',
     mode: 'i32',
+    /** First device + 1 that it serves (linked by `next`), and 1 while handlers' time is among its debt. */
+    firstDevice: 'i32',
+    handling: 'i32',
     /** Task + 1, 0 = none. */
     current: 'i32',
     polling: 'i32',
@@ -253,7 +256,7 @@ export const OP = {
   yield: 13,
   ntp: 14,
   mem: 15,
-  io: 16,
+  ioSleep: 16,
   sem_post: 17,
   sem_wait: 18,
   fork: 19,
@@ -263,6 +266,8 @@ export const OP = {
   until: 23,
   tool: 24,
   toolstack: 25,
+  irq: 26,
+  io: 27,
 } as const;
 
 export const EVENT = struct('event', {
@@ -277,7 +282,17 @@ export const EVENT = struct('event', {
 });
 
 /** What tasks of a domain share. */
-export const RESOURCE_KINDS = ['mutex', 'cond', 'barrier', 'point', 'timer', 'semaphore', 'fork'] as const;
+export const RESOURCE_KINDS = [
+  'mutex',
+  'cond',
+  'barrier',
+  'point',
+  'timer',
+  'semaphore',
+  'fork',
+  'device',
+  'seen',
+] as const;
 export type ResourceKind = (typeof RESOURCE_KINDS)[number];
 
 export const RESOURCE = struct('resource', {
@@ -285,7 +300,7 @@ export const RESOURCE = struct('resource', {
   nextExpiry: 'f64',
   /** Index in RESOURCE_KINDS. */
   kind: 'i32',
-  /** Mutexes: task + 1. Forks: first record for a forked task. */
+  /** Mutexes: task + 1. Forks: first record for a forked task. Devices: number + 1; what a task has seen: interrupts. */
   owner: 'i32',
   first: 'i32',
   last: 'i32',
