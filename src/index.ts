@@ -20,8 +20,11 @@ export type {
   DomainResult,
   LatencyResult,
   PcpuResult,
+  RequestLatency,
+  RequestResult,
   RunResult,
   RunstateResult,
+  ServiceResult,
   TaskLogLine,
   TaskResult,
   VcpuResult,
@@ -31,4 +34,12 @@ export { jsonReport } from './report/json-report.js';
 export { textReport } from './report/text-report.js';
 export { ConfigError, type Place } from './workload/config-error.js';
 export { parseRtApp } from './workload/rt-app.js';
-export type { TaskPolicy, Workload, WorkloadEvent, WorkloadPhase, WorkloadTask } from './workload/workload.js';
+export type {
+  TaskPolicy,
+  TaskScheduling,
+  Workload,
+  WorkloadEvent,
+  WorkloadPhase,
+  WorkloadTask,
+  WorkloadWarning,
+} from './workload/workload.js';
