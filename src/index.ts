@@ -22,8 +22,11 @@ export type {
   InterruptResult,
   LatencyResult,
   PcpuResult,
+  RequestLatency,
+  RequestResult,
   RunResult,
   RunstateResult,
+  ServiceResult,
   TaskLogLine,
   TaskResult,
   VcpuResult,
@@ -33,4 +36,12 @@ export { jsonReport } from './report/json-report.js';
 export { textReport } from './report/text-report.js';
 export { ConfigError, type Place } from './workload/config-error.js';
 export { parseRtApp } from './workload/rt-app.js';
-export type { TaskPolicy, Workload, WorkloadEvent, WorkloadPhase, WorkloadTask } from './workload/workload.js';
+export type {
+  TaskPolicy,
+  TaskScheduling,
+  Workload,
+  WorkloadEvent,
+  WorkloadPhase,
+  WorkloadTask,
+  WorkloadWarning,
+} from './workload/workload.js';

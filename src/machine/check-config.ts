@@ -6,10 +6,10 @@
 import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
 import { findDeviceProblem } from './check-devices.js';
+import { admissionProblem, requestProblem } from './check-workloads.js';
 import { boots, type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, mostVcpus, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
-import { linksOfGuest, serviceLinks, servicesOf } from './service-links.js';
 
 export interface ConfigProblem {
   /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
@@ -93,59 +93,6 @@ function taskProblem(guest: GuestConfig): GuestProblem | undefined {
     }
   }
   return undefined;
-}
-
-/** Linux lets SCHED_DEADLINE have this part of the CPUs (sched_rt_runtime_us over sched_rt_period_us). */
-const MAX_DEADLINE_USE = 0.95;
-
-function admissionProblem(guest: GuestConfig): GuestProblem | undefined {
-  let use = 0;
-  for (const [index, task] of guest.workload.tasks.entries()) {
-    const wanted = [task, ...task.phases.flatMap(({ scheduling }) => scheduling ?? [])].map(({ deadline }) =>
-      deadline === undefined ? 0 : deadline.runtimeNs / deadline.periodNs,
-    );
-    use += task.instance * Math.max(...wanted);
-    if (use <= MAX_DEADLINE_USE * guest.vcpus) continue;
-    const message = `up to ${task.name} tasks of SCHED_DEADLINE want ${use.toFixed(2)} CPUs, and may have ${MAX_DEADLINE_USE} of the ${guest.vcpus} that ${guest.name} has`;
-    return [['workload', 'tasks', index], message];
-  }
-  return undefined;
-}
-
-/** A guest's kernel takes events of ports below 1,024, and its VCPUs need some. */
-const MAX_LINKS = 256;
-
-/** Requests go to a service that there is. Path within the guests. */
-function requestProblem(guests: readonly GuestConfig[]): ConfigProblem | undefined {
-  for (const [index, guest] of guests.entries()) {
-    for (const [t, task] of guest.workload.tasks.entries()) {
-      for (const [p, phase] of task.phases.entries()) {
-        for (const [e, event] of phase.events.entries()) {
-          if (event.kind !== 'request') continue;
-          const message = unanswered(guest, event, guests);
-          if (message !== undefined) return { path: ['guests', index, 'workload', 'tasks', t, p, e], message };
-        }
-      }
-    }
-  }
-  const all = serviceLinks(guests);
-  const crowded = guests.findIndex((_, n) => linksOfGuest(all, n) > MAX_LINKS);
-  if (crowded < 0) return undefined;
-  const message = `${linksOfGuest(all, crowded)} links to services and clients; a domain has at most ${MAX_LINKS}`;
-  return { path: ['guests', crowded, 'workload'], message };
-}
-
-function unanswered(
-  guest: GuestConfig,
-  { domain, service }: { readonly domain: string; readonly service: string },
-  guests: readonly GuestConfig[],
-): string | undefined {
-  const server = guests.find(({ name }) => name === domain);
-  if (!server) return `no domain named '${domain}'; there are: ${guests.map(({ name }) => name).join(', ')}`;
-  if (server === guest) return 'a domain does not ask itself; its tasks have mutexes, conditions and semaphores';
-  const offered = servicesOf(server);
-  if (offered.includes(service)) return undefined;
-  return `${domain} has no service '${service}'; it serves ${offered.length === 0 ? 'nothing' : offered.join(', ')}`;
 }
 
 const CLASSIC = 'the classic profile (Xen 3.0.4)';
@@ -351,5 +298,6 @@ function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
       return { path: ['guests', index, 'vcpus'], message };
     }
   }
-  return requestProblem(config.guests);
+  const unanswered = requestProblem(config.guests);
+  return unanswered && { path: ['guests', ...unanswered[0]], message: unanswered[1] };
 }

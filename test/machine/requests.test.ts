@@ -3,6 +3,7 @@
  * request takes one. Times in ns.
  */
 import { expect } from 'chai';
+import { findConfigProblem } from '../../src/machine/check-config.js';
 import { EVTCHNSTAT_interdomain } from '../../src/shared/public/event-channel.js';
 import { simulate } from '../support/in-process.js';
 import { apart, client, domainOf, latencyOf, server } from '../support/requests.js';
@@ -161,40 +162,6 @@ describe('a channel', () => {
 });
 
 describe('requests', () => {
-  /** More VCPUs than pCPUs, bytes, several services, chains. */
-  const mixed = (over: object = {}): ReturnType<typeof apart> => {
-    const guests = [
-      client('front', { t: { instance: 6, run: 30, request: { to: 'web', ref: 'http', bytes: 700 }, sleep: 300 } }),
-      server(
-        {
-          t: {
-            instance: 5,
-            serve: 'http',
-            run: 80,
-            request: { to: 'db', bytes: 90 },
-            respond: { ref: 'http', bytes: 5000 },
-          },
-        },
-        { name: 'web', vcpus: 3 },
-      ),
-      server({ t: { instance: 2, serve: '', run: 40, respond: { bytes: 2000 } } }, { name: 'db', vcpus: 2 }),
-      client('crowd', { t: { instance: 40, request: { to: 'db' }, run: 20 } }, { vcpus: 2, abi: 32 }),
-    ];
-    return { ...apart(guests, { durationNs: 60e6, seed: 1, ...over }), guests, pcpus: 4 };
-  };
-
-  it('give one result for any number of threads', async () => {
-    const simulation = simulate(mixed());
-    simulation.run();
-    const wanted = simulation.result();
-    for (const name of ['front', 'crowd']) expect(latencyOf(wanted, name).count, name).to.be.greaterThan(100);
-    for (const threads of [1, 2, 4]) {
-      const result = await runMachine({ ...mixed(), threads });
-      expect(result.hash).to.equal(wanted.hash);
-      expect(result.domains).to.deep.equal(wanted.domains);
-    }
-  });
-
   for (const [name, over] of Object.entries({
     'with workers that were separate until the first request': { jitterSeed: 0 },
     'with jitter': { jitterSeed: 11 },
@@ -217,8 +184,7 @@ describe('requests', () => {
       }
     });
 
-  it('that nobody could answer are refused before the run', async () => {
-    const { findConfigProblem } = await import('../../src/machine/check-config.js');
+  it('that nobody could answer are refused before the run', () => {
     const ask = (to: string, ref: string): unknown =>
       findConfigProblem(apart([server(work(1)), client('c', { t: { run: 1, request: { to, ref } } })]));
     const path = ['guests', 1, 'workload', 'tasks', 0, 0, 1];

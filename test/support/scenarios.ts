@@ -75,4 +75,48 @@ export const SCENARIOS: Readonly<Record<string, MachineConfig>> = {
       guest({ name: 'b', workload: workload({ t: { loop: 30, run: 700, timer: { ref: 't', period: 2000 } } }) }),
     ],
   }),
+  'requests, weights and deadlines on four pCPUs': machineConfig({
+    pcpus: 4,
+    durationNs: 25e6,
+    seed: 1,
+    guests: [
+      guest({
+        name: 'front',
+        workload: workload({
+          t: { instance: 6, run: 30, request: { to: 'web', ref: 'http', bytes: 700 }, sleep: 300 },
+          heavy: { priority: -5, run: 400 },
+          light: { priority: 5, run: 400, yield: '' },
+        }),
+      }),
+      guest({
+        name: 'web',
+        vcpus: 3,
+        workload: workload(
+          {
+            t: {
+              ...{ instance: 5, serve: 'http', run: 80, request: { to: 'db', bytes: 90 } },
+              ...{ lock: 'm', mem: 9000, unlock: 'm', respond: { ref: 'http', bytes: 5000 } },
+            },
+            d: { policy: 'SCHED_DEADLINE', 'dl-runtime': 500, 'dl-period': 3000, lock: 'm', run: 300, unlock: 'm' },
+          },
+          { pi_enabled: true },
+        ),
+      }),
+      guest({
+        name: 'db',
+        vcpus: 2,
+        workload: workload({ t: { instance: 2, serve: '', run: 40, respond: { bytes: 2000 } } }),
+      }),
+      guest({
+        name: 'crowd',
+        vcpus: 2,
+        abi: 32,
+        workload: workload({
+          t: { instance: 40, request: { to: 'db' }, run: 20 },
+          parent: { sleep: 5000, fork: 'child' },
+          child: { instance: 0, loop: 1, run: 500, sem_post: 's', sem_wait: 's' },
+        }),
+      }),
+    ],
+  }),
 };
