@@ -34,6 +34,9 @@ export const PERFC_NAMES = [
   'migrate_queued',
   'migrate_running',
   'migrate_kicked_away',
+  'credit_reset',
+  'migrate_resisted',
+  'deferred_to_tickled_cpu',
   'hypercalls',
   'ipis',
 ] as const;

@@ -16,7 +16,7 @@ import { type Oscillators, oscillators } from '../shared/oscillator.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
-import { type HvContext, RENDEZVOUS_LOCK, runqLock, WALL_LOCK } from './context.js';
+import { type HvContext, RENDEZVOUS_LOCK, WALL_LOCK } from './context.js';
 import { CPU_TIME, EPOCH_NS, RENDEZVOUS, WALL_CLOCK } from './records.js';
 import type { Smp } from './smp.js';
 
@@ -82,6 +82,7 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
     params,
     queues,
     locks,
+    lockOf,
     machineWords,
     version,
     raceWindow,
@@ -187,11 +188,11 @@ export function timeKeeping(hv: HvContext, smp: Smp, startDomains: () => void): 
    * its frequency. Under its run-queue lock, so that whoever writes a page of its VCPU finds the pair whole. A clock that is behind jumps; one that is ahead is slowed until the next epoch, so time never steps back.
    */
   function calibrated(p: number, tsc: number, master: number): void {
-    locks.acquire(runqLock(p), p);
+    locks.acquire(lockOf(p), p);
     takePair(p, tsc, master);
     const v = pcpu.current(p);
     if (!hv.isIdle(v)) update(v);
-    locks.release(runqLock(p), p);
+    locks.release(lockOf(p), p);
     if (now() < 0 && cpu.calibrations(p) === BOOT_CALIBRATIONS) bootSynchronise(p);
   }
 

@@ -11,7 +11,7 @@
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
 import { VIRQ_TIMER } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
-import { type HvContext, runqLock } from './context.js';
+import type { HvContext } from './context.js';
 import { PCPU, TIMER, TIMER_REQUESTS } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
@@ -65,7 +65,22 @@ export function timers(
   actions: TimerActions,
   keyChanged: (p: number) => void,
 ): Timers {
-  const { image, vcpu, pcpu, locks, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty, params } = hv;
+  const {
+    image,
+    vcpu,
+    pcpu,
+    locks,
+    lockOf,
+    machine,
+    machineWords,
+    trace,
+    raceWindow,
+    me,
+    isOrdered,
+    now,
+    faulty,
+    params,
+  } = hv;
   const isClassic = params.profile === 'classic';
   const timer = image.table(TIMER);
   const requested = image.column(TIMER, 'requested');
@@ -229,9 +244,9 @@ export function timers(
 
   /** Under the lock, as the other writers of the page are. */
   function writeTimePage(v: number, p: number): void {
-    locks.acquire(runqLock(p), p);
+    locks.acquire(lockOf(p), p);
     time.update(v);
-    locks.release(runqLock(p), p);
+    locks.release(lockOf(p), p);
   }
 
   return {

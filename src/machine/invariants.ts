@@ -10,9 +10,10 @@ import { isMailUnderWay } from '../pcpu/mail.js';
 import { NONE } from '../shared/list.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
+import { credit2Invariants } from './credit2-invariants.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
-export function invariants({ image, core, params }: BuiltMachine): () => string[] {
+export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' | 'core' | 'params'>): () => string[] {
   const { hv } = core;
   const { vcpu, pcpu, domain, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks } = queues;
@@ -20,6 +21,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   /** Whether a pCPU may be idle though somebody waits. */
   const mayIdle = findScheduler(params.hv.scheduler)?.isWorkConserving === false;
   const isCredit = params.hv.scheduler === 'credit';
+  const isCredit2 = params.hv.scheduler === 'credit2';
+  const checkCredit2 = isCredit2 ? credit2Invariants({ image, core, params }, must) : () => {};
   const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
@@ -67,7 +70,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     }
     const queue = queuedOn.get(v);
     must(
-      queue === undefined || queue === entry.processor(v),
+      queue === undefined || queue === queues.queueOf(entry.processor(v)),
       () => `VCPU ${v} of ${entry.processor(v)} queued on ${queue}`,
     );
     if ((flags & VPF_down) !== 0 && p === undefined)
@@ -88,10 +91,14 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
 
   function checkPcpu(p: number, queue: readonly number[]): void {
     const current = pcpu.current(p);
+    must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
+    const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
+    if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
+    // Its queue is shared.
+    if (isCredit2) return;
     const runnable = queue.length + (isIdle(current) ? 0 : 1);
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
     must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
-    must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
     // Whoever put something in the queue of an idle pCPU told it so, or the pCPU knows when to look at it again.
     const isTold =
       pcpu.softirq(p) !== 0 ||
@@ -102,8 +109,6 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       mayIdle || !isIdle(current) || queue.length === 0 || isTold,
       () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,
     );
-    const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
-    if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
     if (isCredit) checkOrder(p, queue);
   }
 
@@ -161,6 +166,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       checkWakeUp(v);
     }
     checkTimers();
+    checkCredit2();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;
       for (let k = 0; k < domain.maxVcpus(d); k++) if (vcpu.pollPort(domain.firstVcpu(d) + k) !== 0) pollers++;

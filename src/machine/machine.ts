@@ -16,7 +16,7 @@ import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
-import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
+import { MAX_RATELIMIT_US, MAX_WEIGHT, MIN_RATELIMIT_US, MIN_WEIGHT } from '../shared/limits.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
 import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine } from './build.js';
@@ -402,6 +402,25 @@ export class Machine {
     const problem = sedfProblem({ ...guest, sedf: spec.weight > 0 ? spec : { ...spec, weight: undefined } });
     if (problem !== undefined) throw new RangeError(problem[1]);
     await this.#command((c) => c.setSedf(domain, spec));
+  }
+
+  /** The scheduler's ratelimit from now on: 0 (off) or 100..500000, us. @throws RangeError where the scheduler cannot change it */
+  async setRatelimit(ratelimitUs: number): Promise<void> {
+    const isIn = ratelimitUs === 0 || (ratelimitUs >= MIN_RATELIMIT_US && ratelimitUs <= MAX_RATELIMIT_US);
+    if (!Number.isSafeInteger(ratelimitUs) || !isIn) {
+      const bounds = `0 (off), or ${MIN_RATELIMIT_US} to ${MAX_RATELIMIT_US}`;
+      throw new RangeError(`a ratelimit of ${ratelimitUs} us: must be ${bounds}`);
+    }
+    if (this.#built.core.hv.sched.ops.adjustGlobal === undefined) {
+      throw new RangeError(`the ratelimit of ${this.config.scheduler} cannot be changed while a machine runs`);
+    }
+    await this.#command((c) => c.setGlobals({ ratelimitNs: ratelimitUs * 1000 }));
+  }
+
+  /** The scheduler's ratelimit as it is, us. */
+  get ratelimitUs(): number {
+    const { ops } = this.#built.core.hv.sched;
+    return ops.globals === undefined ? this.config.ratelimitUs : ops.globals().ratelimitNs / 1000;
   }
 
   /** Powers a domain off, whatever it was doing. */

@@ -1,5 +1,6 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
 import type { SedfSpec } from '../hv/domain.js';
+import type { SchedulerGlobals } from '../hv/sched/interface.js';
 import type { Image } from '../shared/image.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { TRACE } from '../shared/trace-ring.js';
@@ -20,6 +21,7 @@ const COMMAND = {
   setCredit: 9,
   shutdown: 10,
   setSedf: 11,
+  setGlobals: 12,
 } as const;
 
 export interface PcpuView {
@@ -53,6 +55,8 @@ export interface WorkerControl {
   setCredit(domain: number, weight: number, cap: number): Promise<number>;
   /** What a domain is under the SEDF scheduler from now on. */
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
+  /** What the scheduler as a whole is from now on. */
+  setGlobals(globals: SchedulerGlobals): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
@@ -76,7 +80,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
     nowNs: lowestFloor(core),
     ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
     nextTurnNs: hv.context.isOrdered ? keys.key(p) : turns.keyOf(p),
-    runnable: queues.runq.nrRunnable(p),
+    runnable: queues.runq.nrRunnable(queues.queueOf(p)),
     switches: pcpu.switches(p),
   };
 }
@@ -152,6 +156,8 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
           sched.ops.adjust(d);
         }),
       ),
+    setGlobals: (globals) =>
+      command('setGlobals', () => core.turns.interact(core.pcpus[0]!, () => sched.ops.adjustGlobal?.(globals))),
     shutdown: (d) =>
       command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
     inspect: (p) => safe.queue(() => viewOf(core, p)),

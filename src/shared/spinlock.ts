@@ -22,7 +22,8 @@ export const LOCK_RANK = {
   rendezvous: 5,
   schedulerPrivate: 6,
   runQueue: 7,
-  console: 8,
+  budget: 8,
+  console: 9,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

@@ -86,12 +86,23 @@ export interface CreditSettings {
   readonly migrationDelayUs: number;
 }
 
-export function schedCredit(domains: readonly DomainInfo[], s: CreditSettings | undefined): string {
+/** Rows of name, ID, weight and cap, under their heading. */
+function creditRows(domains: readonly DomainInfo[]): string {
   const row = (name: string, id: string | number, weight: string | number, cap: string | number): string =>
     `${left(name, 33)} ${right(id, 4)} ${right(weight, 6)} ${right(cap, 4)}\n`;
+  return row('Name', 'ID', 'Weight', 'Cap') + domains.map((d) => row(d.name, d.id, d.weight, d.cap)).join('');
+}
+
+export function schedCredit(domains: readonly DomainInfo[], s: CreditSettings | undefined): string {
   const pool =
     s === undefined
       ? ''
       : `Cpupool Pool-0: tslice=${s.tsliceMs}ms ratelimit=${s.ratelimitUs}us migration-delay=${s.migrationDelayUs}us\n`;
-  return pool + row('Name', 'ID', 'Weight', 'Cap') + domains.map((d) => row(d.name, d.id, d.weight, d.cap)).join('');
+  return pool + creditRows(domains);
 }
+
+/** The pool's line, then, unless only that was asked for, its domains. */
+export const credit2Pool = (ratelimitUs: number): string => `Cpupool Pool-0: ratelimit=${ratelimitUs}us\n`;
+
+export const schedCredit2 = (domains: readonly DomainInfo[], ratelimitUs: number | undefined): string =>
+  (ratelimitUs === undefined ? '' : credit2Pool(ratelimitUs)) + creditRows(domains);

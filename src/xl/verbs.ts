@@ -1,7 +1,7 @@
 /** xl's verbs on a machine: arguments in, what xl would print and its exit code out. */
 import type { MachineConfig } from '../machine/config.js';
 import type { DomainInfo, SedfSpec } from '../machine/inspect.js';
-import { list, schedCredit, schedSedf, vcpuList } from './format.js';
+import { credit2Pool, list, schedCredit, schedCredit2, schedSedf, vcpuList } from './format.js';
 
 /** The part of Machine that the verbs use. */
 export interface ToolstackMachine {
@@ -12,6 +12,8 @@ export interface ToolstackMachine {
   unpauseVcpu(domain: number, vcpu: number): Promise<void>;
   setCredit(domain: number, weight: number, cap: number): Promise<void>;
   setSedf(domain: number, spec: SedfSpec): Promise<void>;
+  setRatelimit(ratelimitUs: number): Promise<void>;
+  readonly ratelimitUs: number;
   shutdown(domain: number): Promise<void>;
 }
 
@@ -82,13 +84,25 @@ async function vcpuPin(machine: ToolstackMachine, args: readonly string[]): Prom
   return '';
 }
 
-/** Options of one letter or its long name, each with a value. @param known long names, by their letters */
-function optionsOf(args: readonly string[], known: Readonly<Record<string, string>>): Map<string, string> {
+/**
+ * Options of one letter or its long name, each with a value.
+ * @param known long names, by their letters @param flags letters of those without a value
+ */
+function optionsOf(
+  args: readonly string[],
+  known: Readonly<Record<string, string>>,
+  flags: readonly string[] = [],
+): Map<string, string> {
   const options = new Map<string, string>();
   for (let n = 0; n < args.length; n += 2) {
     const [written, value] = [args[n]!, args[n + 1]];
     const letter = Object.keys(known).find((k) => written === `-${k}` || written === `--${known[k]}`);
     if (letter === undefined) throw new XlError(`unknown option '${written}'`);
+    if (flags.includes(letter)) {
+      options.set(letter, '');
+      n--;
+      continue;
+    }
     if (value === undefined) throw new XlError(`option '${written}' requires an argument`);
     options.set(letter, value);
   }
@@ -112,6 +126,19 @@ async function toChange(
   return domainOf(machine, name);
 }
 
+/** Sets the weight and the cap that were said. */
+async function changeCredit(
+  machine: ToolstackMachine,
+  { id, weight, cap, vcpus }: DomainInfo,
+  options: ReadonlyMap<string, string>,
+): Promise<void> {
+  await machine.setCredit(
+    id,
+    options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : weight,
+    options.has('c') ? numberOf(options.get('c'), 'cap', 0, 100 * vcpus.length) : cap,
+  );
+}
+
 async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
   mustBe(machine, 'credit');
   const options = optionsOf(args, { d: 'domain', w: 'weight', c: 'cap' });
@@ -120,12 +147,42 @@ async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[
     const names = [...options.values()];
     return schedCredit(await chosen(machine, names), names.length === 0 ? machine.config : undefined);
   }
-  const { id, weight, cap, vcpus } = domain;
-  await machine.setCredit(
-    id,
-    options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : weight,
-    options.has('c') ? numberOf(options.get('c'), 'cap', 0, 100 * vcpus.length) : cap,
-  );
+  await changeCredit(machine, domain, options);
+  return '';
+}
+
+/** The scheduler as a whole: what it is, or with `-r` what it is to be. */
+async function credit2Globals(machine: ToolstackMachine, options: ReadonlyMap<string, string>): Promise<string> {
+  if (['d', 'w', 'c'].some((k) => options.has(k))) {
+    throw new XlError("Specifying a domain, a weight or a cap is not allowed with the scheduler's own parameters.");
+  }
+  if (!options.has('r')) return credit2Pool(machine.ratelimitUs);
+  const text = options.get('r')!;
+  const ratelimitUs = numberOf(text, 'ratelimit_us', 0, 500_000);
+  if (ratelimitUs > 0 && ratelimitUs < 100)
+    throw new XlError(`ratelimit_us is out of range: ${text} (0, or 100 to 500000)`);
+  await machine.setRatelimit(ratelimitUs);
+  return '';
+}
+
+async function schedCredit2Verb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
+  mustBe(machine, 'credit2');
+  const known = { d: 'domain', w: 'weight', c: 'cap', p: 'cpupool', s: 'schedparam', r: 'ratelimit_us' };
+  const options = optionsOf(args, known, ['s']);
+  const pool = options.get('p');
+  options.delete('p');
+  if (pool !== undefined && pool !== 'Pool-0' && pool !== '0') throw new XlError(`unknown cpupool '${pool}'`);
+  if (options.has('s')) return credit2Globals(machine, options);
+  if (options.has('r')) throw new XlError("option '-r' is one of the scheduler: it requires '-s'");
+  if (pool !== undefined && options.size > 0) {
+    throw new XlError('Specifying a cpupool is not allowed with other options.');
+  }
+  const domain = await toChange(machine, options);
+  if (domain === undefined) {
+    const names = [...options.values()];
+    return schedCredit2(await chosen(machine, names), names.length === 0 ? machine.ratelimitUs : undefined);
+  }
+  await changeCredit(machine, domain, options);
   return '';
 }
 
@@ -191,6 +248,12 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     title: 'Get/set credit scheduler parameters',
     least: 0,
     run: schedCreditVerb,
+  },
+  'sched-credit2': {
+    usage: '[-d <Domain> [-w <weight>] [-c <cap>]] [-s [-r <ratelimit_us>]] [-p <CPU pool>]',
+    title: 'Get/set credit2 scheduler parameters',
+    least: 0,
+    run: schedCredit2Verb,
   },
   'sched-sedf': {
     usage: '[-d <Domain> [-p <period>] [-s <slice>] [-l <latency>] [-e <0|1>] [-w <weight>]]',

@@ -9,6 +9,12 @@
 import type { Region } from '../../shared/image.js';
 import type { HvContext } from '../context.js';
 
+/** What a toolstack may change of a scheduler as a whole. */
+export interface SchedulerGlobals {
+  /** For how long a VCPU that was switched in is not switched out for another, ns; 0 = not at all. */
+  readonly ratelimitNs: number;
+}
+
 /** What the generic scheduler offers a policy. */
 export interface GenericScheduler {
   /** Whether nothing keeps VCPU v from running. */
@@ -20,6 +26,10 @@ export interface GenericScheduler {
   requestMigration(v: number): void;
   raiseSchedule(p: number): void;
   keyChanged(p: number): void;
+  /** Takes the lock of the run queue that VCPU v belongs to, wherever it is moved meanwhile, and returns its number. */
+  lock(v: number): number;
+  /** Parks a VCPU that runs or waits, under that lock; the policy takes it out of its queue itself. `unpause` lets it go. */
+  park(v: number): void;
 }
 
 export interface SchedulerOps {
@@ -37,10 +47,14 @@ export interface SchedulerOps {
   pickCpu(v: number): number;
   /** Moves a VCPU that neither runs nor is queued to pCPU `p`. */
   migrate(v: number, p: number): void;
-  /** The state of a VCPU that was switched out is saved; nobody else may run it before this is through. No lock is held. */
+  /** The state of a VCPU that was switched out is saved: from now on others may run it. No lock is held. */
   contextSaved(v: number): void;
   /** Domain parameters changed (weight, cap, SEDF's in the domain's record). */
   adjust(d: number): void;
+  /** Parameters of the scheduler itself from now on. Absent: they stay what they were at boot. */
+  adjustGlobal?(globals: SchedulerGlobals): void;
+  /** What they are. */
+  globals?(): SchedulerGlobals;
   /** Affinity masks of v changed. */
   adjustAffinity(v: number): void;
   /** Next tick of pCPU p while it runs a VCPU; Infinity = the policy has none. */
