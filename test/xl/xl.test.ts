@@ -246,6 +246,67 @@ describe('sched-sedf', () => {
   });
 });
 
+describe('sched-credit2', () => {
+  it('says and sets weights, caps and the ratelimit', async () => {
+    const guests = ['a', 'b'].map((name) => guest({ name, workload: hog() }));
+    const machine = await Machine.create(
+      machineConfig({ scheduler: 'credit2', pcpus: 1, durationNs: Infinity, guests }),
+    );
+    try {
+      const credit2 = (...args: string[]) => xl(machine, ['sched-credit2', ...args]);
+      const all =
+        'Cpupool Pool-0: ratelimit=1000us\n' +
+        'Name                                ID Weight  Cap\n' +
+        'a                                    1    256    0\n' +
+        'b                                    2    256    0\n';
+      await machine.runUntil(10e6);
+      expect((await credit2()).stdout).to.equal(all);
+      expect((await credit2('-p', 'Pool-0')).stdout).to.equal(all);
+      await credit2('-d', 'a', '-w', '768');
+      const timeOf = async (): Promise<number> => (await machine.domains())[0]!.vcpus[0]!.timeNs;
+      let from = await timeOf();
+      await machine.runUntil(1010e6);
+      expect((await timeOf()) - from).to.be.closeTo(750e6, 20e6);
+      await credit2('--domain', 'a', '--cap', '20');
+      expect((await credit2('-d', 'a')).stdout.split('\n')[1]).to.match(/^a +1 +768 +20$/);
+      from = await timeOf();
+      await machine.runUntil(2010e6);
+      expect((await timeOf()) - from).to.be.closeTo(200e6, 10e6);
+      expect(await credit2('-s', '-r', '250')).to.deep.equal({ stdout: '', stderr: '', code: 0 });
+      expect((await credit2('-s')).stdout).to.equal('Cpupool Pool-0: ratelimit=250us\n');
+      for (const [wrong, message] of [
+        [['-r', '250'], /requires '-s'/],
+        [['-s', '-r', '50'], /^ratelimit_us is out of range: 50/],
+        [['-s', '-d', 'a'], /not allowed/],
+        [['-p', 'Pool-1'], /^unknown cpupool 'Pool-1'/],
+        [['-p', '0', '-d', 'a'], /not allowed with other options/],
+        [['-w', '5'], /^Must specify a domain\./],
+        [['-d', 'a', '-c', '101'], /^cap is out of range: 101/],
+        [['-d', 'a', '-w', '65536'], /^weight is out of range/],
+      ] as const) {
+        const { code, stderr } = await credit2(...wrong);
+        expect(code, wrong.join(' ')).to.equal(1);
+        expect(stderr).to.match(message);
+      }
+      await machine.stop();
+    } finally {
+      await machine.close();
+    }
+  });
+
+  it('is refused under another scheduler, whose ratelimit stays what it is', async () => {
+    const machine = await Machine.create(machineConfig({ guests: [guest({ workload: hog() })] }));
+    try {
+      expect((await xl(machine, ['sched-credit2'])).stderr).to.equal('the scheduler is credit, not credit2\n');
+      const error = await machine.setRatelimit(500).catch((e: unknown) => e);
+      expect(error).to.be.instanceOf(RangeError);
+      expect(machine.ratelimitUs).to.equal(1000);
+    } finally {
+      await machine.close();
+    }
+  });
+});
+
 describe('a machine that is up', () => {
   let folder: string;
   let up: ChildProcess | undefined;
