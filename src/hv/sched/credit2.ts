@@ -36,6 +36,9 @@ import {
 import { credit2Tickle } from './credit2-tickle.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
 
+/** More than a reset leaves anybody by what being taken over is worth. */
+const MOST_CREDIT = CREDIT_INIT + CARRYOVER_MAX + MIGRATE_COMPENSATION;
+
 /** @param instance number of its global record: each pool of pCPUs has a scheduler of its own */
 function create(hv: HvContext, generic: GenericScheduler, instance: number): SchedulerOps {
   const { vcpu, pcpu, domain, queues, locks, perfc, params, shape, machine, me, now, isIdle, idleOf } = hv;
@@ -169,7 +172,8 @@ function create(hv: HvContext, generic: GenericScheduler, instance: number): Sch
       reset(q, next);
       balance(p);
     }
-    if (isTaken) cv.addCredit(next, MIGRATE_COMPENSATION);
+    // Who is taken over again and again before it pays is not to gain by it without end.
+    if (isTaken) cv.setCredit(next, Math.min(cv.credit(next) + MIGRATE_COMPENSATION, MOST_CREDIT));
     pcpu.setNextSlice(p, runtime(q, current, next));
   }
 
