@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--sched NAME] [--profile classic]`: free mode with pauses
+ * `npm run soak -- [--seeds N] [--seconds S] [--workers W] [--pools] [--sched NAME] [--sockets N] [--profile classic]`: free mode with pauses
  * at every lock and in every marked window, while VCPUs are pinned to other pCPUs, paused and let go at random. Now and then the
  * machine is paused and every record looked at (src/machine/invariants.ts); the observer of time runs along. Exit code 1 when
  * anything was found.
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '8' },
     pcpus: { type: 'string', default: '8' },
     pools: { type: 'boolean', default: false },
+    sockets: { type: 'string', default: '1' },
     sched: { type: 'string', default: 'credit' },
     profile: { type: 'string', default: 'modern' },
   },
@@ -34,9 +35,11 @@ const [seeds, first, seconds, workers, pcpus] = [
   values.workers,
   values.pcpus,
 ].map(Number) as [number, number, number, number, number];
-if (![seeds, first, workers, pcpus].every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
+const sockets = Number(values.sockets);
+const counts = [seeds, first, workers, pcpus, sockets, pcpus / sockets];
+if (!counts.every((n) => Number.isSafeInteger(n) && n > 0) || !(seconds > 0)) {
   console.error(
-    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--sched NAME] [--profile P]',
+    'usage: soak [--seeds N] [--first SEED] [--seconds S] [--workers W] [--pcpus P] [--pools] [--sched NAME] [--sockets N] [--profile P]',
   );
   process.exit(2);
 }
@@ -128,6 +131,7 @@ async function soak(seed: number): Promise<Outcome> {
     jitterSeed: values.pools ? 0 : seed,
     pcpus,
     threads: workers,
+    topology: { sockets, cores: pcpus / sockets, threads: 1 },
     memoryMib: 65536,
     durationNs: Infinity,
     checkTime: true,

@@ -17,6 +17,8 @@ export const RUNQ = struct(
     sortEpoch: 'i32',
     /** Word index of the mask of idlers that this pCPU is in; what belongs to it follows. Changes while all pCPUs stand still. */
     idlers: 'i32',
+    /** The pCPU whose list and lock are this one's too: its own number, unless the policy has queues for several pCPUs. Written at boot. */
+    queue: 'i32',
   },
   64,
 );

@@ -35,6 +35,8 @@ export interface RunQueues {
   setLastVictim(p: number, victim: number): void;
   /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
   setGroup(p: number, group: number): void;
+  /** The pCPU that stands for the run queue which pCPU p takes its VCPUs from: `list` has its queue under this number. */
+  queueOf(p: number): number;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -95,6 +97,7 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     masks,
     word,
     idlers: runq.idlers,
+    queueOf: runq.queue,
     overloaded,
     lastVictim: (p) => image.i32[lastVictimWord(p)]!,
     setLastVictim(p, victim) {

@@ -214,7 +214,7 @@ function machineOptions(command: Command): Command {
     .option('--window <time>', 'free mode: how far simulation clocks may run apart', duration)
     .option('--jitter <seed>', 'free mode: pauses at locks and where races live, drawn from this seed', number)
     .option('--pace <speed>', 'simulated seconds per host second, for watching; 0 = as fast as possible', number)
-    .option('--sched <name|file>', 'CPU scheduler: credit, null, or a file with a policy')
+    .option('--sched <name|file>', 'CPU scheduler: credit, credit2, sedf, null, or a file with a policy')
     .option('--trace', 'keep trace records')
     .option('--debug', 'check lock order and ownership')
     .option('--stall-limit <time>', 'host time without a safe point after which a worker counts as stalled', duration)

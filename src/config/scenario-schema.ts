@@ -51,6 +51,12 @@ export const machineSchema = z.strictObject({
   ratelimit: duration(NS_PER_US),
   'migration-delay': duration(NS_PER_US),
   boost: z.boolean().optional(),
+  'credit2-runqueue': z
+    .enum(['cpu', 'core', 'socket', 'node', 'all'], { error: () => 'expected cpu, core, socket, node or all' })
+    .optional(),
+  'credit2-load-window-shift': z.number().optional(),
+  'credit2-balance-under': z.number().optional(),
+  'credit2-balance-over': z.number().optional(),
   'runq-lock': duration(),
   'private-lock': duration(),
   'guest-op': duration(),

@@ -70,6 +70,20 @@ export interface FreeParams {
   readonly spins: number;
 }
 
+/** Which pCPUs share a run queue under credit2 (Xen's `credit2_runqueue`); a socket is a node of memory, so these two are the same. */
+export const RUNQUEUE_ARRANGEMENTS = ['cpu', 'core', 'socket', 'node', 'all'] as const;
+export type RunqueueArrangement = (typeof RUNQUEUE_ARRANGEMENTS)[number];
+
+/** Boot parameters of the credit2 scheduler. */
+export interface Credit2Params {
+  readonly runqueue: RunqueueArrangement;
+  /** Window of average loads: 2 to this, ns. */
+  readonly loadWindowShift: number;
+  /** Queues are balanced whose loads differ by 2 to this, pCPUs: of queues with pCPUs to spare, and of others. */
+  readonly balanceUnder: number;
+  readonly balanceOver: number;
+}
+
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {
   readonly profile: Profile;
@@ -78,6 +92,7 @@ export interface HvParams {
   readonly ratelimitNs: number;
   readonly migrationDelayNs: number;
   readonly boost: boolean;
+  readonly credit2: Credit2Params;
   readonly latencyNs: number;
   readonly topology: Topology;
   /** Nominal frequency of the cycle counters, Hz. */
@@ -121,6 +136,8 @@ export interface HvContext {
   isSeparate(): boolean;
   /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
   readonly me: number;
+  /** The lock of the run queue that pCPU p takes its VCPUs from. */
+  lockOf(p: number): number;
   readonly isOrdered: boolean;
   /** A place where others may see things half done: `--jitter` pauses here now and then. */
   readonly raceWindow: Jitter;
@@ -134,7 +151,7 @@ export interface HvContext {
   faulty(kind: TimeFault, p: number): boolean;
 }
 
-/** Lock numbers; what each guards stands in docs/lock-order.md. One a pCPU, two a domain. */
+/** Lock numbers; what each guards stands in docs/lock-order.md. One a pCPU, three a domain. */
 export const PRIVATE_LOCK = 0;
 export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
@@ -147,7 +164,10 @@ export const HEAP_LOCK = 6;
 const FIRST_RUNQ_LOCK = 8;
 export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
 export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
-const FIRST_GUEST_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
+const FIRST_BUDGET_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
+/** Of what a capped domain may still run under the credit2 scheduler. */
+export const budgetLock = (d: number): number => FIRST_BUDGET_LOCK + d;
+const FIRST_GUEST_LOCK = FIRST_BUDGET_LOCK + MAX_DOMAINS;
 /** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
 export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
 export const numberOfLocks = (domains: number): number => FIRST_GUEST_LOCK + domains;
@@ -193,6 +213,7 @@ export function createContext(
     },
   });
   const { inject } = params.timing;
+  const queues = runQueues(image, shape.pcpus, words);
   return {
     image,
     shape,
@@ -205,7 +226,7 @@ export function createContext(
     regs: image.table(REGS),
     evtchn: image.table(EVTCHN),
     host: image.table(HOST),
-    queues: runQueues(image, shape.pcpus, words),
+    queues,
     locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
     trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
     perfc: perfCounters(image, shape.pcpus),
@@ -214,6 +235,7 @@ export function createContext(
     machineWords: sharedWords(image.i32, image.u8, isOrdered ? 'never' : 'always'),
     isSeparate: () => image.i32[isSeparate] !== 0,
     me,
+    lockOf: (p) => runqLock(queues.queueOf(p)),
     isOrdered,
     raceWindow,
     moveOn: isOrdered
@@ -254,6 +276,7 @@ export function initialiseHv(hv: HvContext): void {
   for (let d = 0; d < shape.domains; d++) {
     locks.init(eventLock(d), LOCK_RANK.event);
     locks.init(guestLock(d), LOCK_RANK.guest);
+    locks.init(budgetLock(d), LOCK_RANK.budget);
   }
   for (let v = 0; v < shape.vcpus; v++) {
     vcpu.setDomain(v, NOBODY);
@@ -265,6 +288,7 @@ export function initialiseHv(hv: HvContext): void {
     const idle = hv.idleOf(p);
     masks.set(word(ONLINE_MASK), p);
     queues.setGroup(p, 0);
+    queues.runq.setQueue(p, p);
     masks.set(queues.idlers(p), p);
     entry.setProcessor(idle, p);
     entry.setIsRunning(idle, 1);

@@ -10,7 +10,7 @@ import { hardMask, RUNQ_ENTRY } from '../balancer/records.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { Affinities } from './affinity.js';
-import { type HvContext, runqLock } from './context.js';
+import type { HvContext } from './context.js';
 import { PERFC } from './perfc.js';
 import { HELD_BACK, VCPU, VPF_blocked, VPF_dying, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
 import type { Runstates } from './runstate.js';
@@ -74,6 +74,7 @@ export function scheduler(
   context: ContextSwitch,
 ): Scheduler {
   const { image, vcpu, pcpu, queues, locks, words, machineWords, trace, perfc, raceWindow, now, isIdle } = hv;
+  const { lockOf: runqLockOf } = hv;
   const { entry, masks, word } = queues;
   const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
   const flagColumn = image.column(VCPU, 'pauseFlags');
@@ -94,15 +95,20 @@ export function scheduler(
     },
     raiseSchedule: smp.raiseSchedule,
     keyChanged: smp.keyMoved,
+    lock: lockOf,
+    park(v) {
+      words.or(flagsWord(v), VPF_parked);
+      if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
+    },
   };
   const ops = policy.create(hv, generic);
 
   /** Takes the run-queue lock of v's pCPU; while it was waited for, v may have been moved to another. */
   function lockOf(v: number): number {
     for (;;) {
-      const lock = runqLock(entry.processor(v));
+      const lock = runqLockOf(entry.processor(v));
       locks.acquire(lock, smp.self());
-      if (lock === runqLock(entry.processor(v))) return lock;
+      if (lock === runqLockOf(entry.processor(v))) return lock;
       locks.release(lock, smp.self());
     }
   }
@@ -168,6 +174,7 @@ export function scheduler(
         prev,
         (flags & VPF_blocked) !== 0 ? RUNSTATE_blocked : flags === 0 ? RUNSTATE_runnable : RUNSTATE_offline,
       );
+      entry.setLastRan(prev, now());
       check?.switchedOut(prev);
       runstates.publish(prev);
     }
@@ -198,17 +205,17 @@ export function scheduler(
     if (isIdle(prev) !== isIdle(next)) {
       pcpu.setTickAt(p, isIdle(prev) ? ops.nextTick(p) : Infinity);
     }
-    if (!isIdle(prev)) ops.contextSaved(prev);
     raceWindow();
-    // Last of all, and before the looks at its flags and at the other's events: whoever moves it from now on finds it saved, or is
+    // Before the looks at its flags and at the other's events: whoever moves it from now on finds it saved, or is
     // seen here; whoever sends to the other finds it running, or is seen. So an atomic store, which no later look overtakes.
     words.store(runningWord(prev), 0);
+    if (!isIdle(prev)) ops.contextSaved(prev);
   }
 
   function schedule(p: number): void {
     pcpu.setSoftirq(p, 0);
     perfc.inc(p, sched_run);
-    const lock = runqLock(p);
+    const lock = runqLockOf(p);
     locks.acquire(lock, p);
     pcpu.setSliceEnd(p, Infinity);
     const prev = pcpu.current(p);

@@ -1,7 +1,7 @@
 /** The debug key `r`: the run queues of the scheduler on the console ring, in the form of Xen's dump_runq. */
 import { NONE } from '../shared/list.js';
 import type { ConsoleRing } from './console-ring.js';
-import { type HvContext, runqLock } from './context.js';
+import type { HvContext } from './context.js';
 import type { Scheduler } from './schedule.js';
 import type { TimeKeeping } from './time.js';
 
@@ -63,12 +63,12 @@ export function dumpRunQueues(hv: HvContext, { sched, time, console }: DumpParts
     'CPUs info:',
   ]);
   for (const p of online) {
-    locks.acquire(runqLock(p), self);
+    locks.acquire(hv.lockOf(p), self);
     const current = nameOf(pcpu.current(p));
     say([
       `CPU[${`${p}`.padStart(2, '0')}] current=${current}, curr=${current}, prev=NULL`,
       ...(ops.dumpPcpu?.(p) ?? plainLines(p)),
     ]);
-    locks.release(runqLock(p), self);
+    locks.release(hv.lockOf(p), self);
   }
 }

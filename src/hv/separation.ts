@@ -72,6 +72,8 @@ export function separation(context: HvContext, stopped: <T>(act: () => T) => T):
 
   return {
     begin() {
+      // Nor does a run queue lie on both sides.
+      for (let p = 0; p < shape.pcpus; p++) if (pcpu.worker(queues.queueOf(p)) !== pcpu.worker(p)) return;
       for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return;
       regroup((p) => 1 + pcpu.worker(p));
       record.setIsSeparate(0, 1);

@@ -16,7 +16,7 @@ import { type Oscillators, oscillators } from '../shared/oscillator.js';
 import { offsetsOf } from '../shared/public/layout.js';
 import { XEN_PVCLOCK_TSC_STABLE_BIT } from '../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../shared/public/xen-layout.js';
-import { type HvContext, RENDEZVOUS_LOCK, runqLock, WALL_LOCK } from './context.js';
+import { type HvContext, RENDEZVOUS_LOCK, WALL_LOCK } from './context.js';
 import { CPU_TIME, EPOCH_NS, RENDEZVOUS, WALL_CLOCK } from './records.js';
 import type { Smp } from './smp.js';
 
@@ -97,6 +97,7 @@ export function timeKeeping(
     params,
     queues,
     locks,
+    lockOf,
     machineWords,
     version,
     raceWindow,
@@ -202,11 +203,11 @@ export function timeKeeping(
    * its frequency. Under its run-queue lock, so that whoever writes a page of its VCPU finds the pair whole. A clock that is behind jumps; one that is ahead is slowed until the next epoch, so time never steps back.
    */
   function calibrated(p: number, tsc: number, master: number): void {
-    locks.acquire(runqLock(p), p);
+    locks.acquire(lockOf(p), p);
     takePair(p, tsc, master);
     const v = pcpu.current(p);
     if (!hv.isIdle(v)) update(v);
-    locks.release(runqLock(p), p);
+    locks.release(lockOf(p), p);
     if (now() < 0 && cpu.calibrations(p) === BOOT_CALIBRATIONS) bootSynchronise(p);
   }
 
@@ -235,7 +236,7 @@ export function timeKeeping(
 
   /** Nobody has run on pCPU p for a while, and nobody does: its clock need not go on from where it was. */
   function setInStep(p: number, tsc: number, master: number): void {
-    locks.acquire(runqLock(p), p);
+    locks.acquire(lockOf(p), p);
     const measured = ((tsc - cpu.pairTsc(p)) / (master - cpu.pairMaster(p))) * 1e9;
     setPair(p, tsc, master, measured > hz / 2 && measured < hz * 2 ? measured : frequencyOf(p));
     cpu.setPairTsc(p, tsc);
@@ -243,7 +244,7 @@ export function timeKeeping(
     cpu.addCalibrations(p, 1);
     cpu.setCalibratedAt(p, now());
     cpu.setLastError(p, 0);
-    locks.release(runqLock(p), p);
+    locks.release(lockOf(p), p);
   }
 
   const wakeAt = smp.timeAt;

@@ -14,7 +14,7 @@
 import { type DeadlineHeaps, deadlineHeaps } from '../shared/deadline-heap.js';
 import { VIRQ_TIMER } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
-import { type HvContext, runqLock } from './context.js';
+import type { HvContext } from './context.js';
 import { PCPU, TIMER, TIMER_REQUESTS } from './records.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
@@ -78,7 +78,22 @@ export function timers(
   check: TimeCheck | undefined,
   actions: TimerActions,
 ): Timers {
-  const { image, vcpu, pcpu, locks, machine, machineWords, trace, raceWindow, me, isOrdered, now, faulty, params } = hv;
+  const {
+    image,
+    vcpu,
+    pcpu,
+    locks,
+    lockOf,
+    machine,
+    machineWords,
+    trace,
+    raceWindow,
+    me,
+    isOrdered,
+    now,
+    faulty,
+    params,
+  } = hv;
   const isClassic = params.profile === 'classic';
   const FIRST_HOST = 2 * hv.shape.vcpus;
   const timer = image.table(TIMER);
@@ -262,9 +277,9 @@ export function timers(
 
   /** Under the lock, as the other writers of the page are. */
   function writeTimePage(v: number, p: number): void {
-    locks.acquire(runqLock(p), p);
+    locks.acquire(lockOf(p), p);
     time.update(v);
-    locks.release(runqLock(p), p);
+    locks.release(lockOf(p), p);
   }
 
   return {

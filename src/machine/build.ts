@@ -166,6 +166,12 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
       ratelimitNs: config.profile === 'classic' ? 0 : config.ratelimitUs * 1e3,
       migrationDelayNs: config.migrationDelayUs * 1e3,
       boost: config.boost,
+      credit2: {
+        runqueue: config.credit2Runqueue,
+        loadWindowShift: config.credit2LoadWindowShift,
+        balanceUnder: config.credit2BalanceUnder,
+        balanceOver: config.credit2BalanceOver,
+      },
       latencyNs: config.latencyNs,
       topology: config.topology ?? flatTopology(config.pcpus),
       cycleHz: config.cycleHz,

@@ -7,7 +7,15 @@ import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
 import { findDeviceProblem } from './check-devices.js';
 import { admissionProblem, requestProblem } from './check-workloads.js';
-import { boots, type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, mostVcpus, PROFILES } from './config.js';
+import {
+  boots,
+  type GuestConfig,
+  MACHINE_DEFAULTS,
+  type MachineConfig,
+  mostVcpus,
+  PROFILES,
+  RUNQUEUE_ARRANGEMENTS,
+} from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -47,6 +55,9 @@ const RANGES: Readonly<Record<Numeric, Range>> = {
   tsliceMs: range(limits.MIN_TSLICE_MS, limits.MAX_TSLICE_MS, 'ms'),
   ratelimitUs: range(0, limits.MAX_RATELIMIT_US, 'us'),
   migrationDelayUs: range(0, limits.MAX_MIGRATION_DELAY_US, 'us'),
+  credit2LoadWindowShift: range(limits.MIN_LOAD_WINDOW_SHIFT, limits.MAX_LOAD_WINDOW_SHIFT, ''),
+  credit2BalanceUnder: range(-limits.MAX_BALANCE_TOLERANCE, limits.MAX_BALANCE_TOLERANCE, ''),
+  credit2BalanceOver: range(-limits.MAX_BALANCE_TOLERANCE, limits.MAX_BALANCE_TOLERANCE, ''),
   runqLockNs: range(0, limits.MAX_LOCK_NS, 'ns'),
   privateLockNs: range(0, limits.MAX_LOCK_NS, 'ns'),
   guestOpNs: range(limits.MIN_GUEST_OP_NS, limits.MAX_GUEST_OP_NS, 'ns'),
@@ -219,7 +230,9 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
 }
 
 /** What the classic profile has not: nothing but its defaults will do. A ratelimit of 0 says how it is. */
-function classicProblem({ tsliceMs, ratelimitUs, migrationDelayUs }: MachineConfig): ConfigProblem | undefined {
+function classicProblem(config: MachineConfig): ConfigProblem | undefined {
+  const { scheduler, tsliceMs, ratelimitUs, migrationDelayUs } = config;
+  if (scheduler === 'credit2') return { path: ['scheduler'], message: `${CLASSIC} has no credit2 scheduler` };
   if (tsliceMs !== MACHINE_DEFAULTS.tsliceMs) {
     return { path: ['tsliceMs'], message: `${CLASSIC} has a fixed timeslice of ${MACHINE_DEFAULTS.tsliceMs} ms` };
   }
@@ -233,7 +246,7 @@ function classicProblem({ tsliceMs, ratelimitUs, migrationDelayUs }: MachineConf
 }
 
 /** Names under which the hypervisor registers its policies. */
-export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'sedf', 'null'];
+export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'credit2', 'sedf', 'null'];
 
 /** The first reason why `config` cannot be built. */
 export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
@@ -247,6 +260,10 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   }
   if (!PROFILES.includes(config.profile)) {
     return { path: ['profile'], message: `unknown profile '${config.profile}'; known: ${PROFILES.join(', ')}` };
+  }
+  if (!RUNQUEUE_ARRANGEMENTS.includes(config.credit2Runqueue)) {
+    const known = RUNQUEUE_ARRANGEMENTS.join(', ');
+    return { path: ['credit2Runqueue'], message: `unknown arrangement '${config.credit2Runqueue}'; known: ${known}` };
   }
   const machine = machineProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
   if (machine) return machine;

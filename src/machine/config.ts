@@ -1,12 +1,12 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
 import type { Topology } from '../balancer/topology.js';
-import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
+import { type Profile, type RunqueueArrangement, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
 export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
-export { PROFILES, type Profile, TIME_FAULTS } from '../hv/context.js';
+export { PROFILES, type Profile, RUNQUEUE_ARRANGEMENTS, type RunqueueArrangement, TIME_FAULTS } from '../hv/context.js';
 
 /** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
 export interface SedfConfig {
@@ -165,6 +165,14 @@ export interface MachineConfig {
   readonly migrationDelayUs: number;
   /** Whether waking VCPUs with credit are boosted: Xen always does; off shows what boost buys. @default true */
   readonly boost: boolean;
+  /** `credit2_runqueue`: which pCPUs share a run queue under credit2, at most 16. @default 'socket' */
+  readonly credit2Runqueue: RunqueueArrangement;
+  /** `credit2_load_window_shift`: credit2's averages of loads go over 2 to this ns, 20..40. @default 30 */
+  readonly credit2LoadWindowShift: number;
+  /** `credit2_balance_under`: run queues with pCPUs to spare whose loads differ by 2 to this pCPUs are balanced, -10..10. @default 0 */
+  readonly credit2BalanceUnder: number;
+  /** `credit2_balance_over`: the same of run queues without. @default -3 */
+  readonly credit2BalanceOver: number;
   /** How long a run-queue lock is held each time it is taken, ns; 0 = no time passes under locks. @default 0 */
   readonly runqLockNs: number;
   /** The same of the credit scheduler's private lock, which accounting takes. @default 0 */
@@ -213,6 +221,10 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   ratelimitUs: 1000,
   migrationDelayUs: 0,
   boost: true,
+  credit2Runqueue: 'socket',
+  credit2LoadWindowShift: 30,
+  credit2BalanceUnder: 0,
+  credit2BalanceOver: -3,
   runqLockNs: 0,
   privateLockNs: 0,
   guestOpNs: 100,

@@ -21,10 +21,11 @@ import { NONE } from '../shared/list.js';
 import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
+import { credit2Invariants } from './credit2-invariants.js';
 import { lineInvariants } from './line-invariants.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
-export function invariants({ image, core, params }: BuiltMachine): () => string[] {
+export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' | 'core' | 'params'>): () => string[] {
   const { hv } = core;
   const { vcpu, pcpu, domain, evtchn, queues, shape, isIdle, idleOf } = hv.context;
   const { runq, entry, list, masks } = queues;
@@ -32,6 +33,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   /** Whether a pCPU may be idle though somebody waits. */
   const mayIdle = findScheduler(params.hv.scheduler)?.isWorkConserving === false;
   const isCredit = params.hv.scheduler === 'credit';
+  const isCredit2 = params.hv.scheduler === 'credit2';
+  const checkCredit2 = isCredit2 ? credit2Invariants({ image, core, params }, must) : () => {};
   const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
@@ -81,7 +84,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     }
     const queue = queuedOn.get(v);
     must(
-      queue === undefined || queue === entry.processor(v),
+      queue === undefined || queue === queues.queueOf(entry.processor(v)),
       () => `VCPU ${v} of ${entry.processor(v)} queued on ${queue}`,
     );
     if ((flags & VPF_down) !== 0 && p === undefined)
@@ -102,10 +105,14 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
 
   function checkPcpu(p: number, queue: readonly number[]): void {
     const current = pcpu.current(p);
+    must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
+    const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
+    if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
+    // Its queue is shared.
+    if (isCredit2) return;
     const runnable = queue.length + (isIdle(current) ? 0 : 1);
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
     must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
-    must(!masks.has(queues.idlers(p), p) || isIdle(current), () => `pCPU ${p} is in idlers and runs VCPU ${current}`);
     // Whoever put something in the queue of an idle pCPU told it so, or the pCPU knows when to look at it again.
     const isTold =
       pcpu.softirq(p) !== 0 ||
@@ -116,8 +123,6 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       mayIdle || !isIdle(current) || queue.length === 0 || isTold,
       () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,
     );
-    const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
-    if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
     if (isCredit) checkOrder(p, queue);
   }
 
@@ -245,6 +250,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     checkTimers();
     checkDomains();
     broken.push(...findBrokenLines());
+    checkCredit2();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;
       for (let k = 0; k < domain.maxVcpus(d); k++) if (vcpu.pollPort(domain.firstVcpu(d) + k) !== 0) pollers++;

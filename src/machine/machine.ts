@@ -17,7 +17,7 @@ import { modelMemory } from '../pcpu/model/memory.js';
 import { LIVE_JOB, TOOL_POST } from '../pcpu/model/privcmd-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
-import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
+import { MAX_RATELIMIT_US, MAX_WEIGHT, MIN_RATELIMIT_US, MIN_WEIGHT } from '../shared/limits.js';
 import { lastTrace, traceBases } from '../shared/trace-ring.js';
 import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { ConfigError } from '../workload/config-error.js';
@@ -454,6 +454,25 @@ export class Machine {
       if (made.length < some.length || (made.at(-1)?.rc ?? 0) < 0) break;
     }
     return results;
+  }
+
+  /** The scheduler's ratelimit from now on: 0 (off) or 100..500000, us. @throws RangeError where the scheduler cannot change it */
+  async setRatelimit(ratelimitUs: number): Promise<void> {
+    const isIn = ratelimitUs === 0 || (ratelimitUs >= MIN_RATELIMIT_US && ratelimitUs <= MAX_RATELIMIT_US);
+    if (!Number.isSafeInteger(ratelimitUs) || !isIn) {
+      const bounds = `0 (off), or ${MIN_RATELIMIT_US} to ${MAX_RATELIMIT_US}`;
+      throw new RangeError(`a ratelimit of ${ratelimitUs} us: must be ${bounds}`);
+    }
+    if (this.#built.core.hv.sched.ops.settings === undefined) {
+      throw new RangeError(`the ratelimit of ${this.config.scheduler} cannot be changed while a machine runs`);
+    }
+    await this.#command((c) => c.setRatelimit(ratelimitUs * 1000));
+  }
+
+  /** The scheduler's ratelimit as it is, us. */
+  get ratelimitUs(): number {
+    const { settings } = this.#built.core.hv.sched.ops;
+    return settings === undefined ? this.config.ratelimitUs : settings.ratelimitNs() / 1000;
   }
 
   /** Powers a domain off, whatever it was doing. */

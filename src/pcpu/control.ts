@@ -27,6 +27,7 @@ const COMMAND = {
   offline: 13,
   online: 14,
   destroy: 15,
+  setRatelimit: 16,
 } as const;
 
 export interface PcpuView {
@@ -60,6 +61,8 @@ export interface WorkerControl {
   setCredit(domain: number, weight: number, cap: number): Promise<number>;
   /** What a domain is under the SEDF scheduler from now on. */
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
+  /** What the scheduler as a whole is from now on. */
+  setRatelimit(ns: number): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
   /** Tells domain 0's tools that job 0 is to be done. */
@@ -90,7 +93,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
     nowNs: lowestFloor(core),
     ...(isIdle(v) ? {} : { current: { domain: vcpu.domain(v), vcpu: vcpu.id(v) } }),
     nextTurnNs: hv.context.isOrdered ? keys.key(p) : turns.keyOf(p),
-    runnable: queues.runq.nrRunnable(p),
+    runnable: queues.runq.nrRunnable(queues.queueOf(p)),
     switches: pcpu.switches(p),
   };
 }
@@ -175,6 +178,13 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
         core.turns.interact(core.pcpus[0]!, () => {
           domains.setSedf(d, spec);
           sched.ops.adjust(d);
+        }),
+      ),
+    setRatelimit: (ns) =>
+      command('setRatelimit', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          const { settings } = sched.ops;
+          settings?.set(settings.tsliceNs(), ns, settings.migrationDelayNs());
         }),
       ),
     shutdown: (d) =>

@@ -26,6 +26,10 @@ export const MAX_TSLICE_MS = 1000;
 /** `sched_ratelimit_us`: 0 switches it off; otherwise these bounds, and never longer than the timeslice. */
 export const MIN_RATELIMIT_US = 100;
 export const MAX_RATELIMIT_US = 500_000;
+/** `credit2_load_window_shift`: 1 ms to 18 min; and credit2's tolerances of balancing, as powers of 2. */
+export const MIN_LOAD_WINDOW_SHIFT = 20;
+export const MAX_LOAD_WINDOW_SHIFT = 40;
+export const MAX_BALANCE_TOLERANCE = 10;
 /** `vcpu_migration_delay`, µs. */
 export const MAX_MIGRATION_DELAY_US = 100_000;
 

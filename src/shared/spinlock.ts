@@ -24,8 +24,9 @@ export const LOCK_RANK = {
   rendezvous: 7,
   schedulerPrivate: 8,
   runQueue: 9,
-  heap: 10,
-  console: 11,
+  budget: 10,
+  heap: 11,
+  console: 12,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

@@ -83,7 +83,7 @@ describe('the ringzero command', () => {
       /^ringzero: e\.yaml:1:19: 0 pCPUs/,
     );
     expect(scenario('f.yaml', `machine: { scheduler: bvt }\n${guest('cap: 0')}`)).to.equal(
-      "ringzero: f.yaml:1:23: unknown scheduler 'bvt'; known: credit, sedf, null, or a file (.ts, .js) with a policy\n",
+      "ringzero: f.yaml:1:23: unknown scheduler 'bvt'; known: credit, credit2, sedf, null, or a file (.ts, .js) with a policy\n",
     );
     expect(scenario('g.yaml', guest('vcpus: 10000'))).to.match(/^ringzero: g\.yaml:2:23: "vcpus" is 10000; .* 128$/m);
     expect(scenario('h.yaml', guest('memory: 5000'))).to.match(/^ringzero: h\.yaml:2:24: memory is exhausted/);

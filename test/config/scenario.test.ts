@@ -321,7 +321,7 @@ describe('a scenario', () => {
         's.yaml:1:32: 4 sockets of 1.5 cores of 1 threads do not make 6 pCPUs',
       );
       expect(complaint(machine('scheduler: fifo'))).to.equal(
-        "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, sedf, null, or a file (.ts, .js) with a policy",
+        "s.yaml:1:23: unknown scheduler 'fifo'; known: credit, credit2, sedf, null, or a file (.ts, .js) with a policy",
       );
       expect(complaint(machine('tslice: 2s'))).to.match(/^s\.yaml:1:20: 2000 ms is out of range.* 1 to 1000$/);
       expect(complaint(machine('ratelimit: 99us'))).to.match(

@@ -50,6 +50,8 @@ function setUp(pcpus: number, doms: readonly Dom[], profile: Profile = 'modern')
     requestMigration: () => {},
     raiseSchedule: () => {},
     keyChanged: () => {},
+    lock: () => 0,
+    park: () => {},
   };
   const accounting = creditAccounting(context, generic, { cv, cd, cg, activeVcpus, activeDomains });
   const vcpus = doms.reduce((n, d) => n + (d.vcpus ?? 1), 0);

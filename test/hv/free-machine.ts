@@ -4,7 +4,6 @@
  * which its thread could be put off and the other's go on.
  */
 
-import { runqLock } from '../../src/hv/context.js';
 import { IPI } from '../../src/hv/smp.js';
 import { buildMachine } from '../../src/machine/build.js';
 import type { MachineConfig } from '../../src/machine/config.js';
@@ -238,10 +237,10 @@ export function watchTimers({ cores }: FreeMachine): Fire[] {
 export function watchLocks({ cores }: FreeMachine): { readonly unlocked: string[] } {
   const unlocked: string[] = [];
   for (const { hv } of cores) {
-    const { queues, locks } = hv.context;
+    const { queues, locks, lockOf } = hv.context;
     const check = (name: string, [v]: readonly unknown[]): void => {
       const p = queues.entry.processor(v as number);
-      const owner = locks.owner(runqLock(p));
+      const owner = locks.owner(lockOf(p));
       if (owner !== hv.smp.self()) unlocked.push(`${name} of VCPU ${v}: pCPU ${p}'s lock is pCPU ${owner}'s`);
     };
     wrap(hv.sched.ops, ['wake', 'sleep', 'yield', 'migrate', 'adjustAffinity'], check, () => {});

@@ -356,3 +356,26 @@ describe('a machine that is up', () => {
     expect(existsSync(socket)).to.equal(false);
   });
 });
+
+describe('sched-credit2', () => {
+  it("says and sets weights and caps, and the scheduler's ratelimit", async () => {
+    const guests = ['a', 'b'].map((name) => guest({ name, workload: hog() }));
+    const up = await Up.make(machineConfig({ scheduler: 'credit2', pcpus: 1, durationNs: Infinity, guests }));
+    try {
+      expect(await up.run('sched-credit2')).to.match(
+        /^Cpupool Pool-0: ratelimit=1000us\nName {32}ID Weight {2}Cap\nDomain-0 {29}0 {4}256 {4}0\n/,
+      );
+      await up.run('sched-credit2', '-d', 'a', '-w', '512', '-c', '25');
+      expect((await up.run('sched-credit2', '-d', 'a')).split('\n')[1]).to.match(/^a +1 +512 +25$/);
+      const from = [up.machine.progress().simulatedNs, await up.seconds('a')] as const;
+      await up.pass(20e9);
+      const to = [up.machine.progress().simulatedNs, await up.seconds('a')] as const;
+      expect((to[1] - from[1]) / ((to[0] - from[0]) / 1e9)).to.be.closeTo(0.25, 0.02);
+      await up.run('sched-credit2', '-s', '-r', '500');
+      expect(await up.run('sched-credit2', '-s')).to.equal('Cpupool Pool-0: ratelimit=500us\n');
+      expect(await up.refuse('sched-credit2', '-s', '-r', '99')).to.match(/Invalid argument/);
+    } finally {
+      await up.close();
+    }
+  });
+});

@@ -20,21 +20,24 @@ export function sysctlScheduler({ context, memory, sched, console }: CallParts) 
     return 0;
   };
 
-  /** Credit's: milliseconds and microseconds, within the bounds of sysctl.h. */
+  const CREDIT = AT['u.scheduler_op.u.sched_credit.ratelimit_us'];
+  const CREDIT2 = AT['u.scheduler_op.u.sched_credit2.ratelimit_us'];
+  /** credit2 has a ratelimit and nothing else. */
+  const isCredit2 = name === 'credit2';
+
+  /** Milliseconds and microseconds, within the bounds of sysctl.h. */
   function put(op: number): number {
-    const tsliceMs = memory.u32(op + AT['u.scheduler_op.u.sched_credit.tslice_ms']);
-    const ratelimitUs = memory.u32(op + AT['u.scheduler_op.u.sched_credit.ratelimit_us']);
-    const delayUs = memory.u32(op + AT['u.scheduler_op.u.sched_credit.vcpu_migr_delay_us']);
+    const ratelimitUs = memory.u32(op + (isCredit2 ? CREDIT2 : CREDIT));
+    const tsliceMs = isCredit2 ? 0 : memory.u32(op + AT['u.scheduler_op.u.sched_credit.tslice_ms']);
+    const delayUs = isCredit2 ? 0 : memory.u32(op + AT['u.scheduler_op.u.sched_credit.vcpu_migr_delay_us']);
     const isRateFine =
       ratelimitUs === 0 ||
       (ratelimitUs >= S.XEN_SYSCTL_SCHED_RATELIMIT_MIN &&
         ratelimitUs <= S.XEN_SYSCTL_SCHED_RATELIMIT_MAX &&
-        ratelimitUs <= tsliceMs * 1000);
-    const isFine =
-      tsliceMs >= S.XEN_SYSCTL_CSCHED_TSLICE_MIN &&
-      tsliceMs <= S.XEN_SYSCTL_CSCHED_TSLICE_MAX &&
-      isRateFine &&
-      delayUs <= S.XEN_SYSCTL_CSCHED_MGR_DLY_MAX_US;
+        (isCredit2 || ratelimitUs <= tsliceMs * 1000));
+    const isSliceFine =
+      isCredit2 || (tsliceMs >= S.XEN_SYSCTL_CSCHED_TSLICE_MIN && tsliceMs <= S.XEN_SYSCTL_CSCHED_TSLICE_MAX);
+    const isFine = isSliceFine && isRateFine && delayUs <= S.XEN_SYSCTL_CSCHED_MGR_DLY_MAX_US;
     if (!isFine || settings === undefined) return -XEN_EINVAL;
     if (settings.ratelimitNs() > 0 !== ratelimitUs > 0) {
       console.print(`${ratelimitUs > 0 ? 'Enabling' : 'Disabling'} context switch rate limiting`);
@@ -53,8 +56,12 @@ export function sysctlScheduler({ context, memory, sched, console }: CallParts) 
     if (cmd === S.XEN_SYSCTL_SCHEDOP_putinfo && params.profile === 'classic') return -XEN_ENOSYS;
     const result = cmd === S.XEN_SYSCTL_SCHEDOP_putinfo ? put(op) : 0;
     if (result < 0) return result;
+    if (isCredit2) {
+      memory.setU32(op + CREDIT2, settings.ratelimitNs() / 1e3);
+      return 0;
+    }
     memory.setU32(op + AT['u.scheduler_op.u.sched_credit.tslice_ms'], settings.tsliceNs() / 1e6);
-    memory.setU32(op + AT['u.scheduler_op.u.sched_credit.ratelimit_us'], settings.ratelimitNs() / 1e3);
+    memory.setU32(op + CREDIT, settings.ratelimitNs() / 1e3);
     memory.setU32(op + AT['u.scheduler_op.u.sched_credit.vcpu_migr_delay_us'], settings.migrationDelayNs() / 1e3);
     return 0;
   };

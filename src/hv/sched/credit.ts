@@ -258,9 +258,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       entry.setProcessor(v, p);
     },
 
-    contextSaved(v) {
-      entry.setLastRan(v, now());
-    },
+    contextSaved: () => {},
 
     adjust() {
       locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));

@@ -20,6 +20,10 @@ export interface GenericScheduler {
   requestMigration(v: number): void;
   raiseSchedule(p: number): void;
   keyChanged(p: number): void;
+  /** Takes the lock of the run queue that VCPU v belongs to, wherever it is moved meanwhile, and returns its number. */
+  lock(v: number): number;
+  /** Parks a VCPU that runs or waits, under that lock; the policy takes it out of its queue itself. `unpause` lets it go. */
+  park(v: number): void;
 }
 
 export interface SchedulerOps {
@@ -38,7 +42,7 @@ export interface SchedulerOps {
   pickCpu(v: number): number;
   /** Moves a VCPU that neither runs nor is queued to pCPU `p`. */
   migrate(v: number, p: number): void;
-  /** The state of a VCPU that was switched out is saved; nobody else may run it before this is through. No lock is held. */
+  /** The state of a VCPU that was switched out is saved: from now on others may run it. No lock is held. */
   contextSaved(v: number): void;
   /** Domain parameters changed (weight, cap, SEDF's in the domain's record). */
   adjust(d: number): void;
@@ -59,7 +63,7 @@ export interface SchedulerOps {
   dumpPcpu?(p: number): string[];
 }
 
-/** Times in ns. */
+/** Times in ns; what a policy has not is 0, and setting it changes nothing. */
 export interface PolicySettings {
   tsliceNs(): number;
   ratelimitNs(): number;

@@ -214,9 +214,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       entry.setProcessor(v, p);
     },
 
-    contextSaved(v) {
-      entry.setLastRan(v, hv.now());
-    },
+    contextSaved: () => {},
 
     adjust: () => {},
 

@@ -231,9 +231,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       setStale(p);
     },
 
-    contextSaved(v) {
-      entry.setLastRan(v, now());
-    },
+    contextSaved: () => {},
 
     adjust(d) {
       for (let k = 0; k < domain.maxVcpus(d); k++) {
