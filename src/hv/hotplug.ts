@@ -29,6 +29,8 @@ export interface Hotplug {
   offline(p: number): void;
   /** Brings pCPU p back; it is on line when its clock is in step. */
   online(p: number): void;
+  /** It is off line, and its last VCPU has left. */
+  emptied(p: number): void;
   /** Its clock is in step. */
   completeOnline(p: number): void;
 }
@@ -94,6 +96,11 @@ export function hotplug(hv: HvContext, parts: HotplugParts): Hotplug {
     online: (p) =>
       deferred.alone(() => {
         if (!queues.isOnline(p)) time.comesOnline(p);
+      }),
+    // What the last one set on its way out. Not if the pCPU is back meanwhile.
+    emptied: (p) =>
+      deferred.later(() => {
+        if (!queues.isOnline(p)) timers.moveAll(p, REFUGE);
       }),
     completeOnline,
   };

@@ -87,6 +87,7 @@ export function createHypervisor(
     switchIn: processor.switchIn,
     timerEvents: clock.switchedIn,
     left: () => ends.hasLeft(),
+    emptied: (p) => cpus.emptied(p),
   };
   const sched: Scheduler = scheduler(context, policy, bus, states, masks, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);

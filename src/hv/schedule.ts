@@ -27,6 +27,8 @@ export interface ContextSwitch {
   timerEvents(v: number, p: number): void;
   /** A VCPU of a domain that is being destroyed is off its pCPU, its state saved. */
   left(v: number): void;
+  /** pCPU p, which is off line, has become idle. */
+  emptied(p: number): void;
 }
 
 export interface Scheduler {
@@ -222,13 +224,15 @@ export function scheduler(
     ops.doSchedule(p);
     const next = pcpu.next(p);
     // Nobody may use one that is off line; nobody is to count on it either.
-    if (!queues.isOnline(p)) masks.clearAtomic(queues.idlers(p), p);
+    const isOnline = queues.isOnline(p);
+    if (!isOnline) masks.clearAtomic(queues.idlers(p), p);
     pcpu.setSliceEnd(p, now() + pcpu.nextSlice(p));
     pcpu.setCurrent(p, next);
     if (next !== prev) account(p, prev, next);
     locks.release(lock, p);
     if (next === prev) return;
     switchTo(p, prev, next);
+    if (!isOnline && isIdle(next)) context.emptied(p);
     if (isIdle(prev)) return;
     const flags = vcpu.pauseFlags(prev) & (VPF_migrating | VPF_dying);
     if (flags === 0) return;

@@ -173,7 +173,12 @@ describe('a pCPU that comes back', () => {
         guests: [
           dom0Guest(),
           hogs(2),
-          guest({ name: 's', vcpus: 3, workload: workload({ t: { instance: 4, run: 300, sleep: 500 } }) }),
+          guest({
+            name: 's',
+            vcpus: 3,
+            cpus: [1, 2, 3].map(() => [1, 2, 3]),
+            workload: workload({ t: { instance: 4, run: 300, sleep: 500 } }),
+          }),
         ],
       });
       for (let n = 0; n < 30; n++) {

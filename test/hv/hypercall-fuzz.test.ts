@@ -48,6 +48,10 @@ const SUPPORTED = [
   X.__HYPERVISOR_callback_op,
   X.__HYPERVISOR_event_channel_op,
   X.__HYPERVISOR_physdev_op,
+  X.__HYPERVISOR_domctl,
+  X.__HYPERVISOR_sysctl,
+  X.__HYPERVISOR_platform_op,
+  X.__HYPERVISOR_memory_op,
 ];
 
 const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
@@ -66,6 +70,9 @@ const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_callback_op), fc.tuple(upTo(2), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_xen_version), fc.tuple(upTo(11), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_console_io), fc.tuple(upTo(2), upTo(600), area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_memory_op), fc.tuple(upTo(9), area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_domctl), fc.tuple(area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_sysctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_multicall), fc.tuple(area, upTo(5))),
   fc.tuple(fc.constant(X.__HYPERVISOR_set_timer_op), fc.tuple(word, word)),
 );

@@ -127,7 +127,7 @@ describe('the lock order', () => {
     locks.acquire(RUNQ_A, 0);
     expect(() => locks.acquire(PRIVATE, 0)).to.throw(
       LockPanic,
-      'lock order: pCPU 0 takes lock 0 (rank 7) under lock 1',
+      'lock order: pCPU 0 takes lock 0 (rank 8) under lock 1',
     );
   });
 

@@ -9,7 +9,7 @@ import type { SedfSpec } from '../domain.js';
 import { DOMAIN_STATE, NOBODY, VPF_domain_paused } from '../records.js';
 import type { CallParts } from './call.js';
 import { writeDomainInfo } from './domain-info.js';
-import type { DomctlHandler } from './domctl.js';
+import type { DomctlHandler } from './toolstack.js';
 
 /** What Xen 3.0.4 makes of a domain that nobody said anything about: extra time only. */
 const SEDF_DEFAULT: SedfSpec = { periodNs: 100e6, sliceNs: 0, latencyNs: 0, extratime: true, weight: 1 };

@@ -10,8 +10,7 @@ import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { XEN_SCHEDULER_SEDF, xen_domctl_sched_sedf } from '../../shared/sedf-abi.js';
 import { FAULT } from '../guest-memory.js';
 import type { CallParts } from './call.js';
-import type { DomctlHandler } from './domctl.js';
-import type { Toolstack } from './toolstack.js';
+import type { DomctlHandler, Toolstack } from './toolstack.js';
 
 /** Parameters of a domain: `at` is where the policy's own structure stands, in the caller's frames. 0 or a negated errno. */
 interface DomainParameters {

@@ -10,8 +10,7 @@ import { RUNSTATE_running } from '../../shared/public/vcpu.js';
 import { FAULT } from '../guest-memory.js';
 import { VPF_blocked, VPF_down } from '../records.js';
 import type { CallParts } from './call.js';
-import type { DomctlHandler } from './domctl.js';
-import type { Toolstack } from './toolstack.js';
+import type { DomctlHandler, Toolstack } from './toolstack.js';
 import { entryPointOffset } from './vcpu-op.js';
 
 export function domctlVcpus(parts: CallParts, tools: Toolstack) {

@@ -15,13 +15,7 @@ import { type CallParts, type Handler, pointer } from './call.js';
 import { domctlLife } from './domctl-life.js';
 import { domctlScheduler } from './domctl-scheduler.js';
 import { domctlVcpus } from './domctl-vcpus.js';
-import { toolstack } from './toolstack.js';
-
-/**
- * Serves one command for VCPU v, with the argument at image address `op` and the record of the domain that it names (NOBODY where
- * the command itself looks for one).
- */
-export type DomctlHandler = (v: number, op: number, d: number) => number;
+import { type DomctlHandler, toolstack } from './toolstack.js';
 
 export function domctl(parts: CallParts): Handler {
   const { context, memory, smp, separation, domains } = parts;

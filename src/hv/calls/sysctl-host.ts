@@ -5,7 +5,7 @@ import { offsetsOf } from '../../shared/public/layout.js';
 import * as S from '../../shared/public/sysctl.js';
 import { xen_sysctl } from '../../shared/public/sysctl-layout.js';
 import type { CallParts } from './call.js';
-import type { SysctlHandler } from './sysctl.js';
+import type { SysctlHandler } from './toolstack.js';
 
 /** Bytes of xen_sysctl_physinfo: all that is not said is 0. */
 const PHYSINFO_BYTES = 112;

@@ -15,8 +15,7 @@ import { DOMAIN_STATE } from '../records.js';
 import { dumpRunQueues } from '../scheduler-dump.js';
 import type { CallParts } from './call.js';
 import { DOMAIN_INFO_BYTES, writeDomainInfo } from './domain-info.js';
-import type { SysctlHandler } from './sysctl.js';
-import type { Toolstack } from './toolstack.js';
+import type { SysctlHandler, Toolstack } from './toolstack.js';
 
 export function sysctlLists(parts: CallParts, tools: Toolstack) {
   const { context, memory, console, hotplug } = parts;

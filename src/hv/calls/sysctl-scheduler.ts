@@ -5,7 +5,7 @@ import * as S from '../../shared/public/sysctl.js';
 import { xen_sysctl } from '../../shared/public/sysctl-layout.js';
 import type { CallParts } from './call.js';
 import { schedulerId } from './domctl-scheduler.js';
-import type { SysctlHandler } from './sysctl.js';
+import type { SysctlHandler } from './toolstack.js';
 
 /** The pool of all pCPUs. */
 const POOL_0 = 0;

@@ -11,10 +11,7 @@ import { type CallParts, type Handler, pointer } from './call.js';
 import { sysctlHost } from './sysctl-host.js';
 import { sysctlLists } from './sysctl-lists.js';
 import { sysctlScheduler } from './sysctl-scheduler.js';
-import { toolstack } from './toolstack.js';
-
-/** Serves one command for VCPU v, with the argument at image address `op`. */
-export type SysctlHandler = (v: number, op: number) => number;
+import { type SysctlHandler, toolstack } from './toolstack.js';
 
 export function sysctl(parts: CallParts): Handler {
   const { memory, separation } = parts;

@@ -8,6 +8,15 @@ import type { CallParts } from './call.js';
 /** The domain that may. */
 export const PRIVILEGED = 0;
 
+/**
+ * Serves one domctl for VCPU v, with the argument at image address `op` and the record of the domain that it names (NOBODY where
+ * the command itself looks for one).
+ */
+export type DomctlHandler = (v: number, op: number, d: number) => number;
+
+/** Serves one sysctl for VCPU v, with the argument at image address `op`. */
+export type SysctlHandler = (v: number, op: number) => number;
+
 export interface Toolstack {
   isPrivileged(v: number): boolean;
   /** Whether the handle at `addr` is null. */
