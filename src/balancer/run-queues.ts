@@ -26,6 +26,7 @@ export interface RunQueues {
   setLastVictim(p: number, victim: number): void;
   /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
   setGroup(p: number, group: number): void;
+  groupOf(p: number): number;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -88,7 +89,9 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     },
     setGroup(p, group) {
       runq.setIdlers(p, word(idlersMask(group)));
+      runq.setGroup(p, group);
     },
+    groupOf: runq.group,
     insert,
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),

@@ -8,7 +8,7 @@ import { MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
 import { type SharedWords, sharedWords } from '../shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import type { Table } from '../shared/struct.js';
-import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
+import { setTraceGroup, type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
@@ -102,8 +102,11 @@ export interface HvContext {
   readonly machineWords: SharedWords;
   /** Free mode: whether no worker comes near the VCPUs, domains and pCPUs of another, but when it has stopped it (separation.ts). */
   isSeparate(): boolean;
-  /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
+  /** Record of MACHINE of whoever takes turns here: the worker's, if it is a runner; in ordered mode else 0. */
   readonly me: number;
+  /** Locks that are no domain's and no pCPU's, but guard what is each domain's own: one for each group that runs side by side. */
+  readonly eventTableLock: number;
+  readonly consoleLock: number;
   readonly isOrdered: boolean;
   /** A place where others may see things half done: `--jitter` pauses here now and then. */
   readonly raceWindow: Jitter;
@@ -129,13 +132,15 @@ export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
 const FIRST_GUEST_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
 /** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
 export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
-export const numberOfLocks = (domains: number): number => FIRST_GUEST_LOCK + domains;
+/** Ordered mode: of every runner but the first, who has those of the whole machine: its event table and console lock. */
+const runnersLock = (domains: number, runner: number): number => FIRST_GUEST_LOCK + domains + 2 * (runner - 1);
+export const numberOfLocks = (domains: number, runners: number): number => runnersLock(domains, runners);
 
 /** Whether locks take simulated time. */
 export const isTimed = (params: HvParams): boolean => params.runqLockNs > 0 || params.privateLockNs > 0;
 
 /**
- * @param self number of the worker that will run this; any in ordered mode
+ * @param self number of the worker that will run this
  * @param isEnded whether the machine was ended, asked by who has waited long for a lock
  */
 export function createContext(
@@ -149,7 +154,9 @@ export function createContext(
   const { f64 } = image;
   const { free } = params;
   const isOrdered = free === undefined;
-  const me = isOrdered ? 0 : self;
+  // One that has no groups of its own takes turns only while nobody else does.
+  const me = self < shape.runners ? self : 0;
+  const own = isOrdered && me > 0 ? runnersLock(shape.domains, me) : undefined;
   const { base, shift } = image.column(MACHINE, 'now');
   const NOW = base + (me << shift);
   const { vcpus } = shape;
@@ -185,13 +192,20 @@ export function createContext(
     evtchn: image.table(EVTCHN),
     queues: runQueues(image, shape.pcpus, words),
     locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
-    trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
+    trace: tracer(image.i32, traceBases(image), {
+      keep: params.trace,
+      ordered: isOrdered,
+      me,
+      groups: isOrdered ? shape.groups : 1,
+    }),
     perfc: perfCounters(image, shape.pcpus),
     version: versionCounter(image.i32, isOrdered),
     words,
     machineWords: sharedWords(image.i32, image.u8, isOrdered ? 'never' : 'always'),
     isSeparate: () => image.i32[isSeparate] !== 0,
     me,
+    eventTableLock: own ?? EVENT_TABLE_LOCK,
+    consoleLock: own === undefined ? CONSOLE_LOCK : own + 1,
     isOrdered,
     raceWindow,
     moveOn: isOrdered
@@ -219,7 +233,7 @@ function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) =
 
 /** Brings the zeroed tables to the state before the first domain: pCPUs on line and idle. Once, by the main thread. */
 export function initialiseHv(hv: HvContext): void {
-  const { pcpu, vcpu, queues, locks, shape } = hv;
+  const { image, pcpu, vcpu, queues, locks, shape } = hv;
   const { masks, word, entry } = queues;
   locks.init(PRIVATE_LOCK, LOCK_RANK.schedulerPrivate);
   locks.init(WALL_LOCK, LOCK_RANK.wall);
@@ -230,11 +244,16 @@ export function initialiseHv(hv: HvContext): void {
     locks.init(eventLock(d), LOCK_RANK.event);
     locks.init(guestLock(d), LOCK_RANK.guest);
   }
+  for (let lock = runnersLock(shape.domains, 1); lock < numberOfLocks(shape.domains, shape.runners); lock += 2) {
+    locks.init(lock, LOCK_RANK.eventTable);
+    locks.init(lock + 1, LOCK_RANK.console);
+  }
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
     const idle = hv.idleOf(p);
     masks.set(word(ONLINE_MASK), p);
     queues.setGroup(p, 0);
+    setTraceGroup(image.i32, traceBases(image), p, 0);
     masks.set(queues.idlers(p), p);
     entry.setProcessor(idle, p);
     entry.setIsRunning(idle, 1);

@@ -26,6 +26,8 @@ export interface Processor extends Interconnect {
   switchIn(v: number, p: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
+  /** Ordered mode, groups side by side: pCPU p's turns are worker w's from now on. While nobody takes turns. */
+  moveTo(p: number, w: number): void;
   /** Whether the machine was ended from outside. */
   isEnded(): boolean;
 }
@@ -42,7 +44,7 @@ export function createHypervisor(
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
-  const workers = separation(context, processor.stopped);
+  const workers = separation(context, processor);
   const bus = smp(context, check, processor);
   const memory = guestMemory(context);
   const states = runstates(context, memory, check);

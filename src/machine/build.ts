@@ -8,7 +8,6 @@ import { initialiseHv } from '../hv/context.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
-import { keyTree } from '../pcpu/key-tree.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { modelMemory } from '../pcpu/model/memory.js';
@@ -20,6 +19,7 @@ import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
 import { domainNumber, type MachineConfig } from './config.js';
+import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -58,6 +58,7 @@ export function machineShape(config: MachineConfig): MachineShape {
   const vcpus = guests.reduce((n, g) => n + g.vcpus, 0);
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
   const sum = (f: (n: number) => number): number => guests.reduce((total, _, n) => total + f(n), 0);
+  const groups = config.mode === 'free' ? config.threads : numberOfGroups(interactionGroups(config));
   return {
     workers: config.threads,
     hv: {
@@ -65,7 +66,8 @@ export function machineShape(config: MachineConfig): MachineShape {
       vcpus,
       domains: guests.length + FIRST_DOMAIN,
       evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
-      runners: config.mode === 'free' ? config.threads : 1,
+      runners: numberOfRunners(config, groups),
+      groups,
     },
     model: {
       vcpus,
@@ -130,13 +132,16 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   initialiseHv(hv.context);
   hv.sched.ops.init();
   initialiseTimeCheck(image, shape.hv);
+  const groups = interactionGroups(config);
+  const isSideBySide = config.mode === 'ordered' && shape.hv.runners > 1;
+  const workers = isSideBySide ? dealGroups(config, groups, shape.hv.runners) : [];
   const random = xoroshiro128plus(config.seed);
   /** One of the pCPUs; with seed 0 the n-th. */
   const drawPcpu = (n: number): number =>
     config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
   for (let p = 0; p < config.pcpus; p++) {
     // Neighbours together: pools of pCPUs are ranges, and what stays within a worker costs the host less.
-    hv.context.pcpu.setWorker(p, Math.floor((p * config.threads) / config.pcpus));
+    hv.context.pcpu.setWorker(p, workers[p] ?? Math.floor((p * config.threads) / config.pcpus));
     // Where the round of idlers starts: what a host's boot leaves behind, drawn so that runs can differ.
     hv.context.pcpu.setLastTickled(p, drawPcpu(p));
   }
@@ -170,6 +175,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     frames += areas.pages * PAGE_SIZE;
     firstVcpu += guest.vcpus;
   }
+  if (config.mode === 'ordered') hv.separation.divide(groups);
   startClocks(image, config, hv);
   for (const [n] of config.guests.entries()) {
     const v = hv.context.domain.firstVcpu(domainNumber(config.guests, n));
@@ -178,25 +184,21 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   }
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
-  hv.context.floors.setFloor(0, keys.key(keys.root()));
+  for (let w = 0; w < shape.hv.runners; w++) hv.context.floors.setFloor(w, keys.key(keys.least()));
   if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
   return { image, shape, params, core };
 }
 
-/** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */
+/** Takes the turns of boot, which all lie before time 0. */
 function bootForFreeMode({ image, shape, params, core }: BuiltMachine): void {
   const { keys, turns, hv } = core;
   const { floors, machine, pcpu } = hv.context;
-  while (keys.key(keys.root()) < 0) {
-    floors.setFloor(0, keys.key(keys.root()));
-    turns.take(keys.root());
+  while (keys.key(keys.least()) < 0) {
+    floors.setFloor(0, keys.key(keys.least()));
+    turns.take(keys.least());
   }
   const { pcpus } = shape.hv;
-  const first = Array.from({ length: pcpus }, (_, p) => keys.key(p));
   for (let w = 0; w < shape.workers; w++) {
-    const own = keyTree(image, pcpus, w);
-    own.init();
-    for (let p = 0; p < pcpus; p++) if (pcpu.worker(p) === w) own.set(p, first[p]!);
     floors.setFloor(w, 0);
     floors.setWorkFloor(w, -Infinity);
     machine.setNow(w, 0);

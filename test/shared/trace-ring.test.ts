@@ -21,15 +21,15 @@ interface Entry {
 }
 
 function run(entries: readonly Entry[], keep: boolean) {
-  const image = Image.create(layOut(traceRegions(4, 1)));
+  const image = Image.create(layOut(traceRegions(4, 1, 1)));
   const bases = traceBases(image);
-  const trace = tracer(image.i32, bases, { keep, ordered: true, me: 0 });
+  const trace = tracer(image.i32, bases, { keep, ordered: true, me: 0, groups: 1 });
   for (const { pcpu, ns, kind, a, b } of entries) {
     trace.turn(pcpu, ns);
     trace.record(kind, a, b);
   }
   return {
-    hash: traceHash(image.i32, bases.hash),
+    hash: traceHash(image.i32, bases.hash, 1),
     last: (pcpu: number, most: number) => lastTrace(image.i32, bases, pcpu, most),
   };
 }

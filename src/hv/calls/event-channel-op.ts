@@ -16,7 +16,7 @@ import {
 import * as E from '../../shared/public/event-channel.js';
 import { type AbiLayout, offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { DOMID_SELF, NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../../shared/public/xen.js';
-import { EVENT_TABLE_LOCK, eventLock } from '../context.js';
+import { eventLock } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
 
@@ -25,7 +25,7 @@ const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF
 
 export function eventChannelOp(parts: CallParts): Handler {
   const { context, memory, events, smp, separation } = parts;
-  const { vcpu, domain, evtchn, regs, locks, shape } = context;
+  const { vcpu, domain, evtchn, regs, locks, eventTableLock, shape } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
     interdomain: offsetsOf(E.evtchn_bind_interdomain, 64),
@@ -255,9 +255,9 @@ export function eventChannelOp(parts: CallParts): Handler {
     const arg = pointer(parts, v, 1, sizeOf(operation[0], 64));
     if (arg === FAULT) return -XEN_EFAULT;
     if (cmd === E.EVTCHNOP_bind_interdomain) announce(v, arg);
-    locks.acquire(EVENT_TABLE_LOCK, smp.self());
+    locks.acquire(eventTableLock, smp.self());
     const result = operation[1](v, arg);
-    locks.release(EVENT_TABLE_LOCK, smp.self());
+    locks.release(eventTableLock, smp.self());
     return result;
   };
 }

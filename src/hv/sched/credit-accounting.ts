@@ -32,6 +32,8 @@ export interface CreditAccounting {
   /** Puts a VCPU that was found running at a tick on the active list. */
   activate(v: number): void;
   deactivate(v: number): void;
+  /** The next instant after `ns` at which accounting begins when somebody comes to be active. */
+  rasterAfter(ns: number): number;
   /** A domain's weight changed: sums the active weights anew. */
   weightChanged(): void;
   run(): void;
@@ -53,7 +55,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     rules.weighs === 'vcpu' ? (d, n) => domain.weight(d) * n : (d, n) => (n > 0 ? domain.weight(d) : 0);
 
   /** The next instant of the raster of timeslices, which every third tick is one of. */
-  const onRaster = (): number => (Math.floor(now() / params.tsliceNs) + 1) * params.tsliceNs;
+  const rasterAfter = (ns: number): number => (Math.floor(ns / params.tsliceNs) + 1) * params.tsliceNs;
+  const onRaster = (): number => rasterAfter(now());
   const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + params.tsliceNs;
 
   function activate(v: number): void {
@@ -122,6 +125,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   return {
     activate,
     deactivate,
+    rasterAfter,
 
     weightChanged() {
       let sum = 0;

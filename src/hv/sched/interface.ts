@@ -50,7 +50,24 @@ export interface SchedulerOps {
   nextAccounting(): number;
   accounting(): void;
   readonly accountingPcpu: number;
+  /**
+   * The first instant at or after `ns` at which accounting may come, whatever turns from `ns` on up to it do.
+   * @default nextAccounting()
+   */
+  accountingFrom?(ns: number): number;
+  /**
+   * Groups side by side: does what turns have put off, as it concerns several groups and its order counts. Between two turns, while
+   * nobody takes any, and before accounting.
+   */
+  settle?(): void;
   dumpSettings(): string;
+}
+
+export interface PolicyShape {
+  readonly pcpus: number;
+  readonly vcpus: number;
+  readonly domains: number;
+  readonly runners: number;
 }
 
 export interface SchedulerPolicy {
@@ -59,6 +76,11 @@ export interface SchedulerPolicy {
   readonly title: string;
   /** Whether a pCPU never idles while somebody in its queue could run. @default true */
   readonly isWorkConserving?: boolean;
-  regions(shape: { readonly pcpus: number; readonly vcpus: number; readonly domains: number }): Region[];
+  /**
+   * Whether its turns on one group of pCPUs read and write nothing that turns of other groups do (separation.ts), but in accounting,
+   * `settle` and `adjust`. Otherwise the machine is one group. @default false
+   */
+  readonly isLocal?: boolean;
+  regions(shape: PolicyShape): Region[];
   create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
 }
