@@ -37,8 +37,10 @@ export interface Separation {
   alone<T>(act: () => T): T;
   /** VCPU v is going to be allowed these pCPUs. */
   allow(v: number, cpus: readonly number[]): void;
-  /** Something is going to lead from domain d to another. */
+  /** Domain d asks for something that leads to another: its records are going to be looked at. */
   connect(d: number, other: number): void;
+  /** Something leads from domain d to another now. */
+  connected(d: number, other: number): void;
   /** From now on the workers have to do with each other. While the others are stopped. */
   together(): void;
 }
@@ -127,11 +129,18 @@ export function separation(context: HvContext, { stopped, moveTo }: Stopping): S
     },
     together,
     connect(d, other) {
-      // In the middle of a turn, while the other group may be anywhere in time: whoever may do this is of one group with all that
-      // it may reach from the start (machine/groups.ts).
-      if (isOrdered && groupOfDomain(d) !== groupOfDomain(other))
-        throw new Error(`domain ${d} binds a port of domain ${other}, which is of another group`);
+      if (isOrdered) {
+        // In the middle of a turn, while the other group may be anywhere in time: whoever may do this has to be of one group with all
+        // that it may reach from the start (machine/groups.ts).
+        if (shape.runners > 1 && groupOfDomain(d) !== groupOfDomain(other))
+          throw new Error(`domain ${d} binds a port of domain ${other}, whose turns may be taken at the same time`);
+        return;
+      }
       if (isSeparate() && workerOf(d) !== workerOf(other)) stopped(together);
+    },
+    connected(d, other) {
+      const groups = [groupOfDomain(d), groupOfDomain(other)];
+      if (isOrdered && groups[0] !== groups[1]) join(groups);
     },
   };
 }

@@ -83,7 +83,14 @@ export function machineShape(config: MachineConfig): MachineShape {
   };
 }
 
-function runParams(config: MachineConfig, cores: number, policy: UserPolicy | undefined): RunParams {
+function runParams(
+  config: MachineConfig,
+  runners: number,
+  cores: number,
+  policy: UserPolicy | undefined,
+): RunParams {
+  // Who has no groups of its own sleeps while those who have take turns.
+  const awake = config.mode === 'ordered' && runners > 1 ? runners : config.threads;
   return {
     hv: {
       profile: config.profile,
@@ -110,7 +117,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
     policy,
     horizonNs: config.durationNs,
     pace: config.pace,
-    spins: config.threads <= cores ? 4000 : 0,
+    spins: awake <= cores ? 4000 : 0,
     inject: config.inject,
   };
 }
@@ -121,7 +128,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
  */
 export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
   const shape = machineShape(config);
-  const params = runParams(config, cores, policy);
+  const params = runParams(config, shape.hv.runners, cores, policy);
   const image = Image.create(machineMap(shape, config.scheduler));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });

@@ -39,7 +39,7 @@ export function orderedLoop(
 ): RunLoop {
   const { keys, turns, hv } = core;
   const { machine, floors, pcpu, shape } = hv.context;
-  const groups = shape.runners > 1 ? sections(image, core, bells, self, safe) : undefined;
+  const groups = shape.runners > 1 ? sections(image, core, bells, self, safe, params.spins) : undefined;
   const control = image.table(CONTROL);
   const worker = image.table(WORKER);
   const WANTED = (image.region('control').base + CONTROL.offsets.wanted) >> 2;

@@ -47,7 +47,7 @@ export function nextMeeting({ hv }: ProcessorCore, ns: number): number {
   return at;
 }
 
-export function sections(image: Image, core: ProcessorCore, bells: Doorbells, self: number, safe: SafePoint): Sections {
+export function sections(image: Image, core: ProcessorCore, bells: Doorbells, self: number, safe: SafePoint, spins: number): Sections {
   const { keys, turns, hv } = core;
   const { machine, floors, shape, me } = hv.context;
   const { runners } = shape;
@@ -55,6 +55,8 @@ export function sections(image: Image, core: ProcessorCore, bells: Doorbells, se
   const worker = image.table(WORKER);
   const LEFT = (image.region('control').base + CONTROL.offsets.sectionLeft) >> 2;
   const hasGroups = self < runners;
+  // With more workers than cores a look only keeps the others from getting on.
+  const looks = spins > 0 ? LOOKS : 0;
   /** Turns a nanosecond lately. A double in a variable would be boxed. */
   const density = new Float64Array([1]);
 
@@ -66,9 +68,10 @@ export function sections(image: Image, core: ProcessorCore, bells: Doorbells, se
 
   /** This worker's turns before `end`. */
   function takeOwn(end: number): void {
-    for (let n = 1; keys.earliest() < end; n++) {
-      const p = keys.root();
+    for (let n = 1; ; n++) {
       const ns = keys.earliest();
+      if (ns >= end) return;
+      const p = keys.root();
       if (safe.hasFault) fail(p, ns);
       floors.setFloor(me, ns);
       turns.take(p);
@@ -94,7 +97,7 @@ export function sections(image: Image, core: ProcessorCore, bells: Doorbells, se
     for (let n = 0; ; n++) {
       const left = Atomics.load(image.i32, LEFT);
       if (left === 0 || safe.isOver()) return;
-      if (n < LOOKS) continue;
+      if (n < looks) continue;
       // Whoever is called is watched itself; who waits for it is well.
       safe.pass();
       Atomics.wait(image.i32, LEFT, left, NAP_MS);

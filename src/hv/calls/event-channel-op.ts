@@ -87,6 +87,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (!events.isValid(remote, remotePort)) return -XEN_EINVAL;
     const r = events.record(remote, remotePort);
     if (evtchn.state(r) !== E.EVTCHNSTAT_unbound || evtchn.remote(r) !== d) return -XEN_EINVAL;
+    separation.connected(d, remote);
     // Binding a domain's port to itself: the unbound port is the remote end, so it cannot be the free one too.
     set(d, port, E.EVTCHNSTAT_interdomain, 0, remote, remotePort);
     set(remote, remotePort, E.EVTCHNSTAT_interdomain, evtchn.notifyVcpu(r), d, port);
