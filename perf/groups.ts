@@ -5,6 +5,7 @@
  *
  *   node dist/perf/groups.js [--pcpus 4] [--rounds 15] [--latency 50000] [--scheduler credit] [--json]   (pCPUs of one pool)
  */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { GuestConfig, MachineConfig } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
@@ -32,14 +33,33 @@ const make = (pcpus: number, threads: number, of: readonly GuestConfig[]): Promi
     benchConfig({ ...over, pcpus, threads, guests: of, durationNs: (WARM_UP + rounds + 1) * STEP_NS }),
   );
 };
+/** Threads of this process, and how long each has run, ns; nothing where the host does not tell. */
+function threads(): Map<string, number> {
+  const folder = '/proc/self/task';
+  if (!existsSync(folder)) return new Map();
+  const timeOf = (id: string): number => Number(readFileSync(`${folder}/${id}/schedstat`, 'utf8').split(' ')[0]);
+  return new Map(readdirSync(folder).map((id) => [id, timeOf(id)]));
+}
+
+interface Timed {
+  readonly machine: Machine;
+  /** Processor time of the busiest of its threads so far, ns. */
+  busiest(): number;
+}
+
+async function timed(pcpus: number, workers: number, of: readonly GuestConfig[]): Promise<Timed> {
+  const before = threads();
+  const machine = await make(pcpus, workers, of);
+  const own = [...threads().keys()].filter((id) => !before.has(id));
+  return { machine, busiest: () => Math.max(...own.map((id) => threads().get(id) ?? 0)) };
+}
+
 // The first pool alone is the same machine whichever of the two it is.
 const alone = guests.slice(0, 4 * perPool);
-const [one, two, left, right] = await Promise.all([
-  make(2 * perPool, 1, guests),
-  make(2 * perPool, 2, guests),
-  make(perPool, 1, alone),
-  make(perPool, 1, alone),
-]);
+const oneTimed = await timed(2 * perPool, 1, guests);
+const twoTimed = await timed(2 * perPool, 2, guests);
+const [one, two] = [oneTimed.machine, twoTimed.machine];
+const [left, right] = [await make(perPool, 1, alone), await make(perPool, 1, alone)];
 
 async function msOf(act: () => Promise<unknown>): Promise<number> {
   const began = performance.now();
@@ -51,6 +71,7 @@ const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[x
 const ratios: number[] = [];
 const hostRatios: number[] = [];
 const oneMs: number[] = [];
+let [oneFrom, twoFrom] = [0, 0];
 for (let n = 1; n <= WARM_UP + rounds; n++) {
   const until = n * STEP_NS;
   const a = await msOf(() => one.runUntil(until));
@@ -62,11 +83,15 @@ for (let n = 1; n <= WARM_UP + rounds; n++) {
     await right.runUntil(mid);
   });
   const atOnce = await msOf(() => Promise.all([left.runUntil(until), right.runUntil(until)]));
+  if (n === WARM_UP) [oneFrom, twoFrom] = [oneTimed.busiest(), twoTimed.busiest()];
   if (n <= WARM_UP) continue;
   ratios.push(a / b);
   oneMs.push(a);
   hostRatios.push(inTurn / atOnce);
 }
+
+/** What it would be if no other process took the cores: a thread that waits has not run. */
+const processorTime = (oneTimed.busiest() - oneFrom) / (twoTimed.busiest() - twoFrom);
 
 async function end(machine: Machine): Promise<string> {
   const running = machine.run();
@@ -84,6 +109,7 @@ const result = {
   best: Math.max(...ratios),
   host: median(hostRatios),
   hostBest: Math.max(...hostRatios),
+  processorTime,
   isSame: first === second,
 };
 if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -95,6 +121,7 @@ else {
   console.log(`two workers                      ${second}`);
   console.log(`two workers to one thread        ${x(result.ratio)}   (best ${x(result.best)})`);
   console.log(`two machines at once to in turn  ${x(result.host)}   (best ${x(result.hostBest)})`);
+  console.log(`the same in processor time        ${x(processorTime)}   (one thread to the busier worker)`);
   console.log(`of what the host gives           ${((100 * result.ratio) / result.host).toFixed(0)} %`);
 }
 if (!result.isSame) {

@@ -83,12 +83,7 @@ export function machineShape(config: MachineConfig): MachineShape {
   };
 }
 
-function runParams(
-  config: MachineConfig,
-  runners: number,
-  cores: number,
-  policy: UserPolicy | undefined,
-): RunParams {
+function runParams(config: MachineConfig, runners: number, cores: number, policy: UserPolicy | undefined): RunParams {
   // Who has no groups of its own sleeps while those who have take turns.
   const awake = config.mode === 'ordered' && runners > 1 ? runners : config.threads;
   return {

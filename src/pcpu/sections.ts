@@ -47,7 +47,14 @@ export function nextMeeting({ hv }: ProcessorCore, ns: number): number {
   return at;
 }
 
-export function sections(image: Image, core: ProcessorCore, bells: Doorbells, self: number, safe: SafePoint, spins: number): Sections {
+export function sections(
+  image: Image,
+  core: ProcessorCore,
+  bells: Doorbells,
+  self: number,
+  safe: SafePoint,
+  spins: number,
+): Sections {
   const { keys, turns, hv } = core;
   const { machine, floors, shape, me } = hv.context;
   const { runners } = shape;
