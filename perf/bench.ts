@@ -50,6 +50,7 @@ function freeToOrdered(pools: number): number {
 }
 const pinned = freeToOrdered(2);
 const stealing = freeToOrdered(1);
+const groups = child<{ ratio: number; host: number; isSame: boolean }>('groups.js', '--json');
 const observer = child<{ cost: number }>('check-cost.js');
 
 console.log();
@@ -67,6 +68,12 @@ line(
   `${((100 * perPcpu16.eventsPerSecond) / medium.eventsPerSecond).toFixed(0)} %`,
   '>= 30 %',
 );
+line(
+  'ordered, 2 workers, pinned pools to one thread',
+  `${groups.ratio.toFixed(2)} x${groups.isSame ? '' : ', ANOTHER HASH'}`,
+  '>= 1.5 x',
+);
+line('two machines at once to one after the other', `${groups.host.toFixed(2)} x`);
 line('free, 2 workers, pinned pools to one thread', `${pinned.toFixed(2)} x`, '>= 1.6 x');
 line('free, 2 workers, stealing, to one thread', `${stealing.toFixed(2)} x`, '>= 0.9 x');
 line('cost of check-time', `${(100 * observer.cost).toFixed(0)} %`, '<= 10 %');

@@ -19,6 +19,8 @@ export const RUNQ = struct(
     idlers: 'i32',
     /** The pCPU whose list and lock are this one's too: its own number, unless the policy has queues for several pCPUs. Written at boot. */
     queue: 'i32',
+    /** The number of its group, as in `idlersMask`. With `idlers`. */
+    group: 'i32',
   },
   64,
 );
@@ -45,13 +47,13 @@ export const RUNQ_ENTRY = struct('runq-entry', {
 /**
  * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
  * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
- * machine and one for each runner while the runners are separate; behind each pair is, in the place of a mask, whom its thieves
- * robbed last. Then one for each pCPU, for its own sums.
+ * machine and one for each group of pCPUs that has nothing to do with the others; behind each pair is, in the place of a mask, whom
+ * its thieves robbed last. Then one for each pCPU, for its own sums.
  */
 export const ONLINE_MASK = 0;
-/** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
+/** Group 0 is the whole machine, 1 + g group g (hv/separation.ts). */
 export const idlersMask = (group: number): number => 1 + 3 * group;
-export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
+export const scratchMask = (groups: number, pcpu: number): number => idlersMask(1 + groups) + pcpu;
 /**
  * Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. They hold pCPUs on
  * line only, and the soft one only what the hard one allows: where a VCPU may be at all is decided by hv/affinity.ts.
@@ -63,10 +65,10 @@ export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pc
 export const hardMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu;
 export const softMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu + 1;
 
-export const balancerRegions = (pcpus: number, vcpus: number, runners: number): Region[] => [
+export const balancerRegions = (pcpus: number, vcpus: number, groups: number): Region[] => [
   tableRegion(RUNQ, pcpus),
   tableRegion(RUNQ_ENTRY, vcpus + pcpus),
-  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(runners, pcpus)),
+  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(groups, pcpus)),
   rawRegion('cpu-masks', wordsFor(pcpus) * 4, 2 * (vcpus + pcpus)),
   // What was asked for, of which the masks above are what can be had: hard, soft, hard, …
   rawRegion('affinities', wordsFor(pcpus) * 4, 2 * vcpus),

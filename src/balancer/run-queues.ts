@@ -37,6 +37,7 @@ export interface RunQueues {
   setGroup(p: number, group: number): void;
   /** The pCPU that stands for the run queue which pCPU p takes its VCPUs from: `list` has its queue under this number. */
   queueOf(p: number): number;
+  groupOf(p: number): number;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -105,7 +106,9 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     },
     setGroup(p, group) {
       runq.setIdlers(p, word(idlersMask(group)));
+      runq.setGroup(p, group);
     },
+    groupOf: runq.group,
     insert,
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),

@@ -21,7 +21,7 @@ export interface ConsoleRing {
 
 const MASK = XEN_CONSOLE_BYTES - 1;
 
-export function consoleRing({ image, host, machine, locks, me }: HvContext): ConsoleRing {
+export function consoleRing({ image, host, machine, locks, shape, isOrdered, me }: HvContext): ConsoleRing {
   const { base } = image.region('xen-console');
   const { u8 } = image;
 
@@ -33,6 +33,9 @@ export function consoleRing({ image, host, machine, locks, me }: HvContext): Con
     return result;
   }
 
+  /** Groups that run side by side have no order of what they say; and no domain 0, which alone could read it. */
+  const isMute = isOrdered && shape.runners > 1;
+
   function put(byte: number): void {
     const at = host.consoleEnd(0);
     u8[base + (at & MASK)] = byte;
@@ -40,11 +43,13 @@ export function consoleRing({ image, host, machine, locks, me }: HvContext): Con
   }
 
   return {
-    print: (line) =>
+    print(line) {
+      if (isMute) return;
       locked(() => {
         const text = `(XEN) ${line}\n`;
         for (let k = 0; k < text.length; k++) put(text.charCodeAt(k));
-      }),
+      });
+    },
 
     write: (bytes) =>
       locked(() => {

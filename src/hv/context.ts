@@ -10,7 +10,7 @@ import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { type SharedWords, sharedWords } from '../shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
 import type { Table } from '../shared/struct.js';
-import { type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
+import { setTraceGroup, type Tracer, traceBases, tracer } from '../shared/trace-ring.js';
 import { type VersionCounter, versionCounter } from '../shared/version-counter.js';
 import { timedLocks } from './lock-time.js';
 import { type Perfc, perfCounters } from './perfc.js';
@@ -134,10 +134,13 @@ export interface HvContext {
   readonly machineWords: SharedWords;
   /** Free mode: whether no worker comes near the VCPUs, domains and pCPUs of another, but when it has stopped it (separation.ts). */
   isSeparate(): boolean;
-  /** Record of MACHINE of whoever takes turns here: the worker's in free mode, 0 in ordered mode. */
+  /** Record of MACHINE of whoever takes turns here: the worker's, if it is a runner; in ordered mode else 0. */
   readonly me: number;
   /** The lock of the run queue that pCPU p takes its VCPUs from. */
   lockOf(p: number): number;
+  /** Locks that are no domain's and no pCPU's, but guard what is each domain's own: one for each group that runs side by side. */
+  readonly eventTableLock: number;
+  readonly consoleLock: number;
   readonly isOrdered: boolean;
   /** A place where others may see things half done: `--jitter` pauses here now and then. */
   readonly raceWindow: Jitter;
@@ -170,13 +173,15 @@ export const budgetLock = (d: number): number => FIRST_BUDGET_LOCK + d;
 const FIRST_GUEST_LOCK = FIRST_BUDGET_LOCK + MAX_DOMAINS;
 /** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
 export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
-export const numberOfLocks = (domains: number): number => FIRST_GUEST_LOCK + domains;
+/** Ordered mode: of every runner but the first, who has those of the whole machine: its event table and console lock. */
+const runnersLock = (domains: number, runner: number): number => FIRST_GUEST_LOCK + domains + 2 * (runner - 1);
+export const numberOfLocks = (domains: number, runners: number): number => runnersLock(domains, runners);
 
 /** Whether locks take simulated time. */
 export const isTimed = (params: HvParams): boolean => params.runqLockNs > 0 || params.privateLockNs > 0;
 
 /**
- * @param self number of the worker that will run this; any in ordered mode
+ * @param self number of the worker that will run this
  * @param isEnded whether the machine was ended, asked by who has waited long for a lock
  */
 export function createContext(
@@ -190,7 +195,9 @@ export function createContext(
   const { f64 } = image;
   const { free } = params;
   const isOrdered = free === undefined;
-  const me = isOrdered ? 0 : self;
+  // One that has no groups of its own takes turns only while nobody else does.
+  const me = self < shape.runners ? self : 0;
+  const own = isOrdered && me > 0 ? runnersLock(shape.domains, me) : undefined;
   const { base, shift } = image.column(MACHINE, 'now');
   const NOW = base + (me << shift);
   const { vcpus } = shape;
@@ -228,7 +235,12 @@ export function createContext(
     host: image.table(HOST),
     queues,
     locks: isTimed(params) ? timedLocks(image, locks, machine, me, holdingCosts(params)) : locks,
-    trace: tracer(image.i32, traceBases(image), { keep: params.trace, ordered: isOrdered, me }),
+    trace: tracer(image.i32, traceBases(image), {
+      keep: params.trace,
+      ordered: isOrdered,
+      me,
+      groups: isOrdered ? shape.groups : 1,
+    }),
     perfc: perfCounters(image, shape.pcpus),
     version: versionCounter(image.i32, isOrdered),
     words,
@@ -236,6 +248,8 @@ export function createContext(
     isSeparate: () => image.i32[isSeparate] !== 0,
     me,
     lockOf: (p) => runqLock(queues.queueOf(p)),
+    eventTableLock: own ?? EVENT_TABLE_LOCK,
+    consoleLock: own === undefined ? CONSOLE_LOCK : own + 1,
     isOrdered,
     raceWindow,
     moveOn: isOrdered
@@ -263,7 +277,7 @@ function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) =
 
 /** Brings the zeroed tables to the state before the first domain: pCPUs on line and idle. Once, by the main thread. */
 export function initialiseHv(hv: HvContext): void {
-  const { pcpu, vcpu, queues, locks, shape } = hv;
+  const { image, pcpu, vcpu, queues, locks, shape } = hv;
   const { masks, word, entry } = queues;
   locks.init(PRIVATE_LOCK, LOCK_RANK.schedulerPrivate);
   locks.init(WALL_LOCK, LOCK_RANK.wall);
@@ -283,12 +297,17 @@ export function initialiseHv(hv: HvContext): void {
     vcpu.setPauseFlags(v, VPF_down);
     vcpu.setRunstate(v, RUNSTATE_offline);
   }
+  for (let lock = runnersLock(shape.domains, 1); lock < numberOfLocks(shape.domains, shape.runners); lock += 2) {
+    locks.init(lock, LOCK_RANK.eventTable);
+    locks.init(lock + 1, LOCK_RANK.console);
+  }
   for (let p = 0; p < shape.pcpus; p++) {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
     const idle = hv.idleOf(p);
     masks.set(word(ONLINE_MASK), p);
     queues.setGroup(p, 0);
     queues.runq.setQueue(p, p);
+    setTraceGroup(image.i32, traceBases(image), p, 0);
     masks.set(queues.idlers(p), p);
     entry.setProcessor(idle, p);
     entry.setIsRunning(idle, 1);

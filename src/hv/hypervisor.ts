@@ -39,6 +39,8 @@ export interface Processor extends Interconnect {
   stopped<T>(act: () => T): T;
   /** The timer of device n fires on p. */
   deviceDue(n: number, p: number): void;
+  /** Ordered mode, groups side by side: pCPU p's turns are worker w's from now on. While nobody takes turns. */
+  moveTo(p: number, w: number): void;
   /** Whether the machine was ended from outside. */
   isEnded(): boolean;
 }
@@ -55,7 +57,7 @@ export function createHypervisor(
   const policy = findScheduler(params.scheduler);
   if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
-  const workers = separation(context, processor.stopped);
+  const workers = separation(context, processor);
   const bus = smp(context, check, processor);
   const putOff = deferred(context.isOrdered, processor.stopped);
   const memory = guestMemory(context);

@@ -8,8 +8,9 @@ import { struct } from '../shared/struct.js';
 import { irqRegions } from './irq-records.js';
 
 /**
- * Where a runner of turns stands: one record a worker in free mode, one for all in ordered mode. Written by the turn, read by
- * anyone for progress. Whole-machine sums are those over all records.
+ * Where a runner of turns stands: one record a worker in free mode; in ordered mode one for all, or one for each worker that takes
+ * turns of its own groups side by side with others. Written by the turn, read by anyone for progress. Whole-machine sums are
+ * those over all records.
  */
 export const MACHINE = struct(
   'machine',
@@ -38,7 +39,10 @@ export const MACHINE = struct(
 export const FLOOR = struct(
   'floor',
   {
-    /** It takes no turn before this any more, ns, unless somebody sends to it. In ordered mode monotone. */
+    /**
+     * It takes no turn before this any more, ns, unless somebody sends to it. In ordered mode monotone, and the same for all runners
+     * when none of them takes turns.
+     */
     floor: 'f64',
     /** Free mode: Infinity while it has nothing to do but keep time, and nothing it sent is under way; else less. */
     workFloor: 'f64',
@@ -356,7 +360,7 @@ export interface HvShape {
   readonly domains: number;
   /** Ports each domain has; at most EVTCHN_2L_NR_CHANNELS of its width are usable. */
   readonly evtchns: number;
-  /** How many take turns at the same time: all workers in free mode, 1 in ordered mode. */
+  /** How many take turns at the same time: all workers in free mode; in ordered mode 1, or several with groups of their own. */
   readonly runners: number;
   /** Frames of machine memory that are backed in the image. */
   readonly frames: number;
@@ -365,6 +369,8 @@ export interface HvShape {
   /** Interrupt lines, as many as pirqs a domain can have; 0 on a host without devices. */
   readonly irqs: number;
   readonly devices: number;
+  /** Groups of pCPUs that may have nothing to do with each other; as many as runners in free mode, where workers may be such groups. */
+  readonly groups: number;
 }
 
 /** Timers of the host itself: three for each line, one for each device. They follow those of the VCPUs. */

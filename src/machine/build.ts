@@ -11,7 +11,6 @@ import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { SCHEDULER_NAMES } from '../hv/scheduler-dump.js';
 import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
-import { keyTree } from '../pcpu/key-tree.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
@@ -26,6 +25,7 @@ import { allRest } from '../shared/stop-machine.js';
 import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
+import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
 import { sedfOf } from './sedf-defaults.js';
 import { linksOfGuest, type ServiceLinks, serviceLinks } from './service-links.js';
@@ -126,6 +126,7 @@ export function machineShape(config: MachineConfig): MachineShape {
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
   const spare = (each: number): number => spareDomains * each;
   const tasks = sizes.reduce((n, size) => n + size.tasks + 1, spare(SPARE_TASKS + 1));
+  const groups = config.mode === 'free' ? config.threads : numberOfGroups(interactionGroups(config));
   return {
     workers: config.threads,
     hv: {
@@ -133,7 +134,8 @@ export function machineShape(config: MachineConfig): MachineShape {
       vcpus,
       domains,
       evtchns: SPARE_PORTS + Math.max(PORTS_PER_VCPU * mostSpare, ...ports) + config.devices.length,
-      runners: config.mode === 'free' ? config.threads : 1,
+      runners: numberOfRunners(config, groups),
+      groups,
       frames,
       framesPerDomain,
       irqs: numberOfIrqs(config),
@@ -157,7 +159,9 @@ export function machineShape(config: MachineConfig): MachineShape {
   };
 }
 
-function runParams(config: MachineConfig, cores: number, policy: UserPolicy | undefined): RunParams {
+function runParams(config: MachineConfig, runners: number, cores: number, policy: UserPolicy | undefined): RunParams {
+  // Who has no groups of its own sleeps while those who have take turns.
+  const awake = config.mode === 'ordered' && runners > 1 ? runners : config.threads;
   return {
     hv: {
       profile: config.profile,
@@ -191,7 +195,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
     policy,
     horizonNs: config.durationNs,
     pace: config.pace,
-    spins: config.threads <= cores ? 4000 : 0,
+    spins: awake <= cores ? 4000 : 0,
     inject: config.inject,
   };
 }
@@ -224,7 +228,7 @@ export function loadGuest(
  */
 export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
   const shape = machineShape(config);
-  const params = runParams(config, cores, policy);
+  const params = runParams(config, shape.hv.runners, cores, policy);
   const image = Image.create(machineMap(shape, config.scheduler));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });
@@ -235,13 +239,16 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   initialiseHv(hv.context);
   hv.sched.ops.init();
   initialiseTimeCheck(image, shape.hv);
+  const groups = interactionGroups(config);
+  const isSideBySide = config.mode === 'ordered' && shape.hv.runners > 1;
+  const workers = isSideBySide ? dealGroups(config, groups, shape.hv.runners) : [];
   const random = xoroshiro128plus(config.seed);
   /** One of the pCPUs; with seed 0 the n-th. */
   const drawPcpu = (n: number): number =>
     config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
   for (let p = 0; p < config.pcpus; p++) {
     // Neighbours together: pools of pCPUs are ranges, and what stays within a worker costs the host less.
-    hv.context.pcpu.setWorker(p, Math.floor((p * config.threads) / config.pcpus));
+    hv.context.pcpu.setWorker(p, workers[p] ?? Math.floor((p * config.threads) / config.pcpus));
     // Where the round of idlers starts: what a host's boot leaves behind, drawn so that runs can differ.
     hv.context.pcpu.setLastTickled(p, drawPcpu(p));
   }
@@ -307,6 +314,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);
   }
   startDevices(core, mem, config);
+  if (config.mode === 'ordered') hv.separation.divide(groups);
   startClocks(image, config, hv);
   for (const [n, guest] of config.guests.entries()) {
     if (!boots(guest)) continue;
@@ -316,25 +324,21 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   }
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
-  hv.context.floors.setFloor(0, keys.key(keys.root()));
+  for (let w = 0; w < shape.hv.runners; w++) hv.context.floors.setFloor(w, keys.key(keys.least()));
   if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core, cursor });
   return { image, shape, params, core, cursor };
 }
 
-/** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */
+/** Takes the turns of boot, which all lie before time 0. */
 function bootForFreeMode({ image, shape, params, core }: BuiltMachine): void {
   const { keys, turns, hv } = core;
   const { floors, machine, pcpu } = hv.context;
-  while (keys.key(keys.root()) < 0) {
-    floors.setFloor(0, keys.key(keys.root()));
-    turns.take(keys.root());
+  while (keys.key(keys.least()) < 0) {
+    floors.setFloor(0, keys.key(keys.least()));
+    turns.take(keys.least());
   }
   const { pcpus } = shape.hv;
-  const first = Array.from({ length: pcpus }, (_, p) => keys.key(p));
   for (let w = 0; w < shape.workers; w++) {
-    const own = keyTree(image, pcpus, w);
-    own.init();
-    for (let p = 0; p < pcpus; p++) if (pcpu.worker(p) === w) own.set(p, first[p]!);
     floors.setFloor(w, 0);
     floors.setWorkFloor(w, -Infinity);
     machine.setNow(w, 0);

@@ -219,7 +219,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     simulatedNs: elapsed,
     mode: config.mode,
     ...(isFree ? { free: { windowNs: config.windowNs, jitterSeed: config.jitterSeed, apartNs: apart() } } : {}),
-    hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base),
+    hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base, shape.hv.groups),
     events,
     turns: sumOf(machine.turns),
     jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),

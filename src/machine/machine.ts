@@ -162,8 +162,9 @@ export class Machine {
     const at = params.policy === undefined ? '' : placeIn(params.policy.file, error);
     const where = at === '' ? '' : `${params.policy?.file}${at}: `;
     const reason = where + (error instanceof Error ? error.message : String(error));
-    const holds = this.#bells.hasToken(worker);
-    const pcpu = holds ? core.hv.context.machine.turnOf(this.#isFree ? worker : 0) : undefined;
+    const { machine, shape } = core.hv.context;
+    const takesTurns = this.#bells.hasToken(worker) || image.table(WORKER).isCalled(worker) !== 0;
+    const pcpu = takesTurns ? machine.turnOf(worker < shape.runners ? worker : 0) : undefined;
     this.#raise(
       `worker ${worker} failed${pcpu === undefined ? '' : ` in a turn of pCPU ${pcpu}`}: ${reason}`,
       worker,

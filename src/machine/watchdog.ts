@@ -1,5 +1,5 @@
 /**
- * Watches that the holder of the token, or in free mode every worker, passes safe points. It counts its own looks rather than trusting the clock alone,
+ * Watches that the holder of the token, or every worker that takes turns at the same time, passes safe points. It counts its own looks rather than trusting the clock alone,
  * so a main thread that was itself asleep does not accuse a worker.
  */
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
@@ -25,6 +25,9 @@ export class Watchdog {
     const worker = image.table(WORKER);
     const { machine } = core.hv.context;
     const isOrdered = params.hv.free === undefined;
+    const { runners } = shape.hv;
+    /** Whether worker w takes turns: all do in free mode, and in ordered mode who holds the token or was called by who does. */
+    const takesTurns = (w: number): boolean => !isOrdered || control.holder(0) === w || worker.isCalled(w) !== 0;
     /** Watches whoever is to pass safe points, by a number that changes when one is passed. */
     const watch = (who: () => number): (() => void) => {
       let seen = -1;
@@ -33,14 +36,14 @@ export class Watchdog {
       return () => {
         const w = who();
         const mark = worker.safePoints(w) * 1024 + w;
-        if (mark !== seen || control.state(0) !== RUN.running) {
+        if (mark !== seen || control.state(0) !== RUN.running || !takesTurns(w)) {
           seen = mark;
           since = 0;
           warned = 0;
           return;
         }
         since += LOOK_MS;
-        const pcpu = machine.turnOf(isOrdered ? 0 : w);
+        const pcpu = machine.turnOf(w < runners ? w : 0);
         const text = `worker ${w} has not passed a safe point for ${(since / 1000).toFixed(1)} s (pCPU ${pcpu})`;
         if (since >= stallLimitMs) actions.stalled(w, pcpu, text);
         else if (since >= WARN_MS * (warned + 1) && warned < WARNINGS) {
@@ -49,9 +52,10 @@ export class Watchdog {
         }
       };
     };
-    const watches = isOrdered
-      ? [watch(() => control.holder(0))]
-      : Array.from({ length: shape.workers }, (_, w) => watch(() => w));
+    const watches =
+      runners === 1
+        ? [watch(() => control.holder(0))]
+        : Array.from({ length: shape.workers }, (_, w) => watch(() => w));
     this.#timer = setInterval(() => {
       for (const look of watches) look();
     }, LOOK_MS);

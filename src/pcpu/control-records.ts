@@ -13,6 +13,8 @@ export const CONTROL = struct(
     pauseAt: 'f64',
     /** Turns left to step; -1 = no limit. Holder of the token. */
     stepsLeft: 'f64',
+    /** Groups side by side: every worker takes its turns before this. Holder of the token, before it calls the others. */
+    sectionEnd: 'f64',
     /** One of RUN. Written by the holder of the token, and by the main thread to abort. */
     state: 'i32',
     outcome: 'i32',
@@ -22,6 +24,8 @@ export const CONTROL = struct(
     holder: 'i32',
     /** Free mode: times a worker's floor was lowered; who looks at all floors looks again if it changed. Atomics. */
     lowered: 'i32',
+    /** Groups side by side: workers that were called and are not through. Atomics. */
+    sectionLeft: 'i32',
   },
   64,
 );
@@ -36,6 +40,8 @@ export const WORKER = struct(
     wants: 'i32',
     /** 1 while it rests because the machine is paused. Atomics. */
     parked: 'i32',
+    /** Groups side by side: 1 from when it is called until it is through. The caller's, then its own. */
+    isCalled: 'i32',
   },
   64,
 );

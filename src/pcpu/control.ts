@@ -200,18 +200,21 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
     offline: (p) =>
       command('offline', () =>
         core.turns.interact(core.pcpus[0]!, () => {
+          separation.together();
           if (hotplug.isOnline(p) && !time.isComing(p)) hotplug.offline(p);
         }),
       ),
     online: (p) =>
       command('online', () =>
         core.turns.interact(core.pcpus[0]!, () => {
+          separation.together();
           if (!hotplug.isOnline(p) && !time.isComing(p)) hotplug.online(p);
         }),
       ),
     destroy: (d) =>
       command('destroy', () =>
         core.turns.interact(core.pcpus[0]!, () => {
+          separation.together();
           const record = domains.find(d);
           if (record !== NOBODY) destruction.destroy(record);
         }),

@@ -42,17 +42,18 @@ export interface RunParams {
 }
 
 export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
-  const { pcpus, domains, runners } = shape.hv;
+  const { pcpus, domains, runners, groups } = shape.hv;
+  const locks = numberOfLocks(domains, shape.hv.runners);
   return layOut([
     doorbellRegion(shape.workers),
     ...controlRegions(shape.workers),
     ...keyTreeRegions(pcpus, runners),
     ...mailRegions(pcpus, shape.workers),
-    ...traceRegions(pcpus, runners),
-    ...spinlockRegions(numberOfLocks(domains), pcpus),
-    lockTimeRegion(numberOfLocks(domains)),
+    ...traceRegions(pcpus, runners, groups),
+    ...spinlockRegions(locks, pcpus),
+    lockTimeRegion(locks),
     perfcRegion(pcpus),
-    ...balancerRegions(pcpus, shape.hv.vcpus, shape.hv.runners),
+    ...balancerRegions(pcpus, shape.hv.vcpus, groups),
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
     ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),

@@ -2,7 +2,8 @@
  * Ordered mode (docs/clocks.md): all interactions of all pCPUs in one order by (time, pCPU). Exactly one worker holds the
  * token; only it reads or writes hypervisor state. It takes the turn at the root of the key tree, whoever owns that
  * pCPU, and hands over after a batch. Nothing read from the image outlives a turn, so the result does not depend on who
- * holds the token when.
+ * holds the token when. Where there are groups that have nothing to do with each other, the holder lets the others take
+ * turns at the same time (sections.ts); between two batches it has the machine to itself all the same.
  *
  * Safe points lie between batches: there a worker serves its control channel, parks the token, paces itself.
  */
@@ -12,11 +13,15 @@ import { CONTROL, OUTCOME, RUN, WORKER } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
 import type { ProcessorCore } from './processor.js';
 import { NAP_MS, type SafePoint, WATCH_MS } from './safe-point.js';
+import { type Sections, sections } from './sections.js';
 
 /** Turns between two safe points: about half a host millisecond; the cost of a handover is lost in it. */
 const BATCH = 2048;
 /** Simulated time between two safe points of a paced run, host ns. */
 const PACE_STEP_NS = 5e6;
+
+/** How much longer a worker spins that will be called to the next section: others' groups may have more to do in this one. */
+const SECTION_PATIENCE = 5;
 
 export interface RunLoop {
   /** Runs until the machine is finished; the worker's one endless task. */
@@ -32,30 +37,41 @@ export function orderedLoop(
   safe: SafePoint,
 ): RunLoop {
   const { keys, turns, hv } = core;
-  const { machine, floors, pcpu } = hv.context;
+  const { machine, floors, pcpu, shape } = hv.context;
+  const groups = shape.runners > 1 ? sections(image, core, bells, self, safe, params.spins) : undefined;
   const control = image.table(CONTROL);
   const worker = image.table(WORKER);
   const WANTED = (image.region('control').base + CONTROL.offsets.wanted) >> 2;
   const workers = image.region('worker').count;
   const { horizonNs, pace } = params;
+  const spins = groups === undefined ? params.spins : params.spins * SECTION_PATIENCE;
 
-  /** Takes up to `most` turns before `until`; returns whether the machine is done. */
-  function batch(most: number, until: number): boolean {
+  /** The next turn is at t, which is not before the end of the batch: whether the machine is done. */
+  function isDone(t: number): boolean {
+    if (t < horizonNs && t !== Infinity) return false;
+    // Somebody outside may let go what he holds.
+    const isHeldBack = hv.sched.isHeldBack();
+    if (isHeldBack && horizonNs === Infinity) return false;
+    const idle = !isHeldBack && (t === Infinity || !hv.time.isAnythingLeft());
+    let worked = machine.worked(0);
+    for (let w = 1; w < shape.runners; w++) worked = Math.max(worked, machine.worked(w));
+    const end = idle ? worked : horizonNs;
+    for (let w = 0; w < shape.runners; w++) machine.setNow(w, end);
+    standAt(end);
+    safe.finish(idle ? OUTCOME.idle : OUTCOME.horizon);
+    return true;
+  }
+
+  function standAt(ns: number): void {
+    for (let w = 0; w < shape.runners; w++) floors.setFloor(w, ns);
+  }
+
+  /** Takes up to `most` turns before `until`; returns how many, or -1 when the machine is done. */
+  function batch(most: number, until: number): number {
     for (let n = 0; n < most; n++) {
       const p = keys.root();
       const t = keys.key(p);
-      if (t >= until) {
-        if (t < horizonNs && t !== Infinity) return false;
-        // Somebody outside may let go what he holds.
-        const isHeldBack = hv.sched.isHeldBack();
-        if (isHeldBack && horizonNs === Infinity) return false;
-        const idle = !isHeldBack && (t === Infinity || !hv.time.isAnythingLeft());
-        const end = idle ? machine.worked(0) : horizonNs;
-        machine.setNow(0, end);
-        floors.setFloor(0, end);
-        safe.finish(idle ? OUTCOME.idle : OUTCOME.horizon);
-        return true;
-      }
+      if (t >= until) return isDone(t) ? -1 : n;
       if (safe.hasFault) {
         machine.setNow(0, t);
         machine.setTurnOf(0, p);
@@ -65,7 +81,18 @@ export function orderedLoop(
       floors.setFloor(0, t);
       turns.take(p);
     }
-    return false;
+    return most;
+  }
+
+  /** The same where groups take turns side by side. @param isStep whether the turns are counted: then one after the other */
+  function batchOfGroups(side: Sections, most: number, until: number, isStep: boolean): number {
+    for (let n = 0; n < most; n++) {
+      const t = keys.key(keys.least());
+      if (t >= until) return isDone(t) ? -1 : n;
+      if (isStep) side.takeNext();
+      else if (side.advance(until)) return n;
+    }
+    return most;
   }
 
   function serveCommands(): void {
@@ -90,7 +117,8 @@ export function orderedLoop(
         if (worker.wants(w) !== 0) return w;
       }
     }
-    return pcpu.worker(keys.root());
+    // One with groups of its own, as it would be called otherwise.
+    return groups !== undefined && self < shape.runners ? self : pcpu.worker(keys.least());
   }
 
   async function turnOfThisWorker(): Promise<void> {
@@ -101,7 +129,7 @@ export function orderedLoop(
       serveCommands();
       return;
     }
-    const ahead = safe.aheadMs(Math.min(keys.key(keys.root()), horizonNs), floors.floor(0));
+    const ahead = safe.aheadMs(Math.min(keys.key(keys.least()), horizonNs), floors.floor(0));
     if (ahead > 0) {
       await safe.rest(Math.min(ahead, NAP_MS));
       return;
@@ -109,10 +137,11 @@ export function orderedLoop(
     const steps = control.stepsLeft(0);
     const most = steps < 0 ? BATCH : Math.min(BATCH, steps);
     const paceEnd = pace > 0 ? floors.floor(0) + PACE_STEP_NS * pace : Infinity;
-    const before = machine.turns(0);
-    if (batch(most, Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.root()) + 1)))) return;
-    if (steps >= 0) control.setStepsLeft(0, steps - (machine.turns(0) - before));
-    const next = keys.key(keys.root());
+    const until = Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.least()) + 1));
+    const taken = groups === undefined ? batch(most, until) : batchOfGroups(groups, most, until, steps >= 0);
+    if (taken < 0) return;
+    if (steps >= 0) control.setStepsLeft(0, steps - taken);
+    const next = keys.key(keys.least());
     if (next === Infinity && control.pauseAt(0) === Infinity) {
       // Everything that could happen is held back from outside.
       await safe.rest(1);
@@ -120,8 +149,8 @@ export function orderedLoop(
     }
     if (control.stepsLeft(0) === 0 || next >= control.pauseAt(0)) {
       if (control.stepsLeft(0) !== 0) {
-        machine.setNow(0, control.pauseAt(0));
-        floors.setFloor(0, control.pauseAt(0));
+        for (let w = 0; w < shape.runners; w++) machine.setNow(w, control.pauseAt(0));
+        standAt(control.pauseAt(0));
       }
       control.setStepsLeft(0, -1);
       control.setPauseAt(0, Infinity);
@@ -141,10 +170,11 @@ export function orderedLoop(
         safe.pass();
         if (bells.isRung(self)) await safe.serveMessages();
         if (bells.hasToken(self)) await turnOfThisWorker();
+        else if (groups?.isCalled() === true) groups.help();
         else if (safe.hasCommands() && safe.state() === RUN.paused) serveCommands();
         else {
           if (safe.hasCommands()) want();
-          bells.await(self, params.spins, WATCH_MS);
+          bells.await(self, spins, WATCH_MS);
         }
       }
       await safe.serveMessages();

@@ -5,7 +5,7 @@ import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
 import { type StopMachine, stopMachine } from '../shared/stop-machine.js';
 import { CONTROL, RUN, WORKER } from './control-records.js';
-import { type KeyTree, keyTree } from './key-tree.js';
+import { type KeyTree, keyForest, keyTree } from './key-tree.js';
 import type { MachineShape, RunParams } from './machine-shape.js';
 import { type Mail, mail } from './mail.js';
 import { guestKernel } from './model/kernel.js';
@@ -36,7 +36,11 @@ export function processorCore(
   wake: (worker: number) => void = () => {},
 ): ProcessorCore {
   const isOrdered = params.hv.free === undefined;
-  const keys = keyTree(image, shape.hv.pcpus, isOrdered ? 0 : self);
+  const { pcpus: nr, runners } = shape.hv;
+  const keys =
+    isOrdered && runners > 1
+      ? keyForest(image, nr, runners, self < runners ? self : 0, image.column(PCPU, 'worker'))
+      : keyTree(image, nr, isOrdered ? 0 : self);
   const pcpu = image.table(PCPU);
   const worker = image.table(WORKER);
   const state = (image.region('control').base + CONTROL.offsets.state) >> 2;
@@ -64,6 +68,12 @@ export function processorCore(
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),
     stopped: isOrdered ? (act) => act() : stop.stopped,
     deviceDue: (n, p) => board.due(n, p),
+    moveTo(p, w) {
+      const ns = keys.key(p);
+      keys.set(p, Infinity);
+      pcpu.setWorker(p, w);
+      keys.set(p, ns);
+    },
     isEnded,
   });
   const board: Devices = devices(hv);

@@ -174,6 +174,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     interact(p, act) {
       return separation.alone(() => {
         smp.enterTurn(p);
+        trace.enter(p);
         machine.setNow(me, isOrdered ? floors.floor(0) : Math.max(0, pcpu.turnedAt(p), sinceWhen()));
         const result = act();
         if (deferred.isWanted()) deferred.run();

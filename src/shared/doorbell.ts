@@ -13,6 +13,8 @@ const BELL = 2;
 const SLEEPING = 4;
 /** Somebody has moved on, or sent mail: look again. */
 const NUDGE = 8;
+/** The worker has a part in what the holder of the token has begun. */
+const CALL = 16;
 
 const LINE_BYTES = 64;
 
@@ -28,6 +30,11 @@ export interface Doorbells {
   handOver(from: number, to: number): void;
   /** The very first giving. */
   grant(to: number): void;
+  /** Calls worker `w` to its part of the work of the token's holder. */
+  call(w: number): void;
+  isCalled(w: number): boolean;
+  /** Takes the call of worker `w` back: it comes. */
+  come(w: number): void;
   /**
    * Spins, then sleeps until worker `w` has the token or is rung.
    * @param timeoutMs at most this long; Infinity = for ever
@@ -60,6 +67,11 @@ export function doorbells(i32: Int32Array, base: number): Doorbells {
       post(to, TOKEN);
     },
     grant: (to) => post(to, TOKEN),
+    call: (w) => post(w, CALL),
+    isCalled: (w) => (Atomics.load(i32, word(w)) & CALL) !== 0,
+    come(w) {
+      Atomics.and(i32, word(w), ~CALL);
+    },
     await(w, spins, timeoutMs) {
       const at = word(w);
       for (let n = 0; n < spins; n++) if (Atomics.load(i32, at) !== 0) return;

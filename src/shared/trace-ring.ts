@@ -1,6 +1,9 @@
 /**
  * The interaction stream: every pCPU's last records in a ring of the image (read after a fault, or by a trace exporter),
  * and one hash over all of them in (time, pCPU) order. The hash is always computed; the rings are optional.
+ *
+ * Groups of pCPUs that have nothing to do with each other have a hash each, over their own stream in that order, and the machine's
+ * is made of theirs: so it does not depend on how the streams lie to each other, and groups may run side by side.
  */
 import { type Image, type Region, rawRegion } from './image.js';
 
@@ -32,16 +35,27 @@ export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
 
 const NAMES: Readonly<Record<number, string>> = Object.fromEntries(Object.entries(TRACE).map(([k, v]) => [v, k]));
 
-/** @param runners how many take turns at the same time: 1 in ordered mode */
-export const traceRegions = (pcpus: number, runners: number): Region[] => [
+/**
+ * @param runners how many take turns at the same time
+ * @param groups how many have a hash of their own
+ */
+export const traceRegions = (pcpus: number, runners: number, groups: number): Region[] => [
   rawRegion('trace-rings', TRACE_RECORDS * RECORD_WORDS * 4, pcpus),
-  rawRegion('trace-heads', 64, pcpus),
-  rawRegion('trace-hash', 64, runners),
+  rawRegion('trace-heads', LINE_BYTES, pcpus),
+  rawRegion('trace-turns', LINE_BYTES, runners),
+  rawRegion('trace-hash', LINE_BYTES, groups),
 ];
+
+const LINE_BYTES = 64;
+const LINE = LINE_BYTES / 4;
+/** Words of a pCPU's head: records so far, and where the hash of its group lies. */
+const HASH_AT = 1;
 
 export interface Tracer {
   /** Opens the turn of `pcpu` at `ns`; later records belong to it. */
   turn(pcpu: number, ns: number): void;
+  /** What is recorded from now on belongs to the group of `pcpu`, though it is no turn of it. */
+  enter(pcpu: number): void;
   record(kind: TraceKind, a: number, b: number): void;
   /** Keeps a record that is no part of the machine's own history, such as a command from outside: not hashed. */
   note(kind: TraceKind, a: number, b: number): void;
@@ -50,6 +64,7 @@ export interface Tracer {
 export interface TraceBases {
   readonly rings: number;
   readonly heads: number;
+  readonly turns: number;
   readonly hash: number;
 }
 
@@ -60,26 +75,48 @@ export interface TracerOptions {
   readonly ordered: boolean;
   /** Number of this runner: whose turn it is, and when, stands in a place of its own. */
   readonly me: number;
+  /** How many groups there are. */
+  readonly groups: number;
+}
+
+/** The stream of pCPU `pcpu` goes into the hash of group `group` from now on. */
+export function setTraceGroup(i32: Int32Array, bases: TraceBases, pcpu: number, group: number): void {
+  i32[(bases.heads >> 2) + pcpu * LINE + HASH_AT] = (bases.hash >> 2) + group * LINE;
 }
 
 /**
- * Two 32-bit lanes of multiply-and-rotate, independent of each other so that they overlap in the processor; only the
- * holder of the turn writes them. In free mode there is no one order, and so no hash.
+ * Two 32-bit lanes of multiply-and-rotate, independent of each other so that they overlap in the processor; only who
+ * takes the turns of the group writes them. In free mode there is no one order, and so no hash.
  */
-export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me }: TracerOptions): Tracer {
-  const hash = (bases.hash >> 2) + me * 16;
+export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me, groups }: TracerOptions): Tracer {
+  const hash = bases.hash >> 2;
   const rings = bases.rings >> 2;
   const heads = bases.heads >> 2;
-  const PCPU = hash + 2;
-  const TIME_LO = hash + 3;
-  const TIME_HI = hash + 4;
+  const PCPU = (bases.turns >> 2) + me * LINE;
+  const TIME_LO = PCPU + 1;
+  const TIME_HI = PCPU + 2;
+  /** Where the hash of the group lies whose turn it is. */
+  const LANES = PCPU + 3;
+  // What comes before the first turn.
+  if (i32[LANES] === 0) i32[LANES] = hash;
 
-  function mix(a: number, b: number): void {
+  function mixOne(a: number, b: number): void {
     const x = i32[hash]! ^ a;
     const y = i32[hash + 1]! ^ b;
     i32[hash] = Math.imul((x << 13) | (x >>> 19), 0x9e3779b1) + b;
     i32[hash + 1] = Math.imul((y << 15) | (y >>> 17), 0x85ebca77) + a;
   }
+
+  function mixOfGroup(a: number, b: number): void {
+    const lanes = i32[LANES]!;
+    const x = i32[lanes]! ^ a;
+    const y = i32[(lanes + 1) | 0]! ^ b;
+    i32[lanes] = Math.imul((x << 13) | (x >>> 19), 0x9e3779b1) + b;
+    i32[(lanes + 1) | 0] = Math.imul((y << 15) | (y >>> 17), 0x85ebca77) + a;
+  }
+
+  // Of one group its place is a constant.
+  const mix = groups === 1 ? mixOne : mixOfGroup;
 
   function keepRecord(kind: number, a: number, b: number): void {
     const pcpu = i32[PCPU]!;
@@ -102,8 +139,12 @@ export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me }
       i32[PCPU] = pcpu;
       i32[TIME_LO] = lo;
       i32[TIME_HI] = hi;
+      if (groups > 1) i32[LANES] = i32[(heads + (pcpu << 4) + HASH_AT) | 0]!;
       if (ordered) mix(lo, (hi << 12) ^ pcpu);
       if (keep) keepRecord(TRACE.turn, 0, 0);
+    },
+    enter(pcpu) {
+      if (groups > 1) i32[LANES] = i32[(heads + (pcpu << 4) + HASH_AT) | 0]!;
     },
     note(kind, a, b) {
       if (keep) keepRecord(kind, a, b);
@@ -115,10 +156,14 @@ export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me }
   };
 }
 
-/** The hash so far as 16 hexadecimal digits. */
-export function traceHash(i32: Int32Array, base: number): string {
-  const [a, b] = [i32[base >> 2]! >>> 0, i32[(base >> 2) + 1]! >>> 0];
-  return a.toString(16).padStart(8, '0') + b.toString(16).padStart(8, '0');
+/** The hash so far as 16 hexadecimal digits: of one group its own, of several that of their hashes in the order of the groups. */
+export function traceHash(i32: Int32Array, base: number, groups: number): string {
+  let [a, b] = [i32[base >> 2]!, i32[(base >> 2) + 1]!];
+  for (let g = 1; g < groups; g++) {
+    const [x, y] = [i32[(base >> 2) + g * LINE]!, i32[(base >> 2) + g * LINE + 1]!];
+    [a, b] = [Math.imul((a << 13) | (a >>> 19), 0x9e3779b1) ^ x, Math.imul((b << 15) | (b >>> 17), 0x85ebca77) ^ y];
+  }
+  return [a, b].map((lane) => (lane >>> 0).toString(16).padStart(8, '0')).join('');
 }
 
 /** A pCPU's newest records, oldest first, as text. */
@@ -136,5 +181,6 @@ export function lastTrace(i32: Int32Array, bases: TraceBases, pcpu: number, most
 export const traceBases = (image: Image): TraceBases => ({
   rings: image.region('trace-rings').base,
   heads: image.region('trace-heads').base,
+  turns: image.region('trace-turns').base,
   hash: image.region('trace-hash').base,
 });

@@ -1,5 +1,6 @@
 /** Workers of free mode that have nothing to do with each other, and when they no longer are. */
 import { expect } from 'chai';
+import { buildMachine } from '../../src/machine/build.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import * as E from '../../src/shared/public/event-channel.js';
 import { __HYPERVISOR_event_channel_op, DOMID_SELF } from '../../src/shared/public/xen.js';
@@ -36,6 +37,55 @@ function groups({ context }: FreeMachine): number[][] {
   for (let p = 0; p < 4; p++) byMask.set(queues.idlers(p), [...(byMask.get(queues.idlers(p)) ?? []), p]);
   return [...byMask.values()];
 }
+
+describe('groups of ordered mode', () => {
+  const two = [pinned('a', 1, [0]), pinned('b', 1, [1]), pinned('c', 1, [1])];
+  const ordered = (threads = 1) => buildMachine(machineConfig({ pcpus: 4, threads, guests: two }), 1).core.hv;
+
+  it('have masks of their own, with those of pCPUs that nobody uses in the first', () => {
+    const { queues } = ordered().context;
+    expect([0, 1, 2, 3].map(queues.groupOf)).to.deep.equal([1, 2, 1, 1]);
+    expect(queues.idlers(2)).to.equal(queues.idlers(0));
+    expect(queues.idlers(1)).to.not.equal(queues.idlers(0));
+    for (const p of [0, 1, 2, 3]) {
+      expect(queues.masks.has(queues.idlers(p), p)).to.equal(true);
+      expect(queues.masks.has(queues.idlers(1), p)).to.equal(p === 1);
+    }
+  });
+
+  it('are one when a VCPU is allowed pCPUs of two, and not for one of its own', () => {
+    const { separation, context } = ordered();
+    separation.allow(1, [1]);
+    expect(context.queues.groupOf(1)).to.equal(2);
+    separation.allow(1, [1, 3]);
+    expect([0, 1, 2, 3].map(context.queues.groupOf)).to.deep.equal([1, 1, 1, 1]);
+  });
+
+  it('are one when something leads from a domain to another, unless they may be in the middle of turns', () => {
+    const { separation, context } = ordered();
+    separation.connected(2, 3);
+    // Asked for in vain.
+    separation.connect(3, 1);
+    expect(context.queues.groupOf(1)).to.equal(2);
+    separation.connected(3, 1);
+    expect(context.queues.groupOf(1)).to.equal(1);
+    const sideBySide = ordered(2).separation;
+    sideBySide.connect(2, 3);
+    expect(() => sideBySide.connect(3, 1)).to.throw(/at the same time/);
+  });
+
+  it('have all their turns with one worker when they become one, and every key where it was', () => {
+    const { core } = buildMachine(machineConfig({ pcpus: 4, threads: 2, guests: two }), 1);
+    const { pcpu } = core.hv.context;
+    const state = (): number[] => [0, 1, 2, 3].map(core.keys.key);
+    const before = state();
+    expect([0, 1, 2, 3].map(pcpu.worker)).to.deep.equal([0, 1, 0, 0]);
+    core.hv.separation.allow(0, [0, 1]);
+    expect([0, 1, 2, 3].map(pcpu.worker)).to.deep.equal([0, 0, 0, 0]);
+    expect(state()).to.deep.equal(before);
+    expect(core.keys.earliestOf(1)).to.equal(Infinity);
+  });
+});
 
 describe('workers of free mode', () => {
   it('are separate where every domain stays with one of them', () => {

@@ -4,7 +4,6 @@ import type { Image } from '../../shared/image.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
 import { CONSOLEIO_read, CONSOLEIO_write } from '../../shared/public/xen.js';
 import type { Table } from '../../shared/struct.js';
-import { CONSOLE_LOCK } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { CONSOLE_BYTES, type DOMAIN } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -12,7 +11,7 @@ import { PRIVILEGED } from './toolstack.js';
 
 export function consoleIo(parts: CallParts): Handler {
   const { context, memory, smp, console } = parts;
-  const { vcpu, domain, regs, locks, image } = context;
+  const { vcpu, domain, regs, locks, consoleLock, image } = context;
   const base = image.region('console').base;
   return (v) => {
     const cmd = regs.lo(v, 0);
@@ -23,12 +22,12 @@ export function consoleIo(parts: CallParts): Handler {
     const from = pointer(parts, v, 2, count);
     if (from === FAULT) return -XEN_EFAULT;
     const d = vcpu.domain(v);
-    locks.acquire(CONSOLE_LOCK, smp.self());
+    locks.acquire(consoleLock, smp.self());
     let at = domain.consoleBytes(d);
     for (const byte of memory.bytes(from, count))
       image.u8[base + d * CONSOLE_BYTES + (at++ & (CONSOLE_BYTES - 1))] = byte;
     domain.setConsoleBytes(d, at);
-    locks.release(CONSOLE_LOCK, smp.self());
+    locks.release(consoleLock, smp.self());
     if (d === PRIVILEGED) console.write(memory.bytes(from, count));
     return 0;
   };

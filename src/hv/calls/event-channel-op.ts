@@ -19,7 +19,7 @@ import {
   VIRQ_XENOPROF,
   VIRQ_XENPMU,
 } from '../../shared/public/xen.js';
-import { EVENT_TABLE_LOCK, eventLock } from '../context.js';
+import { eventLock } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -30,7 +30,7 @@ const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF
 export function eventChannelOp(parts: CallParts): Handler {
   const { context, memory, events, irqs, ports, smp, separation, domains } = parts;
   const { set, close } = ports;
-  const { vcpu, domain, evtchn, regs, locks } = context;
+  const { vcpu, domain, evtchn, regs, locks, eventTableLock } = context;
   const at = {
     alloc: offsetsOf(E.evtchn_alloc_unbound, 64),
     interdomain: offsetsOf(E.evtchn_bind_interdomain, 64),
@@ -82,6 +82,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (!events.isValid(remote, remotePort)) return -XEN_EINVAL;
     const r = events.record(remote, remotePort);
     if (evtchn.state(r) !== E.EVTCHNSTAT_unbound || evtchn.remote(r) !== domain.id(d)) return -XEN_EINVAL;
+    separation.connected(d, remote);
     // Binding a domain's port to itself: the unbound port is the remote end, so it cannot be the free one too.
     set(d, port, E.EVTCHNSTAT_interdomain, 0, remote, remotePort);
     set(remote, remotePort, E.EVTCHNSTAT_interdomain, evtchn.notifyVcpu(r), d, port);
@@ -249,9 +250,9 @@ export function eventChannelOp(parts: CallParts): Handler {
     // Domain 0 wants to be told of what any domain does.
     if (cmd === E.EVTCHNOP_bind_virq && memory.u32(arg + at.virq.virq) === VIRQ_DOM_EXC) separation.connectAll();
     const act = (): number => {
-      locks.acquire(EVENT_TABLE_LOCK, smp.self());
+      locks.acquire(eventTableLock, smp.self());
       const result = operation[1](v, arg);
-      locks.release(EVENT_TABLE_LOCK, smp.self());
+      locks.release(eventTableLock, smp.self());
       return result;
     };
     if (cmd !== E.EVTCHNOP_bind_pirq) return act();

@@ -33,6 +33,8 @@ export interface CreditAccounting {
   /** Puts a VCPU that was found running at a tick on the active list. */
   activate(v: number): void;
   deactivate(v: number): void;
+  /** The next instant after `ns` at which accounting begins when somebody comes to be active. */
+  rasterAfter(ns: number): number;
   /** A domain's weight changed: sums the active weights anew. */
   weightChanged(): void;
   run(): void;
@@ -55,7 +57,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     rules.weighs === 'vcpu' ? (d, n) => domain.weight(d) * n : (d, n) => (n > 0 ? domain.weight(d) : 0);
 
   /** The next instant of the raster of timeslices, which every third tick is one of. */
-  const onRaster = (): number => (Math.floor(now() / cg.tsliceNs(0)) + 1) * cg.tsliceNs(0);
+  const rasterAfter = (ns: number): number => (Math.floor(ns / cg.tsliceNs(0)) + 1) * cg.tsliceNs(0);
+  const onRaster = (): number => rasterAfter(now());
   const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + cg.tsliceNs(0);
 
   function activate(v: number): void {
@@ -124,6 +127,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
   return {
     activate,
     deactivate,
+    rasterAfter,
 
     weightChanged() {
       let sum = 0;

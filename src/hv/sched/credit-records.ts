@@ -1,6 +1,7 @@
 /** The four state records of the credit scheduler. */
 import { type Region, tableRegion } from '../../shared/image.js';
 import { struct } from '../../shared/struct.js';
+import type { PolicyShape } from './interface.js';
 
 /** Priorities; greater runs first. */
 export const PRI_BOOST = 0;
@@ -21,6 +22,8 @@ export const CREDIT_VCPU = struct('credit-vcpu', {
   startTime: 'f64',
   /** Remainder of the last debit, in ns x credits/ms. */
   residual: 'f64',
+  /** When a tick found it running, while it waits to be put on the active list (credit-found.ts). With the next two. */
+  foundAt: 'f64',
   credit: 'i32',
   isMigrating: 'i32',
   isParked: 'i32',
@@ -29,7 +32,13 @@ export const CREDIT_VCPU = struct('credit-vcpu', {
   next: 'i32',
   prev: 'i32',
   linked: 'i32',
+  /** The pCPU of that tick + 1, 0 = it does not wait; and who waits behind it, + 1. Its runner's turn, or nobody's. */
+  foundOn: 'i32',
+  nextFound: 'i32',
 });
+
+/** One per runner: the first VCPU that its ticks have found, + 1. Its own turn, or nobody's. */
+export const CREDIT_FOUND = struct('credit-found', { first: 'i32' }, 64);
 
 /** Private lock. */
 export const CREDIT_DOMAIN = struct('credit-domain', {
@@ -60,8 +69,9 @@ export const CREDIT_GLOBAL = struct('credit-global', {
   sortEpoch: 'i32',
 });
 
-export const creditRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [
+export const creditRegions = (shape: PolicyShape): Region[] => [
   tableRegion(CREDIT_VCPU, shape.vcpus + shape.pcpus),
   tableRegion(CREDIT_DOMAIN, shape.domains),
   tableRegion(CREDIT_GLOBAL, 1),
+  tableRegion(CREDIT_FOUND, shape.runners),
 ];

@@ -29,7 +29,7 @@ export function tickling(
     const p = entry.processor(v);
     const self = hv.machine.turnOf(me);
     const current = pcpu.current(p);
-    const SCRATCH = word(scratchMask(shape.runners, self));
+    const SCRATCH = word(scratchMask(shape.groups, self));
     const IDLERS = queues.idlers(p);
     const pri = entry.pri(v);
     const noIdlers = masks.isEmpty(IDLERS);
@@ -89,7 +89,7 @@ export function tickling(
       generic.raiseSchedule(p);
       told++;
     }
-    const SCRATCH = word(scratchMask(shape.runners, self));
+    const SCRATCH = word(scratchMask(shape.groups, self));
     if (!isIdle(current) && masks.and(SCRATCH, queues.affinity(v, HARD), queues.idlers(p))) {
       for (let idler = masks.cycle(p, SCRATCH); idler !== NONE; idler = masks.cycle(idler, SCRATCH)) {
         masks.clear(SCRATCH, idler);

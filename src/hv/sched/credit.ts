@@ -22,6 +22,7 @@ import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
 import { PERFC } from '../perfc.js';
 import { creditAccounting } from './credit-accounting.js';
 import { creditDump } from './credit-dump.js';
+import { foundVcpus } from './credit-found.js';
 import {
   CREDIT_DOMAIN,
   CREDIT_GLOBAL,
@@ -38,11 +39,12 @@ import { tickling } from './credit-tickle.js';
 import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
 
 const MS = 1e6;
+const ACCOUNTING_PCPU = 0;
 /** Shortest timer the rate limit may set, ns (CSCHED_MIN_TIMER). */
 const MIN_TIMER_NS = 500_000;
 
 function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
-  const { image, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
+  const { image, machine, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
   const { isIdle, idleOf } = hv;
   const { entry, runq, list, masks, word } = queues;
   const cv = image.table(CREDIT_VCPU);
@@ -61,6 +63,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   );
   const pick = pickCpu(queues);
   const rules = CREDIT_RULES[params.profile];
+  /** Present where other groups may be taking turns. */
+  const found = hv.isOrdered && shape.runners > 1 ? foundVcpus(hv, cv) : undefined;
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
   const tickle = tickling(hv, generic, cv, rules.tickles);
 
@@ -176,9 +180,18 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     cg.setMigrationDelayNs(0, migrationDelayNs);
   }
 
+  const isActive = (v: number): boolean => activeVcpus.isLinked(v) || found?.isNoted(v) === true;
+
+  function activate(v: number, p: number): void {
+    locks.acquire(PRIVATE_LOCK, p);
+    // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
+    if (!activeVcpus.isLinked(v)) accounting.activate(v);
+    locks.release(PRIVATE_LOCK, p);
+  }
+
   return {
     name: 'credit',
-    accountingPcpu: 0,
+    accountingPcpu: ACCOUNTING_PCPU,
 
     init() {
       for (let p = 0; p < shape.pcpus; p++) {
@@ -277,11 +290,9 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       if (!isIdle(v)) {
         if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
         debitAtTick(v);
-        if (!activeVcpus.isLinked(v)) {
-          locks.acquire(PRIVATE_LOCK, p);
-          // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
-          if (!activeVcpus.isLinked(v)) accounting.activate(v);
-          locks.release(PRIVATE_LOCK, p);
+        if (!isActive(v)) {
+          if (found === undefined) activate(v, p);
+          else found.note(v, p);
         } else if (pick(v) !== p) {
           perfc.inc(p, P.migrate_running);
           generic.requestMigration(v);
@@ -298,8 +309,21 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     nextAccounting: () => cg.nextAccounting(0),
+    // While nobody is active any tick may begin it, at the next instant of its raster.
+    accountingFrom(ns) {
+      const next = cg.nextAccounting(0);
+      return next === Infinity ? accounting.rasterAfter(ns) : next;
+    },
+    settle() {
+      if (found === undefined || !found.forEach(activate)) return;
+      // One that was found on the accounting pCPU did not tell it, whose turn it was.
+      machine.setTurnOf(me, NONE);
+      generic.keyChanged(ACCOUNTING_PCPU);
+    },
 
     accounting() {
+      // The tick of this turn.
+      found?.forEach(activate);
       locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
       accounting.run();
       locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
@@ -326,6 +350,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 export const credit: SchedulerPolicy = {
   name: 'credit',
   title: 'Credit: proportional fair shares with caps and transparent balancing',
+  isLocal: true,
   regions: creditRegions,
   create,
 };

@@ -55,6 +55,16 @@ export interface SchedulerOps {
   nextAccounting(): number;
   accounting(): void;
   readonly accountingPcpu: number;
+  /**
+   * The first instant at or after `ns` at which accounting may come, whatever turns from `ns` on up to it do.
+   * @default nextAccounting()
+   */
+  accountingFrom?(ns: number): number;
+  /**
+   * Groups side by side: does what turns have put off, as it concerns several groups and its order counts. Between two turns, while
+   * nobody takes any, and before accounting.
+   */
+  settle?(): void;
   dumpSettings(): string;
   /** What can be changed of the policy as a whole at run time (sysctl's scheduler_op); absent: nothing. */
   readonly settings?: PolicySettings;
@@ -71,12 +81,24 @@ export interface PolicySettings {
   set(tsliceNs: number, ratelimitNs: number, migrationDelayNs: number): void;
 }
 
+export interface PolicyShape {
+  readonly pcpus: number;
+  readonly vcpus: number;
+  readonly domains: number;
+  readonly runners: number;
+}
+
 export interface SchedulerPolicy {
   readonly name: string;
   /** One line for `--help` and error messages. */
   readonly title: string;
   /** Whether a pCPU never idles while somebody in its queue could run. @default true */
   readonly isWorkConserving?: boolean;
-  regions(shape: { readonly pcpus: number; readonly vcpus: number; readonly domains: number }): Region[];
+  /**
+   * Whether its turns on one group of pCPUs read and write nothing that turns of other groups do (separation.ts), but in accounting,
+   * `settle` and `adjust`. Otherwise the machine is one group. @default false
+   */
+  readonly isLocal?: boolean;
+  regions(shape: PolicyShape): Region[];
   create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
 }

@@ -242,6 +242,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 export const nullScheduler: SchedulerPolicy = {
   name: 'null',
   title: 'Null: a pCPU for every VCPU, nothing to decide',
+  isLocal: true,
   isWorkConserving: false,
   regions,
   create,

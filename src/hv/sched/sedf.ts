@@ -261,6 +261,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 export const sedf: SchedulerPolicy = {
   name: 'sedf',
   title: 'SEDF: a slice of every period by earliest deadline, and extra time',
+  isLocal: true,
   regions: sedfRegions,
   create,
 };
