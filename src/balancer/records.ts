@@ -17,6 +17,8 @@ export const RUNQ = struct(
     sortEpoch: 'i32',
     /** Word index of the mask of idlers that this pCPU is in; what belongs to it follows. Changes while all pCPUs stand still. */
     idlers: 'i32',
+    /** Where the last VCPU went that was sent to this pCPU's neighbours. A hint that nobody guards. */
+    idleBias: 'i32',
   },
   64,
 );
@@ -44,23 +46,33 @@ export const RUNQ_ENTRY = struct('runq-entry', {
  * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
  * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
  * machine and one for each runner while the runners are separate; behind each pair is, in the place of a mask, whom its thieves
- * robbed last. Then one for each pCPU, for its own sums.
+ * robbed last in each socket. Then one for each pCPU, for its own sums.
  */
 export const ONLINE_MASK = 0;
 /** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
 export const idlersMask = (group: number): number => 1 + 3 * group;
 export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
-/** Masks of VCPUs are numbered from here: hard, soft, hard, … Written under the run-queue lock of the VCPU's pCPU. */
+/** Places for last victims; sockets beyond these share them. */
+export const VICTIMS = 16;
+/**
+ * Masks of VCPUs are numbered from here, four a VCPU: hard and soft affinity as they count, then as they were wished for.
+ * Written under the run-queue lock of the VCPU's pCPU.
+ */
 export const VCPU_MASKS = 4096;
 /** Words of a mask of the machine. */
 export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pcpus) / 16) * 16;
 
-export const hardMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu;
-export const softMask = (vcpu: number): number => VCPU_MASKS + 2 * vcpu + 1;
+/** pCPUs that the VCPU may use: never empty. */
+export const hardMask = (vcpu: number): number => VCPU_MASKS + 4 * vcpu;
+/** Those of them that it prefers, while `hasSoftAffinity`. */
+export const softMask = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 1;
+/** What was asked for: what the machine does not have now it may have again. */
+export const hardWish = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 2;
+export const softWish = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 3;
 
 export const balancerRegions = (pcpus: number, vcpus: number, runners: number): Region[] => [
   tableRegion(RUNQ, pcpus),
   tableRegion(RUNQ_ENTRY, vcpus + pcpus),
   rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(runners, pcpus)),
-  rawRegion('cpu-masks', wordsFor(pcpus) * 4, 2 * (vcpus + pcpus)),
+  rawRegion('cpu-masks', wordsFor(pcpus) * 4, 4 * (vcpus + pcpus)),
 ];

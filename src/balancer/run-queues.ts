@@ -8,7 +8,7 @@ import type { Image } from '../shared/image.js';
 import { type List, lists, NONE } from '../shared/list.js';
 import type { SharedWords } from '../shared/shared-words.js';
 import type { Table } from '../shared/struct.js';
-import { hardMask, idlersMask, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS } from './records.js';
+import { hardMask, idlersMask, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS, VICTIMS } from './records.js';
 
 export interface RunQueues {
   readonly pcpus: number;
@@ -16,14 +16,16 @@ export interface RunQueues {
   readonly entry: Table<typeof RUNQ_ENTRY.fields>;
   readonly list: List;
   readonly masks: Bitmaps;
+  /** The words that masks are in. */
+  readonly i32: Int32Array;
   /** Word index of a machine mask or, with hardMask/softMask, of a VCPU's. */
   word(mask: number): number;
   /** Word index of the mask of idle pCPUs, and of that of pCPUs with more than one runnable VCPU, which pCPU p is in. */
   idlers(p: number): number;
   overloaded(p: number): number;
-  /** Whom a thief of p's group robbed last: after it begins the next one's round. A hint that nobody guards. */
-  lastVictim(p: number): number;
-  setLastVictim(p: number, victim: number): void;
+  /** Whom a thief of p's group robbed last in a socket: after it begins the next one's round there. A hint that nobody guards. */
+  lastVictim(p: number, socket: number): number;
+  setLastVictim(p: number, socket: number, victim: number): void;
   /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
   setGroup(p: number, group: number): void;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
@@ -60,7 +62,8 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     mask < VCPU_MASKS
       ? (machineBase + Math.imul(mask, machineWords)) | 0
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
-  const lastVictimWord = (p: number): number => (runq.idlers(p) + 2 * machineWords) | 0;
+  const lastVictimWord = (p: number, socket: number): number =>
+    (runq.idlers(p) + 2 * machineWords + (socket & (VICTIMS - 1))) | 0;
   const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
 
   function insert(v: number): void {
@@ -79,12 +82,13 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     entry,
     list,
     masks,
+    i32: image.i32,
     word,
     idlers: runq.idlers,
     overloaded,
-    lastVictim: (p) => image.i32[lastVictimWord(p)]!,
-    setLastVictim(p, victim) {
-      image.i32[lastVictimWord(p)] = victim;
+    lastVictim: (p, socket) => image.i32[lastVictimWord(p, socket)]!,
+    setLastVictim(p, socket, victim) {
+      image.i32[lastVictimWord(p, socket)] = victim;
     },
     setGroup(p, group) {
       runq.setIdlers(p, word(idlersMask(group)));

@@ -21,3 +21,14 @@ export const coreOf = ({ threads }: Topology, p: number): number => Math.floor(p
 
 /** Number of the socket, which is also its node. */
 export const socketOf = ({ cores, threads }: Topology, p: number): number => Math.floor(p / (cores * threads));
+
+/** The first of the pCPUs of p's core; `threads` of them follow one another. */
+export const firstOfCore = (t: Topology, p: number): number => coreOf(t, p) * t.threads;
+
+export const pcpusOfSocket = ({ cores, threads }: Topology): number => cores * threads;
+
+/** The first of the pCPUs of p's socket. */
+export const firstOfSocket = (t: Topology, p: number): number => socketOf(t, p) * pcpusOfSocket(t);
+
+/** Whether nothing is to be gained by looking at it. */
+export const isFlat = ({ sockets, threads }: Topology): boolean => sockets === 1 && threads === 1;

@@ -51,6 +51,7 @@ export const machineSchema = z.strictObject({
   ratelimit: duration(NS_PER_US),
   'migration-delay': duration(NS_PER_US),
   boost: z.boolean().optional(),
+  'smt-power-savings': z.boolean().optional(),
   'runq-lock': duration(),
   'private-lock': duration(),
   'guest-op': duration(),

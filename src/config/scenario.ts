@@ -74,6 +74,7 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   ratelimit: 'ratelimitUs',
   'migration-delay': 'migrationDelayUs',
   boost: 'boost',
+  'smt-power-savings': 'smtPowerSavings',
   'runq-lock': 'runqLockNs',
   'private-lock': 'privateLockNs',
   'guest-op': 'guestOpNs',

@@ -66,6 +66,8 @@ export interface HvParams {
   readonly boost: boolean;
   readonly latencyNs: number;
   readonly topology: Topology;
+  /** `sched_smt_power_savings`: fills sockets and cores instead of spreading over them. */
+  readonly smtPowerSavings: boolean;
   /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
   readonly timing: TimingParams;

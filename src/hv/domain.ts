@@ -1,5 +1,6 @@
 /** Domains: creation, shutdown, crash. A domain that ended keeps its records, so that its numbers can be reported. */
-import { hardMask, softMask } from '../balancer/records.js';
+import { settleAffinity } from '../balancer/affinity.js';
+import { hardMask, hardWish, softWish } from '../balancer/records.js';
 import { PAGE_SIZE } from '../shared/image.js';
 import { XEN_LEGACY_MAX_VCPUS } from '../shared/public/arch-x86.js';
 import { sizeOf } from '../shared/public/layout.js';
@@ -81,11 +82,6 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
     return named.length > 0 ? named : all;
   }
 
-  /** Adds pCPUs to a mask, which the zeroed image begins empty. */
-  function setMask(mask: number, cpus: readonly number[]): void {
-    for (const p of cpus) masks.set(word(mask), p);
-  }
-
   function shutdown(d: number, code: number): void {
     // Its VCPUs may all ask at the same time: the first one's reason counts.
     if (domain.isShutDown(d) !== 0 || machineWords.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
@@ -136,15 +132,12 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
           k < XEN_LEGACY_MAX_VCPUS ? spec.frames + k * INFO_BYTES : image.region('dummy-vcpu-info').base,
         );
         image.u8[vcpu.infoAddr(v) + 1] = 1;
-        const hard = existing(spec.hardAffinity(k));
-        setMask(hardMask(v), hard);
+        masks.assign(word(hardWish(v)), existing(spec.hardAffinity(k)));
+        masks.assign(word(softWish(v)), existing(spec.softAffinity(k)));
+        settleAffinity(queues, v);
         const mayUse = (p: number): boolean => masks.has(word(hardMask(v)), p);
-        // What soft affinity wishes beyond the hard one cannot be had.
-        const soft = existing(spec.softAffinity(k)).filter(mayUse);
-        setMask(softMask(v), soft);
-        entry.setHasSoftAffinity(v, soft.length > 0 && soft.length < hard.length ? 1 : 0);
         const first = spec.firstPcpu(k);
-        entry.setProcessor(v, mayUse(first) ? first : hard[0]!);
+        entry.setProcessor(v, mayUse(first) ? first : masks.cycle(-1, word(hardMask(v))));
         sched.ops.insert(v);
       }
       time.updateWallClock(d);

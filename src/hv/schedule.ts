@@ -6,7 +6,8 @@
  * last holder's, and a runstate would run backwards), policy, runstates, unlock, switch, only then mark the old VCPU as
  * not running and finish its migration: until its registers are saved nobody else may run it, though it may be queued.
  */
-import { hardMask, RUNQ_ENTRY, softMask } from '../balancer/records.js';
+import { settleAffinity } from '../balancer/affinity.js';
+import { hardMask, hardWish, RUNQ_ENTRY, softWish } from '../balancer/records.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { type HvContext, runqLock } from './context.js';
@@ -47,8 +48,11 @@ export interface Scheduler {
   unpause(v: number): void;
   /** Whether a VCPU is paused from outside: then a machine in which nothing happens is not at its end. */
   isHeldBack(): boolean;
-  /** Hard affinity from now on, also of a VCPU that runs or is queued elsewhere. At least one of `cpus` is on line. */
-  setAffinity(v: number, cpus: readonly number[]): void;
+  /**
+   * Hard and soft affinity from now on, also of a VCPU that runs or is queued elsewhere; undefined = as it is.
+   * At least one of `hard` is on line.
+   */
+  setAffinity(v: number, hard: readonly number[] | undefined, soft?: readonly number[]): void;
   /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
   locked(v: number, act: () => void): void;
 }
@@ -240,13 +244,11 @@ export function scheduler(
       machineWords.add(heldBackWord, -1);
     },
     isHeldBack: () => image.i32[heldBackWord] !== 0,
-    setAffinity(v, cpus) {
+    setAffinity(v, hard, soft) {
       const lock = lockOf(v);
-      masks.assign(word(hardMask(v)), cpus);
-      // What is left of soft affinity, and whether it still says anything.
-      const isWish = masks.and(word(softMask(v)), word(softMask(v)), word(hardMask(v)));
-      const narrows = masks.count(word(softMask(v))) < masks.count(word(hardMask(v)));
-      entry.setHasSoftAffinity(v, isWish && narrows ? 1 : 0);
+      if (hard !== undefined) masks.assign(word(hardWish(v)), hard);
+      if (soft !== undefined) masks.assign(word(softWish(v)), soft);
+      settleAffinity(queues, v);
       ops.adjustAffinity(v);
       const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
       if (mustMove) {

@@ -93,6 +93,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
       boost: config.boost,
       latencyNs: config.latencyNs,
       topology: config.topology ?? flatTopology(config.pcpus),
+      smtPowerSavings: config.smtPowerSavings,
       cycleHz: config.cycleHz,
       runqLockNs: config.runqLockNs,
       privateLockNs: config.privateLockNs,

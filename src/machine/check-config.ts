@@ -215,7 +215,12 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
 }
 
 /** What the classic profile has not: nothing but its defaults will do. A ratelimit of 0 says how it is. */
-function classicProblem({ tsliceMs, ratelimitUs, migrationDelayUs }: MachineConfig): ConfigProblem | undefined {
+function classicProblem({
+  tsliceMs,
+  ratelimitUs,
+  migrationDelayUs,
+  smtPowerSavings,
+}: MachineConfig): ConfigProblem | undefined {
   if (tsliceMs !== MACHINE_DEFAULTS.tsliceMs) {
     return { path: ['tsliceMs'], message: `${CLASSIC} has a fixed timeslice of ${MACHINE_DEFAULTS.tsliceMs} ms` };
   }
@@ -225,6 +230,7 @@ function classicProblem({ tsliceMs, ratelimitUs, migrationDelayUs }: MachineConf
   if (migrationDelayUs !== MACHINE_DEFAULTS.migrationDelayUs) {
     return { path: ['migrationDelayUs'], message: `${CLASSIC} has no migration delay` };
   }
+  if (smtPowerSavings) return { path: ['smtPowerSavings'], message: `${CLASSIC} has no power savings` };
   return undefined;
 }
 

@@ -100,6 +100,8 @@ export interface MachineConfig {
   readonly bootTimeS: number;
   /** Sockets, cores a socket, threads a core; their product is `pcpus`. @default one socket of single-threaded cores */
   readonly topology?: Topology | undefined;
+  /** `sched_smt_power_savings`: fill sockets and cores before others are used; classic: there is none. @default false */
+  readonly smtPowerSavings: boolean;
   readonly scheduler: string;
   /** `sched_credit_tslice_ms`, 1..1000; classic: 30. @default 30 */
   readonly tsliceMs: number;
@@ -151,6 +153,7 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   ratelimitUs: 1000,
   migrationDelayUs: 0,
   boost: true,
+  smtPowerSavings: false,
   runqLockNs: 0,
   privateLockNs: 0,
   guestOpNs: 100,

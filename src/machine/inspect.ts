@@ -1,5 +1,5 @@
 /** What a toolstack asks of a machine that stands: its domains and their VCPUs, read out of the image. */
-import { hardMask, softMask } from '../balancer/records.js';
+import { hardWish, softWish } from '../balancer/records.js';
 import type { SedfSpec } from '../hv/domain.js';
 import { VPF_down, VPF_paused } from '../hv/records.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
@@ -20,7 +20,7 @@ export interface VcpuInfo {
   readonly pcpu: number;
   /** Time it ran, ns. */
   readonly timeNs: number;
-  /** pCPU numbers. */
+  /** Affinity as it was wished for, pCPU numbers. */
   readonly hard: readonly number[];
   readonly soft: readonly number[];
 }
@@ -60,9 +60,8 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
       paused: (flags & VPF_paused) !== 0,
       pcpu: entry.processor(v),
       timeNs: runstates.timeIn(v, RUNSTATE_running, at),
-      hard: cpus(hardMask(v)),
-      // One that narrows nothing is none.
-      soft: entry.hasSoftAffinity(v) !== 0 ? cpus(softMask(v)) : all,
+      hard: cpus(hardWish(v)),
+      soft: cpus(softWish(v)),
     };
   }
 

@@ -366,12 +366,27 @@ export class Machine {
     });
   }
 
-  /** Hard affinity of a VCPU from now on. @param domain its number @param cpus pCPU numbers */
-  async pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<void> {
+  /**
+   * Hard and soft affinity of a VCPU from now on, pCPU numbers; undefined leaves one as it is. What soft affinity wishes beyond
+   * the hard one is kept, and counts when it can be had.
+   * @param domain its number
+   */
+  async pin(
+    domain: number,
+    vcpu: number,
+    hard: readonly number[] | undefined,
+    soft?: readonly number[] | undefined,
+  ): Promise<void> {
     this.#checkVcpu(domain, vcpu);
-    const known = cpus.filter((p) => Number.isSafeInteger(p) && p >= 0 && p < this.config.pcpus);
-    if (known.length === 0) throw new RangeError(`none of the pCPUs [${cpus.join(', ')}] exists`);
-    await this.#command((c) => c.pin(domain, vcpu, known));
+    const known = [hard, soft].map((cpus) =>
+      cpus?.filter((p) => Number.isSafeInteger(p) && p >= 0 && p < this.config.pcpus),
+    );
+    if (known.some((cpus) => cpus?.length === 0)) {
+      throw new RangeError(`none of the pCPUs [${(known[0]?.length === 0 ? hard : soft)?.join(', ')}] exists`);
+    }
+    if (soft !== undefined && this.config.profile === 'classic')
+      throw new RangeError('the classic profile has no soft affinity');
+    await this.#command((c) => c.pin(domain, vcpu, known[0], known[1]));
   }
 
   /** Takes a VCPU off its pCPU, whatever it was doing, until `unpauseVcpu`. */

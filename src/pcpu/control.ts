@@ -44,8 +44,13 @@ export interface WorkerControl {
   /** Runs to the first turn at or after `ns`, then pauses. */
   runUntil(ns: number): Promise<number>;
   stop(): Promise<number>;
-  /** Hard affinity of a VCPU from now on: pCPU numbers, at least one of them on line. */
-  pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<number>;
+  /** Hard and soft affinity of a VCPU from now on, pCPU numbers; undefined = as it is. At least one of `hard` is on line. */
+  pin(
+    domain: number,
+    vcpu: number,
+    hard: readonly number[] | undefined,
+    soft: readonly number[] | undefined,
+  ): Promise<number>;
   /** Takes a VCPU off its pCPU until `unpauseVcpu`, whatever it was doing. */
   pauseVcpu(domain: number, vcpu: number): Promise<number>;
   unpauseVcpu(domain: number, vcpu: number): Promise<number>;
@@ -119,12 +124,12 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
         control.setOutcome(0, OUTCOME.stopped);
         safe.setState(RUN.finished);
       }),
-    pin: (d, vcpu, cpus) =>
+    pin: (d, vcpu, hard, soft) =>
       command('pin', () => {
         const v = domain.firstVcpu(d) + vcpu;
         core.turns.interact(core.pcpus[0]!, () => {
-          separation.allow(v, cpus);
-          sched.setAffinity(v, cpus);
+          if (hard !== undefined) separation.allow(v, hard);
+          sched.setAffinity(v, hard, soft);
         });
       }),
     pauseVcpu: (d, vcpu) =>

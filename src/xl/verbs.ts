@@ -7,7 +7,12 @@ import { list, schedCredit, schedSedf, vcpuList } from './format.js';
 export interface ToolstackMachine {
   readonly config: MachineConfig;
   domains(): Promise<DomainInfo[]>;
-  pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<void>;
+  pin(
+    domain: number,
+    vcpu: number,
+    hard: readonly number[] | undefined,
+    soft: readonly number[] | undefined,
+  ): Promise<void>;
   pauseVcpu(domain: number, vcpu: number): Promise<void>;
   unpauseVcpu(domain: number, vcpu: number): Promise<void>;
   setCredit(domain: number, weight: number, cap: number): Promise<void>;
@@ -73,12 +78,13 @@ function numberOf(text: string | undefined, what: string, min: number, max: numb
 }
 
 async function vcpuPin(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
-  const [name, which, hard, soft] = args as [string, string, string, string?];
+  const [name, which, ...masks] = args as [string, string, string, string?];
   const domain = await domainOf(machine, name);
-  if (soft !== undefined && soft !== '-') throw new XlError('soft affinity cannot be changed while a machine runs');
-  const cpus = parseCpus(hard, machine.config.pcpus);
+  const [hard, soft] = masks.map((text) => parseCpus(text ?? '-', machine.config.pcpus));
+  if (soft !== undefined && machine.config.profile === 'classic') throw new XlError('Xen 3.0.4 has no soft affinity');
   const vcpus = which === 'all' ? domain.vcpus.map((v) => v.id) : [numberOf(which, 'vcpu', 0, domain.vcpus.length - 1)];
-  if (cpus !== undefined) for (const v of vcpus) await machine.pin(domain.id, v, cpus);
+  if (hard === undefined && soft === undefined) return '';
+  for (const v of vcpus) await machine.pin(domain.id, v, hard, soft);
   return '';
 }
 

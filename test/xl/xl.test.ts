@@ -178,6 +178,25 @@ describe('the verbs of xl', () => {
     await run('vcpu-pin', 'hogs', 'all', 'all');
   });
 
+  it('change soft affinity, and keep the wish that hard affinity has no room for', async () => {
+    const affinities = async (): Promise<string[]> =>
+      (await run('vcpu-list', 'hogs'))
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((row) => row.slice(67).trim());
+    await run('vcpu-pin', 'hogs', '0', '-', '2-3');
+    await run('vcpu-pin', 'hogs', '0', '1', '-');
+    expect((await affinities())[0]).to.equal('1 / 2-3');
+    await run('vcpu-pin', 'hogs', '0', 'all');
+    expect((await affinities())[0]).to.equal('all / 2-3');
+    // With a pCPU for each of them the first one is where it wants to be.
+    for (let n = 0; n < 3; n++) await letRun();
+    expect((await machine.domains())[0]!.vcpus[0]!.pcpu).to.be.oneOf([2, 3]);
+    await run('vcpu-pin', 'hogs', 'all', '-', 'all');
+    expect(await affinities()).to.deep.equal(['all / all', 'all / all', 'all / all']);
+  });
+
   it('set weights and caps, which count from then on', async () => {
     await run('sched-credit', '-d', 'hogs', '-c', '60', '-w', '700');
     expect((await run('sched-credit', '-d', 'hogs')).split('\n')[1]).to.match(/^hogs +1 +700 +60$/);

@@ -16,6 +16,7 @@ import { pickCpu } from '../../balancer/pick-cpu.js';
 import { hardMask } from '../../balancer/records.js';
 import { HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
+import { flatTopology } from '../../balancer/topology.js';
 import { lists, NONE } from '../../shared/list.js';
 import { TRACE } from '../../shared/trace-ring.js';
 import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
@@ -58,7 +59,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     image.columns(CREDIT_DOMAIN, 'next', 'prev', 'linked'),
     image.columns(CREDIT_GLOBAL, 'first', 'last'),
   );
-  const pick = pickCpu(queues);
+  const pick = pickCpu(queues, params.topology, params.smtPowerSavings);
   const rules = CREDIT_RULES[params.profile];
   const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
   const tickle = tickling(hv, generic, cv, rules.tickles);
@@ -82,8 +83,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
     isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
     ...(rules.stealRounds === 'once'
-      ? { firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
-      : { firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
+      ? { topology: flatTopology(shape.pcpus), firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
+      : { topology: params.topology, firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
   });
 
   /** Debits exactly what was run since the last debit; what is less than one credit is carried over. */
@@ -184,7 +185,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     insert(v) {
       entry.setPri(v, PRI_UNDER);
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
-      entry.setProcessor(v, pick(v));
+      entry.setProcessor(v, pick.commit(v));
     },
 
     remove(v) {
@@ -240,7 +241,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     pickCpu(v) {
       // Asked when v is being moved: the wake-up at the end of the move must not boost it.
       cv.setIsMigrating(v, 1);
-      return pick(v);
+      return pick.commit(v);
     },
 
     migrate(v, p) {
@@ -273,7 +274,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
           // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
           if (!activeVcpus.isLinked(v)) accounting.activate(v);
           locks.release(PRIVATE_LOCK, p);
-        } else if (pick(v) !== p) {
+        } else if (pick.look(v) !== p) {
           perfc.inc(p, P.migrate_running);
           generic.requestMigration(v);
           generic.raiseSchedule(p);
