@@ -19,6 +19,8 @@ export const RUNQ = struct(
     idlers: 'i32',
     /** Where the last VCPU went that was sent to this pCPU's neighbours. A hint that nobody guards. */
     idleBias: 'i32',
+    /** The cpupool that the pCPU is in; -1 = none. Changes while all pCPUs stand still. */
+    pool: 'i32',
   },
   64,
 );
@@ -40,25 +42,42 @@ export const RUNQ_ENTRY = struct('runq-entry', {
   hasSoftAffinity: 'i32',
   /** Yielded at its last turn: not worth stealing. */
   yielded: 'i32',
+  /** The cpupool whose scheduler has the VCPU. Its domain may be on its way to another. */
+  pool: 'i32',
 });
 
 /**
  * Masks of the machine, by number; each on cache lines of its own, as many pCPUs change them. `online` is written at boot, idlers
- * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs, of which there is one for the whole
- * machine and one for each runner while the runners are separate; behind each pair is, in the place of a mask, whom its thieves
- * robbed last in each socket. Then one for each pCPU, for its own sums.
+ * and overloaded by atomic bit operations: one pair for pCPUs that serve the same VCPUs (a group), of which there is one for
+ * each cpupool and, while the runners are separate, one for each of its runners, and one for pCPUs in no pool; behind each pair is, in
+ * the place of a mask, whom its thieves robbed last in each socket. Then one for each pCPU, for its own sums, and one for each
+ * cpupool, which says what is in it.
  */
 export const ONLINE_MASK = 0;
-/** Group 0 is the whole machine, 1 + r what runner r takes the turns of. */
+export interface BalancerShape {
+  readonly pcpus: number;
+  readonly vcpus: number;
+  readonly runners: number;
+  /** Cpupools that there can be. */
+  readonly pools: number;
+}
+/** All pCPUs of a pool. */
+export const WHOLE = 0;
+/** Group of a pool's pCPUs: WHOLE, or 1 + r those that runner r takes the turns of. */
+export const groupOf = ({ runners }: BalancerShape, pool: number, part: number): number => pool * (1 + runners) + part;
+/** Group of pCPUs in no pool. */
+export const noGroup = (shape: BalancerShape): number => groupOf(shape, shape.pools, WHOLE);
 export const idlersMask = (group: number): number => 1 + 3 * group;
-export const scratchMask = (runners: number, pcpu: number): number => idlersMask(1 + runners) + pcpu;
+export const scratchMask = (shape: BalancerShape, pcpu: number): number => idlersMask(noGroup(shape) + 1) + pcpu;
+/** pCPUs of a pool. Changes while all pCPUs stand still. */
+export const poolMask = (shape: BalancerShape, pool: number): number => scratchMask(shape, shape.pcpus) + pool;
 /** Places for last victims; sockets beyond these share them. */
 export const VICTIMS = 16;
 /**
  * Masks of VCPUs are numbered from here, four a VCPU: hard and soft affinity as they count, then as they were wished for.
  * Written under the run-queue lock of the VCPU's pCPU.
  */
-export const VCPU_MASKS = 4096;
+export const VCPU_MASKS = 1 << 20;
 /** Words of a mask of the machine. */
 export const machineMaskWords = (pcpus: number): number => Math.ceil(wordsFor(pcpus) / 16) * 16;
 
@@ -70,9 +89,9 @@ export const softMask = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 1;
 export const hardWish = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 2;
 export const softWish = (vcpu: number): number => VCPU_MASKS + 4 * vcpu + 3;
 
-export const balancerRegions = (pcpus: number, vcpus: number, runners: number): Region[] => [
-  tableRegion(RUNQ, pcpus),
-  tableRegion(RUNQ_ENTRY, vcpus + pcpus),
-  rawRegion('machine-masks', machineMaskWords(pcpus) * 4, scratchMask(runners, pcpus)),
-  rawRegion('cpu-masks', wordsFor(pcpus) * 4, 4 * (vcpus + pcpus)),
+export const balancerRegions = (shape: BalancerShape): Region[] => [
+  tableRegion(RUNQ, shape.pcpus),
+  tableRegion(RUNQ_ENTRY, shape.vcpus + shape.pcpus),
+  rawRegion('machine-masks', machineMaskWords(shape.pcpus) * 4, poolMask(shape, shape.pools)),
+  rawRegion('cpu-masks', wordsFor(shape.pcpus) * 4, 4 * (shape.vcpus + shape.pcpus)),
 ];

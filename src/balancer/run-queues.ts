@@ -8,7 +8,19 @@ import type { Image } from '../shared/image.js';
 import { type List, lists, NONE } from '../shared/list.js';
 import type { SharedWords } from '../shared/shared-words.js';
 import type { Table } from '../shared/struct.js';
-import { hardMask, idlersMask, machineMaskWords, RUNQ, RUNQ_ENTRY, softMask, VCPU_MASKS, VICTIMS } from './records.js';
+import {
+  type BalancerShape,
+  hardMask,
+  idlersMask,
+  machineMaskWords,
+  poolMask,
+  RUNQ,
+  RUNQ_ENTRY,
+  scratchMask,
+  softMask,
+  VCPU_MASKS,
+  VICTIMS,
+} from './records.js';
 
 export interface RunQueues {
   readonly pcpus: number;
@@ -26,8 +38,12 @@ export interface RunQueues {
   /** Whom a thief of p's group robbed last in a socket: after it begins the next one's round there. A hint that nobody guards. */
   lastVictim(p: number, socket: number): number;
   setLastVictim(p: number, socket: number, victim: number): void;
-  /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
+  /** The group whose masks pCPU p is in from now on; its bits go with it. While all pCPUs stand still. */
   setGroup(p: number, group: number): void;
+  /** Word index of the mask of a cpupool's pCPUs. */
+  pool(pool: number): number;
+  /** Word index of a mask for pCPU p's own sums. */
+  scratch(p: number): number;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -45,7 +61,8 @@ export const HARD = 1;
 export type BalanceStep = number;
 
 /** @param words see bitmaps */
-export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQueues {
+export function runQueues(image: Image, shape: BalancerShape, words: SharedWords): RunQueues {
+  const { pcpus } = shape;
   const runq = image.table(RUNQ);
   const entry = image.table(RUNQ_ENTRY);
   const list = lists(
@@ -62,6 +79,7 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     mask < VCPU_MASKS
       ? (machineBase + Math.imul(mask, machineWords)) | 0
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
+  const scratchBase = word(scratchMask(shape, 0));
   const lastVictimWord = (p: number, socket: number): number =>
     (runq.idlers(p) + 2 * machineWords + (socket & (VICTIMS - 1))) | 0;
   const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
@@ -91,8 +109,18 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
       image.i32[lastVictimWord(p, socket)] = victim;
     },
     setGroup(p, group) {
+      // At boot it is in none.
+      const isInOne = runq.idlers(p) !== 0;
+      const wasIdler = isInOne && masks.has(runq.idlers(p), p);
+      const wasOverloaded = isInOne && masks.has(overloaded(p), p);
+      if (wasIdler) masks.clear(runq.idlers(p), p);
+      if (wasOverloaded) masks.clear(overloaded(p), p);
       runq.setIdlers(p, word(idlersMask(group)));
+      if (wasIdler) masks.set(runq.idlers(p), p);
+      if (wasOverloaded) masks.set(overloaded(p), p);
     },
+    pool: (pool) => word(poolMask(shape, pool)),
+    scratch: (p) => (scratchBase + Math.imul(p, machineWords)) | 0,
     insert,
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),

@@ -39,6 +39,7 @@ const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   workload: 'workload',
   privileged: 'dom0',
   sedf: 'sedf',
+  pool: 'pool',
 };
 
 /** A file named in another file is relative to it. */

@@ -46,6 +46,8 @@ export interface DomainSpec {
   readonly weight: number;
   readonly cap: number;
   readonly sedf: SedfSpec;
+  /** Number of its cpupool. */
+  readonly pool: number;
   /** Image address and number of its frames; frame 0 becomes the shared info page. */
   readonly frames: number;
   readonly nrFrames: number;
@@ -110,6 +112,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
       domain.setWidth(d, spec.width);
       domain.setFirstVcpu(d, spec.firstVcpu);
       domain.setMaxVcpus(d, spec.vcpus);
+      domain.setPool(d, spec.pool);
       domain.setWeight(d, spec.weight);
       domain.setCap(d, spec.cap);
       setSedf(d, spec.sedf);
@@ -132,6 +135,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
           k < XEN_LEGACY_MAX_VCPUS ? spec.frames + k * INFO_BYTES : image.region('dummy-vcpu-info').base,
         );
         image.u8[vcpu.infoAddr(v) + 1] = 1;
+        entry.setPool(v, spec.pool);
         masks.assign(word(hardWish(v)), existing(spec.hardAffinity(k)));
         masks.assign(word(softWish(v)), existing(spec.softAffinity(k)));
         settleAffinity(queues, v);

@@ -3,12 +3,12 @@ import type { Image } from '../shared/image.js';
 import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { createContext, type HvParams } from './context.js';
+import { type Cpupools, cpupools } from './cpupool.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { guestMemory } from './guest-memory.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
-import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
 import { separation } from './separation.js';
 import { type Interconnect, smp } from './smp.js';
@@ -18,6 +18,7 @@ import { type Timers, timers } from './timer.js';
 
 export interface Hypervisor extends CallParts {
   readonly hypercall: HypercallDispatch;
+  readonly cpupools: Cpupools;
 }
 
 /** What the hypervisor needs of the processor it runs on. */
@@ -39,8 +40,6 @@ export function createHypervisor(
   processor: Processor,
 ): Hypervisor {
   const context = createContext(image, shape, params, self, processor.isEnded);
-  const policy = findScheduler(params.scheduler);
-  if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
   const workers = separation(context, processor.stopped);
   const bus = smp(context, check, processor);
@@ -67,9 +66,10 @@ export function createHypervisor(
     switchIn: processor.switchIn,
     timerEvents: clock.switchedIn,
   };
-  const sched: Scheduler = scheduler(context, policy, bus, states, time, check, switching);
+  const sched: Scheduler = scheduler(context, bus, states, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
   const doms: Domains = domains(context, sched, time, clock);
+  const pools = cpupools(context, sched, bus, workers, processor.stopped);
   const parts = {
     context,
     check,
@@ -83,5 +83,5 @@ export function createHypervisor(
     events,
     domains: doms,
   };
-  return { ...parts, hypercall: hypercallDispatch(parts) };
+  return { ...parts, cpupools: pools, hypercall: hypercallDispatch(parts) };
 }

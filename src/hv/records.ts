@@ -133,6 +133,8 @@ export const DOMAIN = struct(
     pollers: 'i32',
     /** Bytes ever written to its console. */
     consoleBytes: 'i32',
+    /** Number of its cpupool; its VCPUs follow when they are off their pCPUs. Changes while all pCPUs stand still. */
+    pool: 'i32',
   },
   64,
 );
@@ -254,6 +256,29 @@ export const SEPARATION = struct('separation', { isSeparate: 'i32' }, 64);
 /** What the outside holds back; one record. Atomics. */
 export const HELD_BACK = struct('held-back', { /** VCPUs with VPF_paused. */ vcpus: 'i32' }, 64);
 
+/**
+ * Cpupools: sets of pCPUs, each with a scheduler of its own (cpupool.ts). What pCPUs are in one is a mask (`queues.pool`). All
+ * fields change while all pCPUs stand still.
+ */
+export const CPUPOOL = struct(
+  'cpupool',
+  {
+    tsliceNs: 'f64',
+    ratelimitNs: 'f64',
+    migrationDelayNs: 'f64',
+    /** 1 while there is such a pool. */
+    isUsed: 'i32',
+    /** Its scheduler, as a place in HvParams.policies. */
+    policy: 'i32',
+    /** Its first pCPU, on which accounting runs; -1 = it has none. */
+    master: 'i32',
+    pcpus: 'i32',
+    /** Grows with each pool of this number: who made something for the last one makes it anew. */
+    generation: 'i32',
+  },
+  64,
+);
+
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {
   state: 'i32',
@@ -298,6 +323,8 @@ export interface HvShape {
   readonly evtchns: number;
   /** How many take turns at the same time: all workers in free mode, 1 in ordered mode. */
   readonly runners: number;
+  /** Cpupools that there can be, 1 to MAX_CPUPOOLS. */
+  readonly pools: number;
 }
 
 export const hvRegions = (shape: HvShape): Region[] => [
@@ -311,6 +338,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(RENDEZVOUS, 1),
   tableRegion(HELD_BACK, 1),
   tableRegion(SEPARATION, 1),
+  tableRegion(CPUPOOL, shape.pools),
   stopMachineRegion(shape.runners),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),

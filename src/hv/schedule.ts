@@ -14,7 +14,8 @@ import { type HvContext, runqLock } from './context.js';
 import { PERFC } from './perfc.js';
 import { HELD_BACK, VCPU, VPF_blocked, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
 import type { Runstates } from './runstate.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
+import type { GenericScheduler, SchedulerOps } from './sched/interface.js';
+import { poolOps } from './sched/pool-ops.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
 import type { TimeCheck } from './time-check.js';
@@ -29,6 +30,10 @@ export interface ContextSwitch {
 
 export interface Scheduler {
   readonly ops: SchedulerOps;
+  /** The scheduler of one cpupool. */
+  poolOps(pool: number): SchedulerOps;
+  /** Whether a pool's accounting runs on pCPU p. */
+  accounts(p: number): boolean;
   isRunnable(v: number): boolean;
   /** The SCHEDULE softirq of pCPU p. */
   schedule(p: number): void;
@@ -53,20 +58,38 @@ export interface Scheduler {
    * At least one of `hard` is on line.
    */
   setAffinity(v: number, hard: readonly number[] | undefined, soft?: readonly number[]): void;
+  /** The domain of v is in another cpupool: v follows, when it is off its pCPU. While no other worker takes a turn. */
+  changePool(v: number): void;
+  /** Has pCPU p, one of this runner's, look for another VCPU now, on behalf of somebody else. While no other worker takes a turn. */
+  vacate(p: number): void;
   /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
   locked(v: number, act: () => void): void;
 }
 
 export function scheduler(
   hv: HvContext,
-  policy: SchedulerPolicy,
   smp: Smp,
   runstates: Runstates,
   time: TimeKeeping,
   check: TimeCheck | undefined,
   context: ContextSwitch,
 ): Scheduler {
-  const { image, vcpu, pcpu, queues, locks, words, machineWords, trace, perfc, raceWindow, now, isIdle } = hv;
+  const {
+    image,
+    shape,
+    domain,
+    vcpu,
+    pcpu,
+    queues,
+    locks,
+    words,
+    machineWords,
+    trace,
+    perfc,
+    raceWindow,
+    now,
+    isIdle,
+  } = hv;
   const { entry, masks, word } = queues;
   const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
   const flagColumn = image.column(VCPU, 'pauseFlags');
@@ -75,6 +98,7 @@ export function scheduler(
   const flagsWord = (v: number): number => (flagColumn.base + (v << flagColumn.shift)) | 0;
   const runningWord = (v: number): number => (runningColumn.base + (v << runningColumn.shift)) | 0;
   const { sched_run, sched_ctx } = PERFC;
+  const everywhere = Array.from({ length: shape.pcpus }, (_, p) => p);
 
   const isRunnable = (v: number): boolean => vcpu.pauseFlags(v) === 0;
 
@@ -88,7 +112,7 @@ export function scheduler(
     raiseSchedule: smp.raiseSchedule,
     keyChanged: smp.keyMoved,
   };
-  const ops = policy.create(hv, generic);
+  const { ops, of, accounts } = poolOps(hv, generic);
 
   /** Takes the run-queue lock of v's pCPU; while it was waited for, v may have been moved to another. */
   function lockOf(v: number): number {
@@ -134,6 +158,10 @@ export function scheduler(
    * Called by the pCPU it ran on, and by whoever set the flag on one that did not run; the flag says which of them does it.
    */
   function finishMigration(v: number): void {
+    if (entry.pool(v) !== domain.pool(vcpu.domain(v))) {
+      finishPoolChange(v);
+      return;
+    }
     const lock = lockOf(v);
     // Running again, or still: its pCPU comes here when it is through.
     const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
@@ -148,6 +176,37 @@ export function scheduler(
     }
     locks.release(lock, smp.self());
     if (isOurs) wake(v);
+  }
+
+  /** v is off its pCPU, nobody wakes it while it has the flag, and its old scheduler has forgotten it: the new one takes it. */
+  function finishPoolChange(v: number): void {
+    const lock = lockOf(v);
+    const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
+    if (isOurs) {
+      entry.setPool(v, domain.pool(vcpu.domain(v)));
+      entry.setYielded(v, 0);
+      // As Xen does: pCPUs of the old pool mean nothing here.
+      masks.assign(word(hardWish(v)), everywhere);
+      masks.assign(word(softWish(v)), everywhere);
+      settleAffinity(queues, v);
+      entry.setProcessor(v, masks.cycle(entry.processor(v), word(hardMask(v))));
+    }
+    locks.release(lock, smp.self());
+    if (!isOurs) return;
+    const own = lockOf(v);
+    ops.insert(v);
+    trace.record(TRACE.migrate, v, entry.processor(v));
+    // Parked is who was over its cap in the old one.
+    words.and(flagsWord(v), ~(VPF_migrating | VPF_parked));
+    locks.release(own, smp.self());
+    wake(v);
+  }
+
+  /** Takes a VCPU from its pCPU or queue, to be moved when it is off. Under the lock. */
+  function uproot(v: number): void {
+    words.or(flagsWord(v), VPF_migrating);
+    if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
+    ops.sleep(v);
   }
 
   /** What a waker or a thief must find whole: runstates, and the pages that are a VCPU's whoever runs it. Under the lock. */
@@ -219,6 +278,8 @@ export function scheduler(
 
   return {
     ops,
+    poolOps: of,
+    accounts,
     isRunnable,
     schedule,
     wake,
@@ -251,13 +312,23 @@ export function scheduler(
       settleAffinity(queues, v);
       ops.adjustAffinity(v);
       const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
-      if (mustMove) {
-        words.or(flagsWord(v), VPF_migrating);
-        if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
-        ops.sleep(v);
-      }
+      if (mustMove) uproot(v);
       locks.release(lock, smp.self());
       if (mustMove) finishMigration(v);
+    },
+    changePool(v) {
+      const lock = lockOf(v);
+      uproot(v);
+      locks.release(lock, smp.self());
+      ops.remove(v);
+      finishMigration(v);
+    },
+    vacate(p) {
+      const self = smp.self();
+      smp.enterTurn(p);
+      schedule(p);
+      smp.enterTurn(self);
+      if (self !== p) smp.keyMoved(p);
     },
     locked(v, act) {
       const lock = lockOf(v);

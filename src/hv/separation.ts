@@ -7,8 +7,9 @@
  *
  * It is the idea of a biased lock, for the whole machine at once: the bias is revoked while all others stand still.
  */
-import { ONLINE_MASK } from '../balancer/records.js';
+import { groupOf, noGroup, ONLINE_MASK, WHOLE } from '../balancer/records.js';
 import { HARD } from '../balancer/run-queues.js';
+import { NONE } from '../shared/list.js';
 import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import type { HvContext } from './context.js';
 import { SEPARATION } from './records.js';
@@ -24,12 +25,14 @@ export interface Separation {
   connect(d: number, other: number): void;
   /** From now on the workers have to do with each other. While the others are stopped. */
   together(): void;
+  /** Puts the pCPUs into groups anew: pools have changed, and perhaps a domain is not one worker's any more. While the others are stopped. */
+  review(): void;
 }
 
 /** @param stopped does something while no other worker takes a turn */
 export function separation(context: HvContext, stopped: <T>(act: () => T) => T): Separation {
   const { image, domain, vcpu, pcpu, evtchn, queues, shape, isSeparate } = context;
-  const { masks, word, entry } = queues;
+  const { masks, word, entry, runq } = queues;
   const record = image.table(SEPARATION);
 
   /** The worker that takes the turns of domain d's VCPUs, as far as VCPU 0 tells. */
@@ -49,29 +52,32 @@ export function separation(context: HvContext, stopped: <T>(act: () => T) => T):
     return true;
   }
 
-  /** Puts every pCPU, with its bits, into the masks of a group. */
-  function regroup(groupOf: (p: number) => number): void {
+  const everybodyStays = (): boolean => {
+    for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return false;
+    return true;
+  };
+
+  /** Puts every pCPU into the group of its pool, or of its worker's part of it. */
+  function regroup(isTogether: boolean): void {
     for (let p = 0; p < shape.pcpus; p++) {
-      const isIdler = masks.has(queues.idlers(p), p);
-      const isOverloaded = masks.has(queues.overloaded(p), p);
-      masks.clear(queues.idlers(p), p);
-      masks.clear(queues.overloaded(p), p);
-      queues.setGroup(p, groupOf(p));
-      if (isIdler) masks.set(queues.idlers(p), p);
-      if (isOverloaded) masks.set(queues.overloaded(p), p);
+      const pool = runq.pool(p);
+      queues.setGroup(
+        p,
+        pool === NONE ? noGroup(shape) : groupOf(shape, pool, isTogether ? WHOLE : 1 + pcpu.worker(p)),
+      );
     }
   }
 
   function together(): void {
     if (!isSeparate()) return;
-    regroup(() => 0);
+    regroup(true);
     record.setIsSeparate(0, 0);
   }
 
   return {
     begin() {
-      for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return;
-      regroup((p) => 1 + pcpu.worker(p));
+      if (!everybodyStays()) return;
+      regroup(false);
       record.setIsSeparate(0, 1);
     },
     alone(act) {
@@ -82,6 +88,11 @@ export function separation(context: HvContext, stopped: <T>(act: () => T) => T):
       if (isSeparate() && cpus.some((p) => pcpu.worker(p) !== owner)) stopped(together);
     },
     together,
+    review() {
+      const isApart = isSeparate() && everybodyStays();
+      regroup(!isApart);
+      record.setIsSeparate(0, isApart ? 1 : 0);
+    },
     connect(d, other) {
       if (isSeparate() && workerOf(d) !== workerOf(other)) stopped(together);
     },

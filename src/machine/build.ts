@@ -20,8 +20,9 @@ import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
-import { domainNumber, type MachineConfig } from './config.js';
+import { domainNumber, type GuestConfig, type MachineConfig, POOL_0 } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
+import { bootPools, nrPools, policiesOf, poolParams } from './pools.js';
 import { sedfOf } from './sedf-defaults.js';
 
 /** Domain 0 is the privileged one; workload guests count from 1. */
@@ -67,6 +68,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       domains: guests.length + FIRST_DOMAIN,
       evtchns: SPARE_PORTS + PORTS_PER_VCPU * Math.max(0, ...guests.map((g) => g.vcpus)),
       runners: config.mode === 'free' ? config.threads : 1,
+      pools: nrPools(config),
     },
     model: {
       vcpus,
@@ -86,10 +88,9 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
   return {
     hv: {
       profile: config.profile,
-      scheduler: config.scheduler,
-      tsliceNs: config.tsliceMs * 1e6,
-      ratelimitNs: config.profile === 'classic' ? 0 : config.ratelimitUs * 1e3,
-      migrationDelayNs: config.migrationDelayUs * 1e3,
+      scheduler: policiesOf(config)[0]!,
+      policies: policiesOf(config),
+      ...poolParams(config, config.cpupools?.find(({ name }) => name === POOL_0) ?? {}),
       boost: config.boost,
       latencyNs: config.latencyNs,
       topology: config.topology ?? flatTopology(config.pcpus),
@@ -123,7 +124,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
 export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
   const shape = machineShape(config);
   const params = runParams(config, cores, policy);
-  const image = Image.create(machineMap(shape, config.scheduler));
+  const image = Image.create(machineMap(shape, params.hv.policies));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });
   const { hv, keys, turns } = core;
@@ -131,12 +132,17 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   image.table(CONTROL).setPauseAt(0, Infinity);
   image.table(CONTROL).setStepsLeft(0, -1);
   initialiseHv(hv.context);
-  hv.sched.ops.init();
+  const pools = bootPools(config);
+  hv.cpupools.boot(pools);
   initialiseTimeCheck(image, shape.hv);
-  const random = xoroshiro128plus(config.seed);
-  /** One of the pCPUs; with seed 0 the n-th. */
-  const drawPcpu = (n: number): number =>
-    config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
+  const drawPcpu = drawing(
+    config.seed,
+    Array.from({ length: config.pcpus }, (_, p) => p),
+  );
+  // A pool's draws are its own: what is in another one changes nothing.
+  const drawIn = pools.length === 1 ? [drawPcpu] : pools.map(({ cpus }, k) => drawing(config.seed, cpus, k + 1));
+  const poolOf = (guest: GuestConfig): number => pools.findIndex(({ name }) => name === (guest.pool ?? POOL_0));
+  const vcpusIn = pools.map(() => 0);
   for (let p = 0; p < config.pcpus; p++) {
     // Neighbours together: pools of pCPUs are ranges, and what stays within a worker costs the host less.
     hv.context.pcpu.setWorker(p, Math.floor((p * config.threads) / config.pcpus));
@@ -151,7 +157,9 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   for (const [n, guest] of config.guests.entries()) {
     const d = domainNumber(config.guests, n);
     const areas = guestAreas(guest.vcpus);
-    const firstOfGuest = firstVcpu;
+    const pool = poolOf(guest);
+    const firstOfGuest = vcpusIn[pool]!;
+    vcpusIn[pool] = firstOfGuest + guest.vcpus;
     hv.domains.create(d, {
       width: guest.abi,
       firstVcpu,
@@ -159,11 +167,12 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
       weight: guest.weight,
       cap: guest.cap,
       sedf: sedfOf(guest),
+      pool,
       frames,
       nrFrames: areas.pages,
       hardAffinity: (v) => guest.cpus[v],
       softAffinity: (v) => guest.cpusSoft[v],
-      firstPcpu: (v) => drawPcpu(firstOfGuest + v),
+      firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
     });
     mem.kd.setInfoArea(d, areas.info);
     mem.kd.setRunstateArea(d, areas.runstate);
@@ -184,6 +193,12 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   hv.context.floors.setFloor(0, keys.key(keys.root()));
   if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
   return { image, shape, params, core };
+}
+
+/** Draws one of these pCPUs each time; with seed 0 the n-th. */
+function drawing(seed: number, cpus: readonly number[], stream = 0): (n: number) => number {
+  const random = xoroshiro128plus(seed ^ (stream << 16));
+  return (n) => (seed === 0 ? cpus[n % cpus.length]! : cpus[uniformInt(random, 0, cpus.length - 1)]!);
 }
 
 /** Takes the turns of boot, which all lie before time 0, and gives every worker the keys of its pCPUs. */

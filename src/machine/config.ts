@@ -21,6 +21,22 @@ export interface SedfConfig {
   readonly weight?: number | undefined;
 }
 
+/** A set of pCPUs with a scheduler of its own; what is left out is the machine's. */
+export interface CpupoolConfig {
+  /** 1..MAX_NAME_LENGTH bytes; `Pool-0` is that of all pCPUs which are in no other. */
+  readonly name: string;
+  /** pCPU numbers; left out for Pool-0: those that are in no other pool. */
+  readonly cpus?: readonly number[] | undefined;
+  /** One of the built-in ones. */
+  readonly scheduler?: string | undefined;
+  readonly tsliceMs?: number | undefined;
+  readonly ratelimitUs?: number | undefined;
+  readonly migrationDelayUs?: number | undefined;
+}
+
+/** The pool that a host boots with. */
+export const POOL_0 = 'Pool-0';
+
 export interface GuestConfig {
   readonly name: string;
   /** VCPUs up at boot, 1..MAX_VIRT_CPUS. */
@@ -40,6 +56,8 @@ export interface GuestConfig {
   readonly workload: Workload;
   /** Read by the SEDF scheduler only. */
   readonly sedf?: SedfConfig | undefined;
+  /** Name of its cpupool. @default Pool-0 */
+  readonly pool?: string | undefined;
   /** Domain 0, which may set the time. Only the first guest can be. @default false */
   readonly privileged?: boolean;
 }
@@ -128,6 +146,10 @@ export interface MachineConfig {
   /** Host ms without a safe point after which a worker is fatally stalled. @default 10000 */
   readonly stallLimitMs: number;
   readonly inject?: FaultInjection;
+  /** Cpupools besides Pool-0, and Pool-0's own scheduler where it is named here. @default none: all pCPUs are in Pool-0 */
+  readonly cpupools?: readonly CpupoolConfig[] | undefined;
+  /** Cpupools that can be made while the machine runs, with any built-in scheduler. @default 0 */
+  readonly sparePools?: number | undefined;
   readonly guests: readonly GuestConfig[];
 }
 

@@ -2,7 +2,7 @@
  * What must hold of a machine between any two turns, and of one in free mode while all its workers rest, from its records
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
-import { TIMER, VPF_blocked, VPF_down, VPF_migrating } from '../hv/records.js';
+import { CPUPOOL, TIMER, VPF_blocked, VPF_down, VPF_migrating, VPF_shutdown } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { findScheduler } from '../hv/sched/registry.js';
 import { lateBound } from '../hv/time-check.js';
@@ -18,9 +18,12 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
   const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
   /** Whether a pCPU may be idle though somebody waits. */
-  const mayIdle = findScheduler(params.hv.scheduler)?.isWorkConserving === false;
-  const isCredit = params.hv.scheduler === 'credit';
-  const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
+  const mayIdle = params.hv.policies.map((name) => findScheduler(name)?.isWorkConserving === false);
+  const pools = image.table(CPUPOOL);
+  const credit = params.hv.policies.indexOf('credit');
+  const global = credit < 0 ? undefined : image.table(CREDIT_GLOBAL);
+  const NO_POLICY = -1;
+  const policyOf = (p: number): number => (runq.pool(p) === NONE ? NO_POLICY : pools.policy(runq.pool(p)));
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   let broken: string[] = [];
@@ -60,6 +63,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       () => `VCPU ${v}: runstate ${state}, current on pCPU ${p}`,
     );
     must((entry.isRunning(v) !== 0) === (p !== undefined), () => `VCPU ${v}: isRunning, current on pCPU ${p}`);
+    if (p !== undefined)
+      must(runq.pool(p) === entry.pool(v), () => `VCPU ${v} of pool ${entry.pool(v)} runs on pCPU ${p}`);
     if (p !== undefined) must(entry.processor(v) === p, () => `VCPU ${v} runs on ${p} and is of ${entry.processor(v)}`);
     else {
       must(queuedOn.has(v) === (flags === 0), () => `VCPU ${v}: queued on ${queuedOn.get(v)}, pause flags ${flags}`);
@@ -73,7 +78,8 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
     if ((flags & VPF_down) !== 0 && p === undefined)
       must(state >= RUNSTATE_blocked, () => `VCPU ${v} is down, state ${state}`);
     // One that is about to move may still be where it must not be any more.
-    const isAllowed = masks.has(queues.affinity(v, 1), entry.processor(v)) || (flags & VPF_migrating) !== 0;
+    const isAllowed =
+      masks.has(queues.affinity(v, 1), entry.processor(v)) || (flags & (VPF_migrating | VPF_shutdown)) !== 0;
     must(isAllowed, () => `VCPU ${v} is of pCPU ${entry.processor(v)}, which it may not use`);
   }
 
@@ -99,12 +105,13 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
       pcpu.sliceEnd(p) < Infinity ||
       isMailUnderWay(image, pcpu.worker(p));
     must(
-      mayIdle || !isIdle(current) || queue.length === 0 || isTold,
+      mayIdle[policyOf(p)] === true || !isIdle(current) || queue.length === 0 || isTold,
       () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,
     );
     const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
     if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
-    if (isCredit) checkOrder(p, queue);
+    if (policyOf(p) === credit) checkOrder(p, queue);
+    must(policyOf(p) !== NO_POLICY || runnable === 0, () => `pCPU ${p} is in no cpupool and has ${runnable} VCPUs`);
   }
 
   /** Every armed timer is in one queue, its own, where its position says, and none is due before the one above it. */
@@ -130,7 +137,7 @@ export function invariants({ image, core, params }: BuiltMachine): () => string[
 
   /** Sorted by priority, unless accounting changed priorities and the pCPU has not sorted since. */
   function checkOrder(p: number, queue: readonly number[]): void {
-    if (runq.sortEpoch(p) !== image.i32[epoch]) return;
+    if (runq.sortEpoch(p) !== global?.sortEpoch(runq.pool(p))) return;
     for (let k = 1; k < queue.length; k++) {
       // A yielder stands behind one VCPU of lower priority.
       must(entry.pri(queue[k - 1]!) >= entry.pri(queue[k]!), () => `the queue of pCPU ${p} is not sorted: ${queue}`);

@@ -40,7 +40,8 @@ export interface RunParams {
   readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
 }
 
-export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
+/** @param policies schedulers that have records in it */
+export function machineMap(shape: MachineShape, policies: readonly string[]): AddressMap {
   const { pcpus, domains, runners } = shape.hv;
   return layOut([
     doorbellRegion(shape.workers),
@@ -51,10 +52,10 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     ...spinlockRegions(numberOfLocks(domains), pcpus),
     lockTimeRegion(numberOfLocks(domains)),
     perfcRegion(pcpus),
-    ...balancerRegions(pcpus, shape.hv.vcpus, shape.hv.runners),
+    ...balancerRegions(shape.hv),
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
-    ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),
+    ...policies.flatMap((name) => findScheduler(name)?.regions(shape.hv) ?? []),
     ...modelRegions(shape.model),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
   ]);

@@ -36,7 +36,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
   const { context, separation, smp, timers, sched, events, time, check } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
-  const { accountingPcpu } = ops;
+  const { accounts } = sched;
 
   function keyOf(p: number): number {
     if (pcpu.softirq(p) !== 0) return machine.now(me);
@@ -58,8 +58,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     if (reschedIpiAt < key) key = reschedIpiAt;
     const eventIpiAt = pcpu.eventIpiAt(p);
     if (eventIpiAt < key) key = eventIpiAt;
-    if (p !== accountingPcpu) return key;
-    const accounting = ops.nextAccounting();
+    if (!accounts(p)) return key;
+    const accounting = ops.nextAccounting(p);
     if (accounting < key) key = accounting;
     return key;
   }
@@ -159,7 +159,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         pcpu.setTickAt(p, ops.nextTick(p));
         ops.tick(p);
       }
-      if (p === accountingPcpu && ops.nextAccounting() <= ns) separation.alone(ops.accounting);
+      if (accounts(p) && ops.nextAccounting(p) <= ns) separation.alone(() => ops.accounting(p));
       while (pcpu.softirq(p) !== 0) {
         sched.schedule(p);
         runGuest(p);

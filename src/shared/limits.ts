@@ -7,6 +7,8 @@ export const MAX_VIRT_CPUS = 128;
 /** VCPUs of all domains together. */
 export const MAX_VCPUS = 4096;
 export const MAX_DOMAINS = 1024;
+/** Cpupools; each has a lock. */
+export const MAX_CPUPOOLS = 64;
 /** Longest domain name, bytes; what libxl and the console ring's prefix can carry. */
 export const MAX_NAME_LENGTH = 63;
 

@@ -26,6 +26,7 @@ export const TRACE = {
   domain: 13,
   park: 14,
   control: 15,
+  cpupool: 16,
 } as const;
 export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
 

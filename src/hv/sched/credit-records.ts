@@ -42,7 +42,7 @@ export const CREDIT_DOMAIN = struct('credit-domain', {
   linked: 'i32',
 });
 
-/** Private lock; one record. */
+/** Private lock; one for each cpupool. */
 export const CREDIT_GLOBAL = struct('credit-global', {
   nextAccounting: 'f64',
   /** Active domains. */
@@ -55,8 +55,8 @@ export const CREDIT_GLOBAL = struct('credit-global', {
   sortEpoch: 'i32',
 });
 
-export const creditRegions = (shape: { pcpus: number; vcpus: number; domains: number }): Region[] => [
+export const creditRegions = (shape: { pcpus: number; vcpus: number; domains: number; pools: number }): Region[] => [
   tableRegion(CREDIT_VCPU, shape.vcpus + shape.pcpus),
   tableRegion(CREDIT_DOMAIN, shape.domains),
-  tableRegion(CREDIT_GLOBAL, 1),
+  tableRegion(CREDIT_GLOBAL, shape.pools),
 ];

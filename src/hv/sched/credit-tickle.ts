@@ -2,7 +2,6 @@
  * Tickling: which pCPUs should look at their run queues now that a VCPU was put in one. Called with the lock of that queue held;
  * idlers are looked at without a lock, so one that is told may find that another was quicker.
  */
-import { scratchMask } from '../../balancer/records.js';
 import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
 import { NONE } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
@@ -20,8 +19,8 @@ export function tickling(
   cv: Table<typeof CREDIT_VCPU.fields>,
   rule: CreditRules['tickles'],
 ): (v: number) => void {
-  const { pcpu, queues, trace, perfc, shape, me, isIdle } = hv;
-  const { entry, masks, word } = queues;
+  const { pcpu, queues, trace, perfc, me, isIdle } = hv;
+  const { entry, runq, masks } = queues;
   const P = PERFC;
 
   /** Tells one pCPU: its own, an idler, or that of a VCPU of lower priority. */
@@ -29,7 +28,7 @@ export function tickling(
     const p = entry.processor(v);
     const self = hv.machine.turnOf(me);
     const current = pcpu.current(p);
-    const SCRATCH = word(scratchMask(shape.runners, self));
+    const SCRATCH = queues.scratch(self);
     const IDLERS = queues.idlers(p);
     const pri = entry.pri(v);
     const noIdlers = masks.isEmpty(IDLERS);
@@ -44,9 +43,10 @@ export function tickling(
       for (let step: BalanceStep = SOFT; step <= HARD; step++) {
         if (step === SOFT && entry.hasSoftAffinity(v) === 0) continue;
         if (masks.and(SCRATCH, queues.affinity(v, step), IDLERS)) {
-          // One idler, round robin from the one tickled last.
-          target = masks.cycle(pcpu.lastTickled(self), SCRATCH);
-          pcpu.setLastTickled(self, target);
+          // One idler, round robin from the one tickled last. What is told from another cpupool leaves no trace in either.
+          const who = runq.pool(self) === runq.pool(p) ? self : p;
+          target = masks.cycle(pcpu.lastTickled(who), SCRATCH);
+          pcpu.setLastTickled(who, target);
           perfc.inc(self, P.tickled_idle_cpu);
           break;
         }
@@ -89,7 +89,7 @@ export function tickling(
       generic.raiseSchedule(p);
       told++;
     }
-    const SCRATCH = word(scratchMask(shape.runners, self));
+    const SCRATCH = queues.scratch(self);
     if (!isIdle(current) && masks.and(SCRATCH, queues.affinity(v, HARD), queues.idlers(p))) {
       for (let idler = masks.cycle(p, SCRATCH); idler !== NONE; idler = masks.cycle(idler, SCRATCH)) {
         masks.clear(SCRATCH, idler);

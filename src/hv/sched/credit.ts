@@ -19,7 +19,7 @@ import { stealing } from '../../balancer/steal.js';
 import { flatTopology } from '../../balancer/topology.js';
 import { lists, NONE } from '../../shared/list.js';
 import { TRACE } from '../../shared/trace-ring.js';
-import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
+import { type HvContext, privateLock, runqLock } from '../context.js';
 import { PERFC } from '../perfc.js';
 import { creditAccounting } from './credit-accounting.js';
 import {
@@ -35,13 +35,13 @@ import {
 } from './credit-records.js';
 import { CREDIT_RULES } from './credit-rules.js';
 import { tickling } from './credit-tickle.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
+import type { GenericScheduler, PoolView, SchedulerOps, SchedulerPolicy } from './interface.js';
 
 const MS = 1e6;
 /** Shortest timer the rate limit may set, ns (CSCHED_MIN_TIMER). */
 const MIN_TIMER_NS = 500_000;
 
-function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
+function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): SchedulerOps {
   const { image, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
   const { isIdle, idleOf } = hv;
   const { entry, runq, list, masks, word } = queues;
@@ -61,10 +61,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
   );
   const pick = pickCpu(queues, params.topology, params.smtPowerSavings);
   const rules = CREDIT_RULES[params.profile];
-  const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
+  const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains, pool });
   const tickle = tickling(hv, generic, cv, rules.tickles);
 
-  const { tsliceNs, ratelimitNs, migrationDelayNs, boost } = params;
+  const { tsliceNs, ratelimitNs, migrationDelayNs } = pool.params;
+  const { boost } = params;
+  const LOCK = privateLock(pool.index);
   /** A timeslice below 3 ms has one tick. */
   const TICK_NS = tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3);
   const CREDITS_PER_TICK = (TICK_NS / MS) * CREDITS_PER_MS;
@@ -172,28 +174,34 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   return {
     name: 'credit',
-    accountingPcpu: 0,
 
     init() {
-      for (let p = 0; p < shape.pcpus; p++) {
-        entry.setPri(idleOf(p), PRI_IDLE);
-        runq.setLastLoadBalance(p, -LOAD_BALANCE_RATELIMIT_NS);
-      }
-      cg.setNextAccounting(0, Infinity);
+      cg.setNextAccounting(pool.index, Infinity);
+      cg.setWeight(pool.index, 0);
+      cg.setBalance(pool.index, 0);
     },
+
+    initPcpu(p) {
+      entry.setPri(idleOf(p), PRI_IDLE);
+      runq.setLastLoadBalance(p, now() - LOAD_BALANCE_RATELIMIT_NS);
+      runq.setSortEpoch(p, cg.sortEpoch(pool.index));
+    },
+
+    deinitPcpu() {},
 
     insert(v) {
       entry.setPri(v, PRI_UNDER);
+      cv.setCredit(v, 0);
+      cv.setResidual(v, 0);
+      cv.setIsParked(v, 0);
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
       entry.setProcessor(v, pick.commit(v));
     },
 
     remove(v) {
-      if (queues.isQueued(v)) {
-        queues.addRunnable(entry.processor(v), -1);
-        queues.remove(v);
-      }
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.deactivate(v);
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     sleep(v) {
@@ -253,9 +261,9 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     },
 
     adjust() {
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.weightChanged();
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     adjustAffinity(v) {
@@ -270,17 +278,18 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
         if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
         debitAtTick(v);
         if (!activeVcpus.isLinked(v)) {
-          locks.acquire(PRIVATE_LOCK, p);
-          // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
-          if (!activeVcpus.isLinked(v)) accounting.activate(v);
-          locks.release(PRIVATE_LOCK, p);
+          locks.acquire(LOCK, p);
+          // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for. One whose domain
+          // has gone to another pool is off in a moment.
+          if (!activeVcpus.isLinked(v) && domain.pool(vcpu.domain(v)) === pool.index) accounting.activate(v);
+          locks.release(LOCK, p);
         } else if (pick.look(v) !== p) {
           perfc.inc(p, P.migrate_running);
           generic.requestMigration(v);
           generic.raiseSchedule(p);
         }
       }
-      const epoch = cg.sortEpoch(0);
+      const epoch = cg.sortEpoch(pool.index);
       if (runq.sortEpoch(p) !== epoch) {
         runq.setSortEpoch(p, epoch);
         locks.acquire(runqLock(p), p);
@@ -289,12 +298,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       }
     },
 
-    nextAccounting: () => cg.nextAccounting(0),
+    nextAccounting: () => cg.nextAccounting(pool.index),
 
     accounting() {
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.run();
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     dumpSettings: () =>

@@ -1,10 +1,10 @@
 /**
  * The uniform scheduler interface (S19), after Xen's `struct scheduler`. A policy is one such record of operations
- * plus four state records (per VCPU, per domain, per pCPU, global); it is made once per worker by its factory, keeps
- * all state in the image and is listed in registry.ts.
+ * plus four state records (per VCPU, per domain, per pCPU, and global ones, one a cpupool); it is made once per worker and cpupool by
+ * its factory, keeps all state in the image and is listed in registry.ts.
  *
  * Locking: every operation that names a VCPU is called with the run-queue lock of that VCPU's pCPU held, `doSchedule`
- * with the lock of the pCPU that schedules; `contextSaved`, `tick`, `accounting` and `adjust` with none.
+ * with the lock of the pCPU that schedules; `remove`, `contextSaved`, `tick`, `accounting` and `adjust` with none.
  */
 import type { Region } from '../../shared/image.js';
 import type { HvContext } from '../context.js';
@@ -22,12 +22,32 @@ export interface GenericScheduler {
   keyChanged(p: number): void;
 }
 
+/** The cpupool that a policy works for: each has the records of its own number. */
+export interface PoolView {
+  readonly index: number;
+  readonly params: PoolParams;
+  /** How many pCPUs it has, and the first of them, which does its accounting; -1 = it has none. */
+  pcpus(): number;
+  master(): number;
+}
+
+/** Parameters of a pool's scheduler, for those that use them. */
+export interface PoolParams {
+  readonly tsliceNs: number;
+  readonly ratelimitNs: number;
+  readonly migrationDelayNs: number;
+}
+
 export interface SchedulerOps {
   readonly name: string;
-  /** Prepares policy state; once, on the main thread, before any VCPU exists. */
+  /** Prepares the state of a pool, before it has pCPUs and VCPUs. */
   init(): void;
-  /** A new VCPU, with its affinity and initial pCPU set; and a new domain. */
+  /** A pCPU comes to the pool, idle and with an empty queue; or has left it so. */
+  initPcpu(p: number): void;
+  deinitPcpu(p: number): void;
+  /** A VCPU comes, a new one or from another pool, with its affinity and a first pCPU set. It neither runs nor is queued. */
   insert(v: number): void;
+  /** A VCPU leaves for another pool. It is not queued; it may run for a moment still. No lock is held. */
   remove(v: number): void;
   sleep(v: number): void;
   wake(v: number): void;
@@ -46,11 +66,17 @@ export interface SchedulerOps {
   /** Next tick of pCPU p while it runs a VCPU; Infinity = the policy has none. */
   nextTick(p: number): number;
   tick(p: number): void;
-  /** Time of the next accounting, Infinity = none wanted; runs on `accountingPcpu`. */
-  nextAccounting(): number;
-  accounting(): void;
-  readonly accountingPcpu: number;
+  /** Time of the next accounting, Infinity = none wanted; it runs on pCPU p, the pool's first. */
+  nextAccounting(p: number): number;
+  accounting(p: number): void;
   dumpSettings(): string;
+}
+
+export interface PolicyShape {
+  readonly pcpus: number;
+  readonly vcpus: number;
+  readonly domains: number;
+  readonly pools: number;
 }
 
 export interface SchedulerPolicy {
@@ -59,6 +85,7 @@ export interface SchedulerPolicy {
   readonly title: string;
   /** Whether a pCPU never idles while somebody in its queue could run. @default true */
   readonly isWorkConserving?: boolean;
-  regions(shape: { readonly pcpus: number; readonly vcpus: number; readonly domains: number }): Region[];
-  create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
+  /** Records for so many pCPUs, VCPUs and domains, and those that each cpupool has for itself. */
+  regions(shape: PolicyShape): Region[];
+  create(hv: HvContext, generic: GenericScheduler, pool: PoolView): SchedulerOps;
 }

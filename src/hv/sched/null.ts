@@ -34,7 +34,7 @@ const RETRY_NS = 100_000;
 const regions = (shape: { pcpus: number }): Region[] => [tableRegion(NULL_PCPU, shape.pcpus)];
 
 function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
-  const { image, machine, vcpu, pcpu, queues, locks, trace, perfc, shape, me, isIdle, idleOf } = hv;
+  const { image, machine, vcpu, pcpu, queues, locks, trace, perfc, shape, me, isOrdered, isIdle, idleOf } = hv;
   const { entry, list, masks } = queues;
   const np = image.table(NULL_PCPU);
   const P = PERFC;
@@ -131,20 +131,24 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   return {
     name: 'null',
-    accountingPcpu: 0,
-    init() {
-      for (let p = 0; p < shape.pcpus; p++) entry.setPri(idleOf(p), PRI_IDLE);
+    init: () => {},
+    initPcpu(p) {
+      entry.setPri(idleOf(p), PRI_IDLE);
+      np.setAssigned(p, 0);
     },
+    deinitPcpu: () => {},
 
     insert(v) {
       entry.setPri(v, PRI_WAITING);
-      entry.setProcessor(v, pick(v));
-      if (assignedTo(entry.processor(v)) === NONE) assign(entry.processor(v), v);
+      const own = entry.processor(v);
+      const p = pick(v);
+      entry.setProcessor(v, p);
+      // Whose lock is not held may be somebody's by now: v asks when it wakes.
+      if (assignedTo(p) === NONE && (isOrdered || p === own)) assign(p, v);
     },
 
     remove(v) {
       if (isAssigned(v)) unassign(v);
-      unqueue(v);
     },
 
     sleep(v) {

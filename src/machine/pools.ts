@@ -1,0 +1,53 @@
+/** The cpupools of a configuration, with everything that it leaves out. */
+import type { CpupoolSpec } from '../hv/cpupool.js';
+import { SCHEDULERS } from '../hv/sched/registry.js';
+import { type CpupoolConfig, type MachineConfig, POOL_0 } from './config.js';
+
+export interface BootPool extends CpupoolSpec {
+  readonly name: string;
+  readonly cpus: readonly number[];
+}
+
+type PoolSettings = Pick<MachineConfig, 'profile' | 'tsliceMs' | 'ratelimitUs' | 'migrationDelayUs'>;
+
+/** Pool-0 first, whatever the configuration says of it. */
+function listed({ cpupools = [] }: MachineConfig): CpupoolConfig[] {
+  const zero = cpupools.find(({ name }) => name === POOL_0) ?? { name: POOL_0 };
+  return [zero, ...cpupools.filter(({ name }) => name !== POOL_0)];
+}
+
+const schedulerOf = (config: MachineConfig, pool: CpupoolConfig): string => pool.scheduler ?? config.scheduler;
+
+/** Schedulers that the machine has records for, Pool-0's first. */
+export function policiesOf(config: MachineConfig): string[] {
+  const spare = (config.sparePools ?? 0) > 0 ? SCHEDULERS.map(({ name }) => name) : [];
+  return [...new Set([...listed(config).map((pool) => schedulerOf(config, pool)), ...spare])];
+}
+
+export const nrPools = (config: MachineConfig): number => listed(config).length + (config.sparePools ?? 0);
+
+/** Parameters of a pool's scheduler, ns. */
+export function poolParams(
+  machine: PoolSettings,
+  { tsliceMs, ratelimitUs, migrationDelayUs }: Omit<CpupoolConfig, 'name'>,
+): Omit<CpupoolSpec, 'policy'> {
+  return {
+    tsliceNs: (tsliceMs ?? machine.tsliceMs) * 1e6,
+    ratelimitNs: machine.profile === 'classic' ? 0 : (ratelimitUs ?? machine.ratelimitUs) * 1e3,
+    migrationDelayNs: (migrationDelayUs ?? machine.migrationDelayUs) * 1e3,
+  };
+}
+
+/** The pools that a machine boots with, by their numbers. */
+export function bootPools(config: MachineConfig): BootPool[] {
+  const policies = policiesOf(config);
+  const pools = listed(config);
+  const taken = new Set(pools.flatMap(({ cpus = [] }) => cpus));
+  const rest = Array.from({ length: config.pcpus }, (_, p) => p).filter((p) => !taken.has(p));
+  return pools.map((pool) => ({
+    name: pool.name,
+    policy: policies.indexOf(schedulerOf(config, pool)),
+    ...poolParams(config, pool),
+    cpus: pool.cpus ?? rest,
+  }));
+}
