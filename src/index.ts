@@ -13,10 +13,12 @@ export { loadScenario, type MachineOverrides, type Scenario } from './config/sce
 export type { HvContext } from './hv/context.js';
 export type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './hv/sched/interface.js';
 export type { Policy, PolicyFactory, PolicyKit, PolicyOps } from './hv/sched/user-policy.js';
-export type { FaultInjection, GuestConfig, MachineConfig, SedfConfig } from './machine/config.js';
+export type { CpupoolConfig, FaultInjection, GuestConfig, MachineConfig, SedfConfig } from './machine/config.js';
+export { type CpupoolView, type NewCpupool, XenError } from './machine/cpupools.js';
 export { Machine } from './machine/machine.js';
 export { MachineFault } from './machine/machine-fault.js';
 export type {
+  CpupoolResult,
   DomainResult,
   LatencyResult,
   PcpuResult,

@@ -1,8 +1,10 @@
 /** `ringzero up SCENARIO`: boots a machine and keeps it, for `ringzero xl` to work on, until it is interrupted. */
 import { loadScenario, type MachineOverrides } from '../config/scenario.js';
 import type { MachineConfig } from '../machine/config.js';
+import { sparePoolsOf } from '../machine/pools.js';
+import type { ToolstackMachine } from '../xl/parse.js';
 import { listen } from '../xl/socket.js';
-import { type ToolstackMachine, xl } from '../xl/verbs.js';
+import { xl } from '../xl/verbs.js';
 import { EXIT_OK } from './exit-codes.js';
 
 export interface KeptMachine extends ToolstackMachine {
@@ -24,7 +26,8 @@ export async function upCommand(
   path: string,
   around: UpSurroundings,
 ): Promise<number> {
-  const { config } = loadScenario(file, { durationNs: Infinity, ...overrides });
+  const scenario = loadScenario(file, { durationNs: Infinity, ...overrides });
+  const config = { ...scenario.config, sparePools: sparePoolsOf(scenario.config) };
   const machine = await around.createMachine(config);
   // One verb after the other: each is several commands to the machine.
   let last: Promise<unknown> = Promise.resolve();

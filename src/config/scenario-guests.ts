@@ -182,6 +182,7 @@ export function dom0Guest(section: Dom0Section, yaml: YamlFile): ReadGuest {
     memoryMib: DOM0_MEMORY_MIB,
     privileged: true,
     ...sedfSettings(section.sedf),
+    pool: section.pool,
   };
   return { config, placeOf: (field, part) => (field === 'sedf' ? sedfPlace(yaml, ['dom0', 'sedf'], part) : at) };
 }

@@ -83,6 +83,7 @@ export const xlKeys = {
   cap: z.int().optional(),
   cpus: cpuMasks,
   cpus_soft: cpuMasks,
+  pool: z.string().optional(),
 } as const;
 
 /** What a domain is under the SEDF scheduler. */
@@ -92,6 +93,16 @@ const sedfSchema = z.strictObject({
   latency: duration(),
   extratime: z.boolean().optional(),
   weight: z.number().optional(),
+});
+
+/** A set of pCPUs with a scheduler of its own. */
+const cpupoolSchema = z.strictObject({
+  name: z.string(),
+  cpus: cpuMask.optional(),
+  sched: z.string().optional(),
+  tslice: duration(NS_PER_MS),
+  ratelimit: duration(NS_PER_US),
+  'migration-delay': duration(NS_PER_US),
 });
 
 export const guestSchema = z.strictObject({
@@ -107,6 +118,7 @@ export const guestSchema = z.strictObject({
 
 /** Domain 0: what it does for the host. */
 export const dom0Schema = z.strictObject({
+  pool: z.string().optional(),
   sedf: sedfSchema.optional(),
   ntp: z
     .strictObject({
@@ -121,11 +133,13 @@ export const dom0Schema = z.strictObject({
 export const scenarioSchema = z.strictObject({
   dom0: dom0Schema.optional(),
   machine: machineSchema.optional(),
+  cpupools: z.array(cpupoolSchema).optional(),
   guests: z.array(guestSchema),
   // An item's body depends on its quantity: expectations.ts checks it.
   expect: z.array(z.record(z.string(), z.unknown())).optional(),
 });
 
+export type CpupoolSection = z.infer<typeof cpupoolSchema>;
 export type Dom0Section = z.infer<typeof dom0Schema>;
 export type SedfSection = z.infer<typeof sedfSchema>;
 export type MachineSection = z.infer<typeof machineSchema>;

@@ -13,6 +13,7 @@ import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
 import { dom0Guest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { placeOfPool, readPools } from './scenario-pools.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
 import { validate } from './yaml-schema.js';
@@ -170,6 +171,7 @@ function placeOfProblem(
   guests: readonly ReadGuest[],
 ): Place | undefined {
   const [head, index, field, part, task] = problem.path;
+  if (head === 'cpupools' && yaml !== undefined) return placeOfPool(yaml, problem.path.slice(1));
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
@@ -222,7 +224,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const dom0 = scenario.dom0 === undefined ? [] : [dom0Guest(scenario.dom0, yaml)];
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
-  const config = buildConfig(section, overrides, configs);
+  const cpupools = scenario.cpupools === undefined ? {} : { cpupools: readPools(yaml, scenario.cpupools, pcpus) };
+  const config = { ...buildConfig(section, overrides, configs), ...cpupools };
   checkConfig(config, overrides, yaml, guests);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);

@@ -59,6 +59,8 @@ export interface Cpupools {
   moveDomain(d: number, id: number): number;
   /** The first pool from number `id` on. */
   info(id: number): CpupoolInfo | undefined;
+  /** Parameters of its scheduler from now on; -ENOENT. Only where there can be several pools. */
+  adjust(id: number, params: PoolParams): number;
   freeCpus(): number[];
 }
 
@@ -221,6 +223,16 @@ export function cpupools(
         return 0;
       }),
     info,
+    adjust: (id, { tsliceNs, ratelimitNs, migrationDelayNs }) =>
+      stopped(() => {
+        if (!exists(id)) return -XEN_ENOENT;
+        pools.setTsliceNs(id, tsliceNs);
+        pools.setRatelimitNs(id, ratelimitNs);
+        pools.setMigrationDelayNs(id, migrationDelayNs);
+        // Made anew over the same records.
+        pools.addGeneration(id, 1);
+        return 0;
+      }),
     freeCpus,
   };
 

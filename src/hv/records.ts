@@ -279,6 +279,9 @@ export const CPUPOOL = struct(
   64,
 );
 
+/** Bytes of a cpupool's name, with the zero behind it. */
+export const CPUPOOL_NAME_BYTES = 64;
+
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. */
 export const EVTCHN = struct('evtchn', {
   state: 'i32',
@@ -339,6 +342,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(HELD_BACK, 1),
   tableRegion(SEPARATION, 1),
   tableRegion(CPUPOOL, shape.pools),
+  rawRegion('cpupool-name', CPUPOOL_NAME_BYTES, shape.pools),
   stopMachineRegion(shape.runners),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),

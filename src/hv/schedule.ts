@@ -8,6 +8,7 @@
  */
 import { settleAffinity } from '../balancer/affinity.js';
 import { hardMask, hardWish, RUNQ_ENTRY, softWish } from '../balancer/records.js';
+import { NONE } from '../shared/list.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { type HvContext, runqLock } from './context.js';
@@ -189,7 +190,10 @@ export function scheduler(
       masks.assign(word(hardWish(v)), everywhere);
       masks.assign(word(softWish(v)), everywhere);
       settleAffinity(queues, v);
-      entry.setProcessor(v, masks.cycle(entry.processor(v), word(hardMask(v))));
+      // Round about, as Xen does: not every policy balances.
+      let p = masks.cycle(NONE, word(hardMask(v)));
+      for (let k = vcpu.id(v) % masks.count(word(hardMask(v))); k > 0; k--) p = masks.cycle(p, word(hardMask(v)));
+      entry.setProcessor(v, p);
     }
     locks.release(lock, smp.self());
     if (!isOurs) return;

@@ -22,6 +22,7 @@ import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
 import { domainNumber, type GuestConfig, type MachineConfig, POOL_0 } from './config.js';
 import { type LoadCursor, loadWorkload, sizeOfWorkload } from './load-workload.js';
+import { setPoolName } from './pool-names.js';
 import { bootPools, nrPools, policiesOf, poolParams } from './pools.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -191,8 +192,10 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
   hv.context.floors.setFloor(0, keys.key(keys.root()));
-  if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core });
-  return { image, shape, params, core };
+  const built = { image, shape, params, core };
+  for (const [id, { name }] of pools.entries()) setPoolName(image, id, name);
+  if (params.hv.free !== undefined) bootForFreeMode(built);
+  return built;
 }
 
 /** Draws one of these pCPUs each time; with seed 0 the n-th. */

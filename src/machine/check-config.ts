@@ -5,15 +5,12 @@
 
 import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
+import { type ConfigProblem, findPoolProblem, guestPoolProblem } from './check-pools.js';
 import { type GuestConfig, MACHINE_DEFAULTS, type MachineConfig, PROFILES } from './config.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
-export interface ConfigProblem {
-  /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
-  readonly path: readonly (string | number)[];
-  readonly message: string;
-}
+export type { ConfigProblem } from './check-pools.js';
 
 type Numeric = { [K in keyof MachineConfig]-?: MachineConfig[K] extends number ? K : never }[keyof MachineConfig];
 
@@ -144,12 +141,13 @@ function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem |
     const problem = affinityProblem(config, guest, field);
     if (problem !== undefined) return [[field], problem];
   }
-  return sedfProblem(guest) ?? taskProblem(guest);
+  const pool = guestPoolProblem(config, guest);
+  return pool === undefined ? (sedfProblem(guest) ?? taskProblem(guest)) : [[pool[0]], pool[1]];
 }
 
 /** Rules that compare fields of the machine with each other. */
 function machineProblem(config: MachineConfig): ConfigProblem | undefined {
-  const { durationNs, ratelimitUs, tsliceMs, windowNs, latencyNs, jitterSeed, mode } = config;
+  const { durationNs, windowNs, latencyNs, jitterSeed, mode } = config;
   if (mode === 'free' && windowNs < latencyNs) {
     return { path: ['windowNs'], message: `a window of ${windowNs} ns is shorter than the latency of ${latencyNs} ns` };
   }
@@ -204,6 +202,10 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
       return { path: ['topology'], message: `${shape} do not make ${config.pcpus} pCPUs` };
     }
   }
+  return ratelimitProblem(config);
+}
+
+function ratelimitProblem({ ratelimitUs, tsliceMs }: MachineConfig): ConfigProblem | undefined {
   if (ratelimitUs !== 0 && ratelimitUs < limits.MIN_RATELIMIT_US) {
     const bounds = `0 (off), or ${limits.MIN_RATELIMIT_US} to ${limits.MAX_RATELIMIT_US}`;
     return { path: ['ratelimitUs'], message: `ratelimit of ${ratelimitUs} us is out of range: ${bounds} us` };
@@ -237,12 +239,24 @@ function classicProblem({
 /** Names under which the hypervisor registers its policies. */
 export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'sedf', 'null'];
 
-/** The first reason why `config` cannot be built. */
-export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
-  for (const [field, bounds] of Object.entries(RANGES) as [Numeric, Range][]) {
-    const message = outside(config[field], bounds);
+function rangeProblem(config: MachineConfig, fields: readonly Numeric[]): ConfigProblem | undefined {
+  for (const field of fields) {
+    const message = outside(config[field], RANGES[field]);
     if (message !== undefined) return { path: [field], message };
   }
+  return undefined;
+}
+
+/** What a scheduler's parameters must keep to, the machine's or a cpupool's. */
+export function paramsProblem(config: MachineConfig): ConfigProblem | undefined {
+  const range = rangeProblem(config, ['tsliceMs', 'ratelimitUs', 'migrationDelayUs']);
+  return range ?? ratelimitProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
+}
+
+/** The first reason why `config` cannot be built. */
+export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
+  const range = rangeProblem(config, Object.keys(RANGES) as Numeric[]);
+  if (range) return range;
   if (!schedulers.includes(config.scheduler) && !isPolicyFile(config.scheduler)) {
     const known = `${schedulers.join(', ')}, or a file (.ts, .js) with a policy`;
     return { path: ['scheduler'], message: `unknown scheduler '${config.scheduler}'; known: ${known}` };
@@ -252,6 +266,8 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   }
   const machine = machineProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
   if (machine) return machine;
+  const pool = findPoolProblem(config, schedulers, paramsProblem);
+  if (pool) return pool;
   if (config.guests.length === 0) return { path: ['guests'], message: 'no guests: a machine needs at least one' };
   if (config.guests.length > limits.MAX_DOMAINS) {
     return { path: ['guests'], message: `${config.guests.length} domains; at most ${limits.MAX_DOMAINS}` };

@@ -1,6 +1,6 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
 import { consoleText } from '../hv/calls/console-io.js';
-import { PRIVATE_LOCK, runqLock } from '../hv/context.js';
+import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
@@ -13,9 +13,11 @@ import { traceHash } from '../shared/trace-ring.js';
 import type { BuiltMachine } from './build.js';
 import { collectTime } from './collect-time.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
+import { type CpupoolView, poolViews } from './cpupools.js';
 import { endOf } from './end-of-run.js';
 import { fairShares, jainIndex } from './fair-share.js';
 import {
+  type CpupoolResult,
   type DomainResult,
   type LatencyResult,
   type LockResult,
@@ -64,10 +66,11 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     };
   }
 
-  function lockResult(lock: LockResult['lock'], first: number, count: number): LockResult {
+  const privateLocks = Array.from({ length: shape.hv.pools }, (_, k) => privateLock(k));
+  const runqLocks = Array.from({ length: config.pcpus }, (_, p) => runqLock(p));
+  function lockResult(lock: LockResult['lock'], numbers: readonly number[]): LockResult {
     const time = image.table(LOCK_TIME);
-    const sum = (of: (n: number) => number): number =>
-      Array.from({ length: count }, (_, k) => of(first + k)).reduce((a, b) => a + b, 0);
+    const sum = (of: (n: number) => number): number => numbers.map(of).reduce((a, b) => a + b, 0);
     // In free mode what really happened, in ordered mode what would in the simulated time that locks are held.
     const real = (of: (counts: LockCounts) => number): number => sum((n) => of(hv.context.locks.counts(n)));
     return {
@@ -143,15 +146,24 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   const vcpusOf = config.guests.map((guest, n) =>
     Array.from({ length: guest.vcpus }, (_, k) => vcpuResult(domain.firstVcpu(domainNumber(config.guests, n)) + k)),
   );
-  const fair = fairShares(
-    config.pcpus,
-    config.guests.map((guest, n) => ({
-      weight: guest.weight,
-      cap: guest.cap,
-      vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
-    })),
-    config.profile === 'classic' ? 'domain' : 'vcpu',
-  );
+  const views = poolViews(built);
+  const guestsOf = (pool: CpupoolView): number[] =>
+    config.guests.map((_, n) => n).filter((n) => domain.pool(domainNumber(config.guests, n)) === pool.id);
+  /** Each pool is shared by its own domains. */
+  const fair: number[] = [];
+  for (const pool of views) {
+    const members = guestsOf(pool);
+    const shares = fairShares(
+      pool.cpus.length,
+      members.map((n) => ({
+        weight: config.guests[n]!.weight,
+        cap: config.guests[n]!.cap,
+        vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
+      })),
+      config.profile === 'classic' ? 'domain' : 'vcpu',
+    );
+    for (const [k, n] of members.entries()) fair[n] = shares[k]!;
+  }
 
   const domains = config.guests.map((guest, n): DomainResult => {
     const d = domainNumber(config.guests, n);
@@ -165,7 +177,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       name: guest.name,
       weight: guest.weight,
       cap: guest.cap,
-      expectedShare: fair[n]!,
+      expectedShare: fair[n] ?? 0,
       share: elapsed > 0 ? virtualTimeNs / elapsed : 0,
       virtualTimeNs,
       workNs: tasks.reduce((total, t) => total + t.workNs, 0),
@@ -192,6 +204,25 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     };
   });
 
+  const jainOf = (of: readonly DomainResult[]): number =>
+    jainIndex(of.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1)));
+  function poolResult(pool: CpupoolView): CpupoolResult {
+    const { id, name, scheduler, cpus } = pool;
+    const members = guestsOf(pool).map((n) => domains[n]!);
+    const sum = (f: (pcpu: PcpuResult) => number): number => cpus.reduce((total, p) => total + f(pcpus[p]!), 0);
+    return {
+      id,
+      name,
+      scheduler,
+      cpus,
+      domains: members.map((d) => d.name),
+      use: cpus.length > 0 ? sum((p) => p.use) / cpus.length : 0,
+      switches: sum((p) => p.switches),
+      steals: sum((p) => p.steals),
+      jain: jainOf(members),
+    };
+  }
+
   const apart = (): number =>
     Math.max(...Array.from({ length: shape.hv.runners }, (_, w) => hv.context.floors.apart(w)));
   const outcome = image.table(CONTROL).outcome(0);
@@ -207,10 +238,11 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base),
     events,
     turns: sumOf(machine.turns),
-    jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
+    jain: jainOf(domains),
     domains,
     pcpus,
-    locks: [lockResult('private', PRIVATE_LOCK, 1), lockResult('run-queue', runqLock(0), config.pcpus)],
+    ...(shape.hv.pools > 1 ? { pools: views.map(poolResult) } : {}),
+    locks: [lockResult('private', privateLocks), lockResult('run-queue', runqLocks)],
     ...(config.checkTime ? { time: collectTime(built, config) } : {}),
     perfc: Object.fromEntries(PERFC_NAMES.map((name) => [name, perfc.total(PERFC[name])])),
     host: {

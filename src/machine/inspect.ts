@@ -9,6 +9,7 @@ import { domainNumber, type MachineConfig } from './config.js';
 
 /** For those who may not know the hypervisor. */
 export type { SedfSpec } from '../hv/domain.js';
+export { type CpupoolView, type NewCpupool, XenError } from './cpupools.js';
 
 export interface VcpuInfo {
   readonly id: number;
@@ -31,6 +32,8 @@ export interface DomainInfo {
   readonly memoryMib: number;
   readonly weight: number;
   readonly cap: number;
+  /** Number of its cpupool. */
+  readonly pool: number;
   /** What it is under the SEDF scheduler; times in ns. */
   readonly sedf: SedfSpec;
   /** All its VCPUs are held from outside. */
@@ -75,6 +78,7 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
       memoryMib,
       weight: domain.weight(d),
       cap: domain.cap(d),
+      pool: domain.pool(d),
       sedf: {
         periodNs: domain.sedfPeriod(d),
         sliceNs: domain.sedfSlice(d),

@@ -1,6 +1,7 @@
 /** The cpupools of a configuration, with everything that it leaves out. */
 import type { CpupoolSpec } from '../hv/cpupool.js';
 import { SCHEDULERS } from '../hv/sched/registry.js';
+import { MAX_CPUPOOLS } from '../shared/limits.js';
 import { type CpupoolConfig, type MachineConfig, POOL_0 } from './config.js';
 
 export interface BootPool extends CpupoolSpec {
@@ -25,6 +26,12 @@ export function policiesOf(config: MachineConfig): string[] {
 }
 
 export const nrPools = (config: MachineConfig): number => listed(config).length + (config.sparePools ?? 0);
+
+/** Pools that somebody may want to make on a machine that stays up: some, and one for each node. */
+export function sparePoolsOf(config: MachineConfig): number {
+  const wanted = Math.max(8, config.topology?.sockets ?? 1);
+  return Math.max(config.sparePools ?? 0, Math.min(wanted, MAX_CPUPOOLS - listed(config).length));
+}
 
 /** Parameters of a pool's scheduler, ns. */
 export function poolParams(

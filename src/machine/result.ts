@@ -93,6 +93,22 @@ export interface PcpuResult {
   readonly steals: number;
 }
 
+export interface CpupoolResult {
+  readonly id: number;
+  readonly name: string;
+  readonly scheduler: string;
+  readonly cpus: readonly number[];
+  /** Names of its domains. */
+  readonly domains: readonly string[];
+  /** Mean use of its pCPUs. */
+  readonly use: number;
+  /** Sums over its pCPUs. */
+  readonly switches: number;
+  readonly steals: number;
+  /** Jain's index over its domains. */
+  readonly jain: number;
+}
+
 /** What the observer of time found (docs/check-time.md); sizes in ns, `frequency` in ppm, pages in 1. */
 export type TimeFindingResult = TimeFinding;
 
@@ -151,6 +167,8 @@ export interface RunResult {
   readonly jain: number;
   readonly domains: readonly DomainResult[];
   readonly pcpus: readonly PcpuResult[];
+  /** Where there can be more than one: as they are in the end. */
+  readonly pools?: readonly CpupoolResult[];
   readonly locks: readonly LockResult[];
   /** With `checkTime`: what was found. */
   readonly time?: TimeResult;

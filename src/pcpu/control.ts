@@ -1,6 +1,9 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
+import { ANY, type CpupoolSpec } from '../hv/cpupool.js';
 import type { SedfSpec } from '../hv/domain.js';
+import type { PoolParams } from '../hv/sched/interface.js';
 import type { Image } from '../shared/image.js';
+import { XEN_EBUSY } from '../shared/public/errno.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
@@ -20,6 +23,7 @@ const COMMAND = {
   setCredit: 9,
   shutdown: 10,
   setSedf: 11,
+  cpupool: 12,
 } as const;
 
 export interface PcpuView {
@@ -58,6 +62,13 @@ export interface WorkerControl {
   setCredit(domain: number, weight: number, cap: number): Promise<number>;
   /** What a domain is under the SEDF scheduler from now on. */
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
+  /** What cpupool.ts says of each: 0 or more, or -errno. */
+  cpupoolCreate(spec: CpupoolSpec): Promise<number>;
+  cpupoolDestroy(id: number): Promise<number>;
+  cpupoolAddCpu(id: number, p: number): Promise<number>;
+  cpupoolRemoveCpu(id: number, p: number): Promise<number>;
+  cpupoolMoveDomain(domain: number, id: number): Promise<number>;
+  cpupoolAdjust(id: number, params: PoolParams): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
   inspect(pcpu: number): Promise<PcpuView>;
@@ -88,7 +99,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, domains, context } = core.hv;
+  const { separation, sched, domains, cpupools, context } = core.hv;
   const { trace, domain } = context;
 
   /**
@@ -101,6 +112,14 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
       trace.note(TRACE.control, COMMAND[name], 0);
       if (!safe.isOver()) act();
       return lowestFloor(core);
+    });
+  }
+
+  /** A machine that is over has nothing that could be moved. */
+  function poolCommand(act: () => number, onPcpu = core.pcpus[0]!): Promise<number> {
+    return safe.queue(() => {
+      trace.note(TRACE.control, COMMAND.cpupool, 0);
+      return safe.isOver() ? -XEN_EBUSY : core.turns.interact(onPcpu, act);
     });
   }
 
@@ -157,6 +176,13 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
           sched.ops.adjust(d);
         }),
       ),
+    cpupoolCreate: (spec) => poolCommand(() => cpupools.create(spec, ANY)),
+    cpupoolDestroy: (id) => poolCommand(() => cpupools.destroy(id)),
+    cpupoolAddCpu: (id, p) => poolCommand(() => cpupools.addCpu(id, p)),
+    // In its own name: it is to look for another VCPU at once.
+    cpupoolRemoveCpu: (id, p) => poolCommand(() => cpupools.removeCpu(id, p), core.pcpus.includes(p) ? p : undefined),
+    cpupoolMoveDomain: (d, id) => poolCommand(() => cpupools.moveDomain(d, id)),
+    cpupoolAdjust: (id, params) => poolCommand(() => cpupools.adjust(id, params)),
     shutdown: (d) =>
       command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
     inspect: (p) => safe.queue(() => viewOf(core, p)),

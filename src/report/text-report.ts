@@ -1,7 +1,7 @@
 /** The report that `ringzero run` prints: who got what, in at most 100 columns for names of usual length. */
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
-import type { DomainResult, PcpuResult, RunResult } from '../machine/result.js';
+import type { CpupoolResult, DomainResult, PcpuResult, RunResult } from '../machine/result.js';
 import { type Column, type Paint, plain, renderTable } from './table.js';
 
 export interface TextReportOptions {
@@ -63,6 +63,17 @@ const PCPUS: readonly Column<PcpuResult>[] = [
   { header: 'use', cell: (pcpu) => formatPercent(pcpu.use) },
   { header: 'switches', cell: (pcpu) => formatCount(pcpu.switches) },
   { header: 'steals', cell: (pcpu) => formatCount(pcpu.steals) },
+];
+
+const POOLS: readonly Column<CpupoolResult>[] = [
+  { header: 'cpupool', align: 'left', maxWidth: NAME_WIDTH, cell: (pool) => pool.name },
+  { header: 'scheduler', align: 'left', cell: (pool) => pool.scheduler },
+  { header: 'pCPUs', cell: (pool) => String(pool.cpus.length) },
+  { header: 'domains', cell: (pool) => String(pool.domains.length) },
+  { header: 'use', cell: (pool) => formatPercent(pool.use) },
+  { header: 'switches', cell: (pool) => formatCount(pool.switches) },
+  { header: 'steals', cell: (pool) => formatCount(pool.steals) },
+  { header: 'Jain', cell: (pool) => pool.jain.toFixed(4) },
 ];
 
 type Summary = readonly [string, readonly number[], (value: number) => string];
@@ -139,6 +150,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
     '',
     ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
     '',
+    ...(result.pools === undefined ? [] : [...renderTable(result.pools, POOLS, paint), '']),
     ...renderTable(totals(result), [
       { header: '', align: 'left', cell: ([name]) => name },
       { header: '', align: 'left', cell: ([, text]) => text },

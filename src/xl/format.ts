@@ -1,5 +1,5 @@
 /** How xl prints (docs/xl.md): the columns that people's scripts read. */
-import type { DomainInfo, VcpuInfo } from '../machine/inspect.js';
+import type { CpupoolView, DomainInfo, VcpuInfo } from '../machine/inspect.js';
 
 const left = (text: string | number, width: number): string => String(text).padEnd(width);
 const right = (text: string | number, width: number): string => String(text).padStart(width);
@@ -34,13 +34,16 @@ function domainState({ vcpus, paused, shutDown, crashed }: DomainInfo): string {
   return flags.map(([flag, is]) => (is ? flag : '-')).join('');
 }
 
-export function list(domains: readonly DomainInfo[]): string {
+/** @param pools where a column says in which of them each domain is */
+export function list(domains: readonly DomainInfo[], pools?: readonly CpupoolView[]): string {
+  const poolOf = ({ pool }: DomainInfo): string =>
+    pools === undefined ? '' : right(pools.find(({ id }) => id === pool)?.name ?? '', 16);
   const rows = domains.map((d) => {
     const online = d.vcpus.filter((v) => v.online).length;
     const time = d.vcpus.reduce((ns, v) => ns + v.timeNs, 0);
-    return `${left(d.name, 40)} ${right(d.id, 5)} ${right(d.memoryMib, 5)} ${right(online, 5)}     ${domainState(d)}  ${right(seconds(time), 8)}\n`;
+    return `${left(d.name, 40)} ${right(d.id, 5)} ${right(d.memoryMib, 5)} ${right(online, 5)}     ${domainState(d)}  ${right(seconds(time), 8)}${poolOf(d)}\n`;
   });
-  return `Name                                        ID   Mem VCPUs\tState\tTime(s)\n${rows.join('')}`;
+  return `Name                                        ID   Mem VCPUs\tState\tTime(s)${pools === undefined ? '' : right('Cpupool', 16)}\n${rows.join('')}`;
 }
 
 function vcpuState({ online, running, blocked }: VcpuInfo): string {
@@ -80,18 +83,22 @@ export function schedSedf(domains: readonly DomainInfo[]): string {
   return row('Name', 'ID', 'Period(ms)', 'Slice(ms)', 'Lat(ms)', 'Extra', 'Weight') + rows.join('');
 }
 
-export interface CreditSettings {
-  readonly tsliceMs: number;
-  readonly ratelimitUs: number;
-  readonly migrationDelayUs: number;
+export type CreditSettings = Pick<CpupoolView, 'name' | 'tsliceMs' | 'ratelimitUs' | 'migrationDelayUs'>;
+
+export const schedCreditParams = (s: CreditSettings): string =>
+  `Cpupool ${s.name}: tslice=${s.tsliceMs}ms ratelimit=${s.ratelimitUs}us migration-delay=${s.migrationDelayUs}us\n`;
+
+/** xl's columns: name, number of pCPUs, scheduler, domains; or name and pCPUs. */
+export function cpupoolList(pools: readonly CpupoolView[], showsCpus: boolean): string {
+  const head = showsCpus ? 'CPU list' : 'CPUs   Sched     Active   Domain count';
+  const row = ({ cpus, scheduler, domains }: CpupoolView): string =>
+    showsCpus ? cpus.join(',') : `${right(cpus.length, 3)} ${right(scheduler, 9)}       y       ${right(domains, 4)}`;
+  return `${left('Name', 19)}${head}\n${pools.map((pool) => `${left(pool.name, 19)}${row(pool)}\n`).join('')}`;
 }
 
 export function schedCredit(domains: readonly DomainInfo[], s: CreditSettings | undefined): string {
   const row = (name: string, id: string | number, weight: string | number, cap: string | number): string =>
     `${left(name, 33)} ${right(id, 4)} ${right(weight, 6)} ${right(cap, 4)}\n`;
-  const pool =
-    s === undefined
-      ? ''
-      : `Cpupool Pool-0: tslice=${s.tsliceMs}ms ratelimit=${s.ratelimitUs}us migration-delay=${s.migrationDelayUs}us\n`;
+  const pool = s === undefined ? '' : schedCreditParams(s);
   return pool + row('Name', 'ID', 'Weight', 'Cap') + domains.map((d) => row(d.name, d.id, d.weight, d.cap)).join('');
 }

@@ -1,24 +1,19 @@
 /** xl's verbs on a machine: arguments in, what xl would print and its exit code out. */
-import type { MachineConfig } from '../machine/config.js';
-import type { DomainInfo, SedfSpec } from '../machine/inspect.js';
-import { list, schedCredit, schedSedf, vcpuList } from './format.js';
-
-/** The part of Machine that the verbs use. */
-export interface ToolstackMachine {
-  readonly config: MachineConfig;
-  domains(): Promise<DomainInfo[]>;
-  pin(
-    domain: number,
-    vcpu: number,
-    hard: readonly number[] | undefined,
-    soft: readonly number[] | undefined,
-  ): Promise<void>;
-  pauseVcpu(domain: number, vcpu: number): Promise<void>;
-  unpauseVcpu(domain: number, vcpu: number): Promise<void>;
-  setCredit(domain: number, weight: number, cap: number): Promise<void>;
-  setSedf(domain: number, spec: SedfSpec): Promise<void>;
-  shutdown(domain: number): Promise<void>;
-}
+import type { CpupoolView, DomainInfo, SedfSpec } from '../machine/inspect.js';
+import { cpupoolVerbs } from './cpupool-verbs.js';
+import { list, schedCredit, schedCreditParams, schedSedf, vcpuList } from './format.js';
+import {
+  domainOf,
+  find,
+  numberOf,
+  optionsOf,
+  parseCpus,
+  poolOf,
+  refused,
+  type ToolstackMachine,
+  type Verb,
+  XlError,
+} from './parse.js';
 
 export interface Answer {
   readonly stdout: string;
@@ -26,55 +21,10 @@ export interface Answer {
   readonly code: number;
 }
 
-/** A wrong use, or something that cannot be done. */
-class XlError extends Error {}
-
-/** What a verb takes, for its usage line. */
-interface Verb {
-  readonly usage: string;
-  readonly title: string;
-  readonly least: number;
-  run(machine: ToolstackMachine, args: readonly string[]): Promise<string>;
-}
-
-/** libxl's ERROR_INVAL. */
-const INVALID = -6;
-
-function find(domains: readonly DomainInfo[], name: string): DomainInfo {
-  const found = domains.find((d) => d.name === name) ?? domains.find((d) => String(d.id) === name);
-  if (found === undefined) throw new XlError(`${name} is an invalid domain identifier (rc=${INVALID})`);
-  return found;
-}
-
-async function domainOf(machine: ToolstackMachine, name: string): Promise<DomainInfo> {
-  return find(await machine.domains(), name);
-}
-
 /** Those named, or all. */
 async function chosen(machine: ToolstackMachine, names: readonly string[]): Promise<DomainInfo[]> {
   const domains = await machine.domains();
   return names.length === 0 ? domains : names.map((name) => find(domains, name));
-}
-
-/** A list of pCPUs as xl reads it: `all`, `0-3,5,^1`; undefined for `-`, which leaves a mask as it is. */
-export function parseCpus(text: string, pcpus: number): number[] | undefined {
-  if (text === '-') return undefined;
-  const mask = new Set<number>();
-  for (const part of text.split(',')) {
-    const [, not, from, to] = /^(\^?)(?:(\d+)(?:-(\d+))?|all)$/.exec(part.trim()) ?? [];
-    if (not === undefined) throw new XlError(`Error: Invalid parameter for CPU list: ${text}`);
-    const first = from === undefined ? 0 : Number(from);
-    const last = from === undefined ? pcpus - 1 : Number(to ?? from);
-    for (let p = first; p <= last && p < pcpus; p++) not === '^' ? mask.delete(p) : mask.add(p);
-  }
-  if (mask.size === 0) throw new XlError(`Error: no pCPU of this machine in CPU list: ${text}`);
-  return [...mask].sort((a, b) => a - b);
-}
-
-function numberOf(text: string | undefined, what: string, min: number, max: number): number {
-  const value = text !== undefined && /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= min && value <= max)) throw new XlError(`${what} is out of range: ${text} (${min} to ${max})`);
-  return value;
 }
 
 async function vcpuPin(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
@@ -84,27 +34,25 @@ async function vcpuPin(machine: ToolstackMachine, args: readonly string[]): Prom
   if (soft !== undefined && machine.config.profile === 'classic') throw new XlError('Xen 3.0.4 has no soft affinity');
   const vcpus = which === 'all' ? domain.vcpus.map((v) => v.id) : [numberOf(which, 'vcpu', 0, domain.vcpus.length - 1)];
   if (hard === undefined && soft === undefined) return '';
-  for (const v of vcpus) await machine.pin(domain.id, v, hard, soft);
+  for (const v of vcpus) await machine.pin(domain.id, v, hard, soft).catch(refused);
   return '';
 }
 
-/** Options of one letter or its long name, each with a value. @param known long names, by their letters */
-function optionsOf(args: readonly string[], known: Readonly<Record<string, string>>): Map<string, string> {
-  const options = new Map<string, string>();
-  for (let n = 0; n < args.length; n += 2) {
-    const [written, value] = [args[n]!, args[n + 1]];
-    const letter = Object.keys(known).find((k) => written === `-${k}` || written === `--${known[k]}`);
-    if (letter === undefined) throw new XlError(`unknown option '${written}'`);
-    if (value === undefined) throw new XlError(`option '${written}' requires an argument`);
-    options.set(letter, value);
-  }
-  return options;
+/** Cpupools under a scheduler, or the one that is named. */
+async function poolsUnder(
+  machine: ToolstackMachine,
+  scheduler: string,
+  name: string | undefined,
+): Promise<CpupoolView[]> {
+  const pools = name === undefined ? await machine.cpupools() : [await poolOf(machine, name)];
+  const under = pools.filter((pool) => pool.scheduler === scheduler);
+  if (under.length === 0) throw new XlError(`the scheduler is ${pools[0]?.scheduler}, not ${scheduler}`);
+  return under;
 }
 
-function mustBe(machine: ToolstackMachine, scheduler: string): void {
-  if (machine.config.scheduler !== scheduler) {
-    throw new XlError(`the scheduler is ${machine.config.scheduler}, not ${scheduler}`);
-  }
+function mustBeIn(domain: DomainInfo, pools: readonly CpupoolView[], scheduler: string): void {
+  if (!pools.some(({ id }) => id === domain.pool))
+    throw new XlError(`domain ${domain.name} is not scheduled by ${scheduler}`);
 }
 
 /** The domain whose parameters are to be changed; undefined when they are only asked for. */
@@ -119,13 +67,32 @@ async function toChange(
 }
 
 async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
-  mustBe(machine, 'credit');
-  const options = optionsOf(args, { d: 'domain', w: 'weight', c: 'cap' });
+  const asksPool = args.some((arg) => arg === '-s' || arg === '--schedparam');
+  const options = optionsOf(
+    args.filter((arg) => arg !== '-s' && arg !== '--schedparam'),
+    { d: 'domain', w: 'weight', c: 'cap', p: 'cpupool', t: 'tslice_ms', r: 'ratelimit_us', m: 'migration_delay_us' },
+  );
+  const pools = await poolsUnder(machine, 'credit', options.get('p'));
+  options.delete('p');
+  if (asksPool) return schedCreditPool(machine, pools, options);
   const domain = await toChange(machine, options);
   if (domain === undefined) {
     const names = [...options.values()];
-    return schedCredit(await chosen(machine, names), names.length === 0 ? machine.config : undefined);
+    const domains = await chosen(machine, names);
+    if (names.length > 0) {
+      mustBeIn(domains[0]!, pools, 'credit');
+      return schedCredit(domains, undefined);
+    }
+    return pools
+      .map((pool) =>
+        schedCredit(
+          domains.filter((d) => d.pool === pool.id),
+          pool,
+        ),
+      )
+      .join('');
   }
+  mustBeIn(domain, pools, 'credit');
   const { id, weight, cap, vcpus } = domain;
   await machine.setCredit(
     id,
@@ -135,11 +102,39 @@ async function schedCreditVerb(machine: ToolstackMachine, args: readonly string[
   return '';
 }
 
+/** Parameters of a pool's scheduler; without a pool's name Pool-0's, as xl has it. */
+async function schedCreditPool(
+  machine: ToolstackMachine,
+  [pool]: readonly CpupoolView[],
+  options: ReadonlyMap<string, string>,
+): Promise<string> {
+  if (pool === undefined) return '';
+  if (options.size === 0) return schedCreditParams(pool);
+  for (const letter of options.keys()) {
+    if (!'trm'.includes(letter))
+      throw new XlError('Specifying scheduler parameters and domain parameters is not allowed.');
+  }
+  const given = (letter: string, what: string, most: number, otherwise: number): number =>
+    options.has(letter) ? numberOf(options.get(letter), what, 0, most) : otherwise;
+  await machine
+    .adjustCpupool(pool.id, {
+      tsliceMs: given('t', 'tslice', 1000, pool.tsliceMs),
+      ratelimitUs: given('r', 'ratelimit', 500_000, pool.ratelimitUs),
+      migrationDelayUs: given('m', 'migration delay', 100_000, pool.migrationDelayUs),
+    })
+    .catch(refused);
+  return '';
+}
+
 async function schedSedfVerb(machine: ToolstackMachine, args: readonly string[]): Promise<string> {
-  mustBe(machine, 'sedf');
+  const pools = await poolsUnder(machine, 'sedf', undefined);
   const options = optionsOf(args, { d: 'domain', p: 'period', s: 'slice', l: 'latency', e: 'extra', w: 'weight' });
   const domain = await toChange(machine, options);
-  if (domain === undefined) return schedSedf(await chosen(machine, [...options.values()]));
+  if (domain === undefined) {
+    const domains = await chosen(machine, [...options.values()]);
+    return schedSedf(domains.filter((d) => pools.some(({ id }) => id === d.pool)));
+  }
+  mustBeIn(domain, pools, 'sedf');
   const { id, sedf } = domain;
   /** Milliseconds, as xm takes them. */
   const ns = (letter: string, what: string, otherwise: number): number => {
@@ -158,9 +153,7 @@ async function schedSedfVerb(machine: ToolstackMachine, args: readonly string[])
     extratime: options.has('e') ? numberOf(options.get('e'), 'extra', 0, 1) === 1 : sedf.extratime,
     weight: options.has('w') ? numberOf(options.get('w'), 'weight', 1, 65535) : isSlice ? 0 : sedf.weight,
   };
-  await machine.setSedf(id, spec).catch((error: unknown) => {
-    throw error instanceof RangeError ? new XlError(error.message) : error;
-  });
+  await machine.setSedf(id, spec).catch(refused);
   return '';
 }
 
@@ -175,10 +168,14 @@ const everyVcpu =
 
 export const VERBS: Readonly<Record<string, Verb>> = {
   list: {
-    usage: '[Domain ...]',
+    usage: '[-c] [Domain ...]',
     title: 'List information about all/some domains',
     least: 0,
-    run: async (machine, args) => list(await chosen(machine, args)),
+    run: async (machine, args) => {
+      const names = args.filter((arg) => arg !== '-c' && arg !== '--cpupool');
+      const withPools = names.length < args.length;
+      return list(await chosen(machine, names), withPools ? await machine.cpupools() : undefined);
+    },
   },
   'vcpu-list': {
     usage: '[Domain ...]',
@@ -193,7 +190,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     run: vcpuPin,
   },
   'sched-credit': {
-    usage: '[-d <Domain> [-w <weight>] [-c <cap>]]',
+    usage: '[-d <Domain> [-w <weight>] [-c <cap>]] [-p <CPU Pool>] [-s [-t <ms>] [-r <us>] [-m <us>]]',
     title: 'Get/set credit scheduler parameters',
     least: 0,
     run: schedCreditVerb,
@@ -204,6 +201,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     least: 0,
     run: schedSedfVerb,
   },
+  ...cpupoolVerbs,
   pause: {
     usage: '<Domain>',
     title: 'Pause execution of a domain',

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { Machine } from '../../src/machine/machine.js';
 import { cpuList, list, schedCredit, schedSedf, vcpuList } from '../../src/xl/format.js';
-import { parseCpus, xl } from '../../src/xl/verbs.js';
+import { parseCpus } from '../../src/xl/parse.js';
+import { xl } from '../../src/xl/verbs.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -20,6 +21,7 @@ const domain = {
   memoryMib: 256,
   weight: 512,
   cap: 50,
+  pool: 0,
   sedf: { periodNs: 10e6, sliceNs: 2.5e6, latencyNs: 0, extratime: true, weight: 0 },
   paused: false,
   shutDown: false,
@@ -62,7 +64,7 @@ describe('what xl prints', () => {
   });
 
   it('of the credit scheduler', () => {
-    expect(schedCredit([domain], { tsliceMs: 30, ratelimitUs: 1000, migrationDelayUs: 0 })).to.equal(
+    expect(schedCredit([domain], { name: 'Pool-0', tsliceMs: 30, ratelimitUs: 1000, migrationDelayUs: 0 })).to.equal(
       'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n' +
         'Name                                ID Weight  Cap\n' +
         'web                                  3    512   50\n',
@@ -227,6 +229,106 @@ describe('the verbs of xl', () => {
     expect(await refuse('sched-credit', '-w', '5')).to.equal('Must specify a domain.\n');
     expect(await refuse('sched-credit', '-x', '5')).to.match(/unknown option/);
     expect(await refuse('pause')).to.match(/requires at least 1 argument\./);
+  });
+});
+
+describe('the verbs of xl on cpupools', () => {
+  let machine: Machine;
+  before(async () => {
+    machine = await Machine.create(
+      machineConfig({
+        pcpus: 4,
+        threads: 2,
+        topology: { sockets: 2, cores: 2, threads: 1 },
+        durationNs: Infinity,
+        sparePools: 2,
+        guests: [
+          guest({ name: 'a', vcpus: 2, workload: workload({ h: { instance: 2, run: 1e6 } }) }),
+          guest({ name: 'b', vcpus: 2, workload: workload({ h: { instance: 2, run: 1e6 } }) }),
+        ],
+      }),
+    );
+    await machine.runUntil(50e6);
+  });
+  after(async () => {
+    await machine.stop();
+    await machine.close();
+  });
+  const run = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await xl(machine, args);
+    expect([stderr, code], args.join(' ')).to.deep.equal(['', 0]);
+    return stdout;
+  };
+  const refuse = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await xl(machine, args);
+    expect([stdout, code], args.join(' ')).to.deep.equal(['', 1]);
+    return stderr;
+  };
+  const HEAD = 'Name               CPUs   Sched     Active   Domain count\n';
+
+  it('list them', async () => {
+    expect(await run('cpupool-list')).to.equal(`${HEAD}Pool-0               4    credit       y          2\n`);
+    expect(await run('cpupool-list', '-c')).to.equal('Name               CPU list\nPool-0             0,1,2,3\n');
+    expect((await run('list', '-c')).split('\n').slice(0, 2)).to.deep.equal([
+      'Name                                        ID   Mem VCPUs\tState\tTime(s)         Cpupool',
+      'a                                            1    64     2     r-----       0.1          Pool-0',
+    ]);
+  });
+
+  it('make one, with another scheduler, and move a domain to it', async () => {
+    await run('cpupool-cpu-remove', 'Pool-0', '2-3');
+    expect(await run('cpupool-create', 'name="rt"', 'sched="sedf"', 'cpus="2-3"')).to.equal(
+      'Using config file "command line"\ncpupool name:   rt\nscheduler:      sedf\nnumber of cpus: 2\n',
+    );
+    await run('cpupool-migrate', 'b', 'rt');
+    await machine.runUntil(60e6);
+    expect(await run('cpupool-list')).to.equal(
+      `${HEAD}Pool-0               2    credit       y          1\nrt                   2      sedf       y          1\n`,
+    );
+    const cpuOf = (row: string): string => row.slice(44, 50).trim();
+    expect((await run('vcpu-list', 'b')).trim().split('\n').slice(1).map(cpuOf).sort()).to.deep.equal(['2', '3']);
+    expect((await run('sched-credit')).split('\n').length).to.equal(4);
+    expect((await run('sched-sedf')).split('\n')[1]).to.match(/^b +2 /);
+    expect(await refuse('sched-credit', '-d', 'b', '-w', '5')).to.equal('domain b is not scheduled by credit\n');
+    expect(await refuse('vcpu-pin', 'b', '0', '1')).to.match(/^none of the pCPUs \[1\] is in rt \(EINVAL\)/);
+  });
+
+  it('say and set the parameters of one', async () => {
+    const line = 'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n';
+    expect(await run('sched-credit', '-s', '-p', 'Pool-0')).to.equal(line);
+    await run('sched-credit', '-s', '-p', 'Pool-0', '-t', '5', '-r', '500');
+    expect(await run('sched-credit', '-s')).to.equal(
+      'Cpupool Pool-0: tslice=5ms ratelimit=500us migration-delay=0us\n',
+    );
+    expect(await refuse('sched-credit', '-s', '-p', 'Pool-0', '-r', '9000')).to.match(/exceeds the timeslice/);
+    expect(await refuse('sched-credit', '-p', 'nil')).to.equal("unknown cpupool 'nil'\n");
+  });
+
+  it('refuse what cannot be', async () => {
+    expect(await refuse('cpupool-destroy', 'rt')).to.match(/has 1 domains/);
+    expect(await refuse('cpupool-cpu-add', 'rt', '0')).to.match(/pCPU 0 cannot be added to cpupool 1 \(EBUSY\)/);
+    expect(await refuse('cpupool-create', 'name=rt')).to.match(/already exists/);
+    expect(await refuse('cpupool-create', 'name=x', 'cpus=0')).to.match(/cpu 0 is in a pool already/);
+    expect(await refuse('cpupool-create', 'colour=x')).to.match(/is none of name=/);
+    expect(await refuse('cpupool-numa-split')).to.match(/already cpupools in use/);
+  });
+
+  it('take one apart again, and make one for each node', async () => {
+    await run('cpupool-migrate', 'b', 'Pool-0');
+    await run('cpupool-destroy', 'rt');
+    await run('cpupool-cpu-add', 'Pool-0', 'node:1');
+    await run('cpupool-numa-split');
+    expect(await run('cpupool-list', '-c')).to.equal(
+      'Name               CPU list\nPool-node0         0,1\nPool-node1         2,3\n',
+    );
+    await run('cpupool-rename', 'Pool-node1', 'far');
+    await run('cpupool-migrate', 'a', 'far');
+    await machine.runUntil(200e6);
+    expect(machine.verify()).to.deep.equal([]);
+    expect((await machine.cpupools()).map(({ name, domains }) => [name, domains])).to.deep.equal([
+      ['Pool-node0', 1],
+      ['far', 1],
+    ]);
   });
 });
 
