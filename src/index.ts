@@ -15,7 +15,7 @@ export type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './hv/sched
 export type { Policy, PolicyFactory, PolicyKit, PolicyOps } from './hv/sched/user-policy.js';
 export type { CpupoolConfig, FaultInjection, GuestConfig, MachineConfig, SedfConfig } from './machine/config.js';
 export { type CpupoolView, type NewCpupool, XenError } from './machine/cpupools.js';
-export { Machine } from './machine/machine.js';
+export { Machine, TRACE_FORMATS, type TraceRecord, traceText } from './machine/machine.js';
 export { MachineFault } from './machine/machine-fault.js';
 export type {
   CpupoolResult,

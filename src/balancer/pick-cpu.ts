@@ -5,6 +5,7 @@
  * as a whole, sleeps.
  */
 import { NONE } from '../shared/list.js';
+import { BY_SOFT, PICKED } from '../shared/trace-kinds.js';
 import { type IdlePlaces, idlePlaces } from './idle-places.js';
 import { ONLINE_MASK } from './records.js';
 import { HARD, type RunQueues, SOFT } from './run-queues.js';
@@ -15,12 +16,16 @@ export interface PickCpu {
   commit(v: number): number;
   /** Only to know. */
   look(v: number): number;
+  /** Why the last pick was what it was: one of PICKED, with BY_SOFT. */
+  why(): number;
 }
 
 export function pickCpu(queues: RunQueues, topology: Topology, savesPower: boolean): PickCpu {
   const { entry, masks, list, word } = queues;
   const ONLINE = word(ONLINE_MASK);
   const places: IdlePlaces | undefined = isFlat(topology) ? undefined : idlePlaces(queues, topology, savesPower);
+
+  let why: number = PICKED.stays;
 
   /** Nobody waits at v's own pCPU: as good as idle, and warm. */
   const isRoomy = (v: number, p: number): boolean => p === entry.processor(v) && list.first(p) === NONE;
@@ -30,21 +35,29 @@ export function pickCpu(queues: RunQueues, topology: Topology, savesPower: boole
     const base = masks.has(allowed, current) ? current : masks.cycleAnd(current, allowed, ONLINE);
     if (base === NONE) return NONE;
     const isGood = isRoomy(v, base) || masks.has(queues.idlers(base), base);
+    why = base === current ? PICKED.stays : PICKED.allowed;
     if (places === undefined && isGood) return base;
     const idle = isGood ? base : masks.cycleAnd(base, allowed, queues.idlers(base));
     if (idle === NONE) return base;
-    return places === undefined ? idle : places.best(idle, allowed, isRoomy(v, idle), commits);
+    if (idle !== base) why = PICKED.idle;
+    if (places === undefined) return idle;
+    const best = places.best(idle, allowed, isRoomy(v, idle), commits);
+    if (best !== idle) why = PICKED.neighbours;
+    return best;
   }
 
   function pick(v: number, commits: boolean): number {
     if (entry.hasSoftAffinity(v) !== 0) {
       const soft = pickIn(v, queues.affinity(v, SOFT), commits);
       // A soft affinity that offers nothing idle is only a wish: look in the hard one.
-      if (soft !== NONE && (masks.has(queues.idlers(soft), soft) || list.first(soft) === NONE)) return soft;
+      if (soft !== NONE && (masks.has(queues.idlers(soft), soft) || list.first(soft) === NONE)) {
+        why |= BY_SOFT;
+        return soft;
+      }
     }
     const hard = pickIn(v, queues.affinity(v, HARD), commits);
     return hard === NONE ? entry.processor(v) : hard;
   }
 
-  return { commit: (v) => pick(v, true), look: (v) => pick(v, false) };
+  return { commit: (v) => pick(v, true), look: (v) => pick(v, false), why: () => why };
 }

@@ -6,9 +6,9 @@
  *
  * Locking: the caller holds the lock of pCPU `p`; peers' locks are only tried, which cannot deadlock.
  */
-import { cycleRange } from '../shared/bitmap.js';
 import { NONE } from '../shared/list.js';
 import type { Spinlocks } from '../shared/spinlock.js';
+import { CHECKED } from '../shared/trace-kinds.js';
 import { type BalanceStep, HARD, type RunQueues, SOFT } from './run-queues.js';
 import { pcpusOfSocket, type Topology } from './topology.js';
 
@@ -17,6 +17,9 @@ export interface StealCounters {
   tryFailed(p: number): void;
   peerIdle(p: number): void;
   hot(p: number): void;
+  /** What came of a look at a peer, one of CHECKED. */
+  checked(p: number, peer: number, result: number): void;
+  stolen(p: number, peer: number, v: number, step: BalanceStep): void;
 }
 
 export interface StealOptions {
@@ -38,7 +41,7 @@ export interface StealOptions {
 /** @returns steal(p, pri): a VCPU now belonging to pCPU `p` and in no queue, or NONE */
 export function stealing(options: StealOptions): (p: number, pri: number) => number {
   const { queues, locks, lockOf, counters, isHot, firstStep, bias, topology } = options;
-  const { runq, entry, list, masks, i32 } = queues;
+  const { runq, entry, list, masks } = queues;
   const perSocket = pcpusOfSocket(topology);
 
   /** Steps from pCPU `from` to `to` in the round, 1 to all. */
@@ -69,7 +72,7 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
     const start = bias.get(p, socket);
     const idlers = queues.idlers(p);
     const overloaded = queues.overloaded(p);
-    let peer = cycleRange(i32, overloaded, start, first, perSocket);
+    let peer = masks.cycleIn(start, overloaded, first, perSocket);
     // Once round, by distance: the mask changes meanwhile, and the first peer may not be in it any more to end the round.
     for (let gone = 0; peer !== NONE; ) {
       const at = distance(start, peer);
@@ -78,20 +81,27 @@ export function stealing(options: StealOptions): (p: number, pri: number) => num
       // An idle peer is about to take from its own queue; leave it to it. The count is a racy hint, checked again
       // by walking the queue under its lock.
       if (peer !== p && runq.nrRunnable(peer) > 1) {
-        if (masks.has(idlers, peer)) counters.peerIdle(p);
-        else {
+        if (masks.has(idlers, peer)) {
+          counters.peerIdle(p);
+          counters.checked(p, peer, CHECKED.idle);
+        } else {
           counters.tried(p);
           if (locks.tryAcquire(lockOf(peer), p)) {
             const v = stealFrom(peer, p, pri, step);
             locks.release(lockOf(peer), p);
+            counters.checked(p, peer, v === NONE ? CHECKED.nothing : CHECKED.found);
             if (v !== NONE) {
+              counters.stolen(p, peer, v, step);
               bias.set(p, socket, peer);
               return v;
             }
-          } else counters.tryFailed(p);
+          } else {
+            counters.tryFailed(p);
+            counters.checked(p, peer, CHECKED.locked);
+          }
         }
       }
-      peer = cycleRange(i32, overloaded, peer, first, perSocket);
+      peer = masks.cycleIn(peer, overloaded, first, perSocket);
     }
     return NONE;
   }

@@ -7,7 +7,7 @@ import { sizeOf } from '../shared/public/layout.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
-import { TRACE } from '../shared/trace-ring.js';
+import { NOTE, TRACE } from '../shared/trace-kinds.js';
 import type { HvContext } from './context.js';
 import { DOMAIN, VPF_down, VPF_shutdown } from './records.js';
 import type { Scheduler } from './schedule.js';
@@ -89,6 +89,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
     if (domain.isShutDown(d) !== 0 || machineWords.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
     domain.setShutdownCode(d, code);
     trace.record(TRACE.domain, d, code);
+    trace.note(NOTE.domRem, d, domain.pool(d));
     for (let k = 0; k < domain.maxVcpus(d); k++) {
       const v = domain.firstVcpu(d) + k;
       timers.stopSingleshot(v);
@@ -113,6 +114,7 @@ export function domains(hv: HvContext, sched: Scheduler, time: TimeKeeping, time
       domain.setFirstVcpu(d, spec.firstVcpu);
       domain.setMaxVcpus(d, spec.vcpus);
       domain.setPool(d, spec.pool);
+      trace.note(NOTE.domAdd, d, spec.pool);
       domain.setWeight(d, spec.weight);
       domain.setCap(d, spec.cap);
       setSedf(d, spec.sedf);

@@ -10,7 +10,7 @@ import { settleAffinity } from '../balancer/affinity.js';
 import { hardMask, hardWish, RUNQ_ENTRY, softWish } from '../balancer/records.js';
 import { NONE } from '../shared/list.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
-import { TRACE } from '../shared/trace-ring.js';
+import { MOVES, NOTE, TRACE } from '../shared/trace-kinds.js';
 import { type HvContext, runqLock } from './context.js';
 import { PERFC } from './perfc.js';
 import { HELD_BACK, VCPU, VPF_blocked, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
@@ -107,7 +107,8 @@ export function scheduler(
     isRunnable,
     pause: (v) => sleep(v, VPF_parked),
     unpause: (v) => clearFlag(v, VPF_parked),
-    requestMigration: (v) => {
+    requestMigration: (v, why = 0) => {
+      trace.note(NOTE.moves, v, entry.processor(v), why);
       words.or(flagsWord(v), VPF_migrating);
     },
     raiseSchedule: smp.raiseSchedule,
@@ -147,6 +148,7 @@ export function scheduler(
 
   function sleep(v: number, flag: number): void {
     const lock = lockOf(v);
+    trace.note(NOTE.sleep, v, flag);
     words.or(flagsWord(v), flag);
     if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
     ops.sleep(v);
@@ -207,7 +209,8 @@ export function scheduler(
   }
 
   /** Takes a VCPU from its pCPU or queue, to be moved when it is off. Under the lock. */
-  function uproot(v: number): void {
+  function uproot(v: number, why: number): void {
+    trace.note(NOTE.moves, v, entry.processor(v), why);
     words.or(flagsWord(v), VPF_migrating);
     if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
     ops.sleep(v);
@@ -293,6 +296,7 @@ export function scheduler(
       if ((words.and(flagsWord(v), ~VPF_blocked) & VPF_blocked) !== 0) wake(v);
     },
     block(v) {
+      trace.note(NOTE.block, v, 0);
       words.or(flagsWord(v), VPF_blocked);
       raceWindow();
     },
@@ -316,13 +320,13 @@ export function scheduler(
       settleAffinity(queues, v);
       ops.adjustAffinity(v);
       const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
-      if (mustMove) uproot(v);
+      if (mustMove) uproot(v, MOVES.affinity);
       locks.release(lock, smp.self());
       if (mustMove) finishMigration(v);
     },
     changePool(v) {
       const lock = lockOf(v);
-      uproot(v);
+      uproot(v, MOVES.pool);
       locks.release(lock, smp.self());
       ops.remove(v);
       finishMigration(v);
@@ -341,6 +345,7 @@ export function scheduler(
     },
     yield(v) {
       const lock = lockOf(v);
+      trace.note(NOTE.yield, v, 0);
       ops.yield(v);
       locks.release(lock, smp.self());
       smp.raiseSchedule(entry.processor(v));

@@ -19,7 +19,7 @@ import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
 import { MAX_WEIGHT, MIN_WEIGHT } from '../shared/limits.js';
 import { XEN_EBUSY, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOSPC } from '../shared/public/errno.js';
-import { lastTrace, traceBases } from '../shared/trace-ring.js';
+import { lastTrace, type TraceRecord, traceBases, traceRecords } from '../shared/trace-ring.js';
 import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine } from './build.js';
 import { findConfigProblem, paramsProblem, sedfProblem } from './check-config.js';
@@ -51,6 +51,9 @@ interface MachineEvents {
   /** `stalledMs`: how long a worker has held the turn, where that is what is wrong. */
   warning: [text: string, stalledMs?: number];
 }
+
+export { TRACE_FORMATS, traceText } from '../shared/trace-kinds.js';
+export type { TraceRecord } from '../shared/trace-ring.js';
 
 export class Machine {
   readonly config: MachineConfig;
@@ -363,6 +366,16 @@ export class Machine {
       throw new RangeError('only a paused machine can be verified');
     this.#broken ??= invariants(this.#built);
     return this.#broken();
+  }
+
+  /**
+   * What a pCPU did last and why, oldest first, of a machine made with `trace`; TRACE_FORMATS says what the words of each kind are.
+   * While the machine is paused, or over.
+   */
+  trace(p: number): TraceRecord[] {
+    if (!Number.isSafeInteger(p) || p < 0 || p >= this.config.pcpus) throw new RangeError(`there is no pCPU ${p}`);
+    const { image } = this.#built;
+    return traceRecords(image.i32, traceBases(image), p);
   }
 
   /** Work of every task so far, ns, in the order of guests, tasks and instances. While the machine is paused. */

@@ -62,6 +62,8 @@ export interface Bitmaps {
   cycle(bit: number, w: number): number;
   /** First bit after `bit`, cyclically, that `a & b` holds; -1 when there is none. */
   cycleAnd(bit: number, a: number, b: number): number;
+  /** First bit after `bit`, cyclically within `count` bits from `first` on; -1 when none is set there. */
+  cycleIn(bit: number, w: number, first: number, count: number): number;
   count(w: number): number;
   /** Makes the mask hold exactly these bits. */
   assign(w: number, bits: readonly number[]): void;
@@ -135,6 +137,7 @@ export function bitmaps(i32: Int32Array, bits: number, shared: SharedWords): Bit
     },
     cycle: (bit, w) => cycleAnd(bit, w, w),
     cycleAnd,
+    cycleIn: (bit, w, first, count) => cycleRange(i32, w, bit, first, count),
     count: (w) => {
       let n = 0;
       for (let k = 0; k < words; k++) for (let x = i32[w + k]!; x !== 0; x &= x - 1) n++;

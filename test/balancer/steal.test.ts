@@ -22,6 +22,8 @@ function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT, topo
       tryFailed: () => counts.tryFailed++,
       peerIdle: () => counts.peerIdle++,
       hot: () => counts.hot++,
+      checked: () => {},
+      stolen: () => {},
     },
     firstStep,
     topology: topology ?? flatTopology(pcpus),
@@ -180,16 +182,16 @@ describe('stealing', () => {
     const seen: number[] = [];
     let looks = 0;
     const { tryAcquire } = queues.locks;
-    const { cycle } = queues.masks;
+    const { cycleIn } = queues.masks;
     const steal = stealing({
       queues: {
         ...queues,
         masks: {
           ...queues.masks,
-          cycle(bit, w) {
+          cycleIn(bit, w, first, count) {
             // At most all peers, and one look more, at either step.
             if (++looks > 2 * (pcpus + 1)) throw new Error(`a round without an end: pCPUs ${seen}`);
-            return cycle(bit, w);
+            return cycleIn(bit, w, first, count);
           },
         },
       },
@@ -202,7 +204,14 @@ describe('stealing', () => {
         },
       },
       lockOf: (p) => p,
-      counters: { tried: () => {}, tryFailed: () => {}, peerIdle: () => {}, hot: () => {} },
+      counters: {
+        tried: () => {},
+        tryFailed: () => {},
+        peerIdle: () => {},
+        hot: () => {},
+        checked: () => {},
+        stolen: () => {},
+      },
       topology: flatTopology(queues.pcpus),
       firstStep: SOFT,
       isHot: () => false,

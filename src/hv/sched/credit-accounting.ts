@@ -6,7 +6,7 @@
 import type { List } from '../../shared/list.js';
 import { NONE } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
-import { TRACE } from '../../shared/trace-ring.js';
+import { NOTE, TRACE } from '../../shared/trace-kinds.js';
 import type { HvContext } from '../context.js';
 import { PERFC } from '../perfc.js';
 import {
@@ -66,6 +66,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     activeVcpus.append(d, v);
     const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, 1);
+    trace.note(NOTE.acctStart, v, d, n + 1);
     cg.addWeight(G, weightOf(d, n + 1) - weightOf(d, n));
     if (!activeDomains.isLinked(d)) activeDomains.append(G, d);
     // Accounting sleeps while nobody is active; it wakes on its own raster, so a pause does not shift it.
@@ -82,6 +83,7 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     activeVcpus.remove(d, v);
     const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, -1);
+    trace.note(NOTE.acctStop, v, d, n - 1);
     cg.addWeight(G, weightOf(d, n - 1) - weightOf(d, n));
     if (n === 1) activeDomains.remove(G, d);
   }

@@ -5,7 +5,7 @@
 import { type BalanceStep, HARD, SOFT } from '../../balancer/run-queues.js';
 import { NONE } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
-import { TRACE } from '../../shared/trace-ring.js';
+import { BY_SOFT, MOVES, NOTE, TICKLED, TRACE } from '../../shared/trace-kinds.js';
 import type { HvContext } from '../context.js';
 import { PERFC } from '../perfc.js';
 import type { CREDIT_VCPU } from './credit-records.js';
@@ -17,7 +17,7 @@ export function tickling(
   hv: HvContext,
   generic: GenericScheduler,
   cv: Table<typeof CREDIT_VCPU.fields>,
-  rule: CreditRules['tickles'],
+  tells: CreditRules['tickles'],
 ): (v: number) => void {
   const { pcpu, queues, trace, perfc, me, isIdle } = hv;
   const { entry, runq, masks } = queues;
@@ -33,11 +33,14 @@ export function tickling(
     const pri = entry.pri(v);
     const noIdlers = masks.isEmpty(IDLERS);
     let target = NONE;
+    let rule: number = TICKLED.nobody;
     if (cv.isPinned(v) !== 0 && masks.has(IDLERS, p)) {
       target = p;
+      rule = TICKLED.pinned;
       perfc.inc(self, P.tickled_idle_cpu);
     } else if (isIdle(current) || (noIdlers && pri > entry.pri(current))) {
       target = p;
+      rule = isIdle(current) ? TICKLED.ownIdle : TICKLED.ownBusy;
       perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
     } else if (!noIdlers) {
       for (let step: BalanceStep = SOFT; step <= HARD; step++) {
@@ -47,6 +50,7 @@ export function tickling(
           const who = runq.pool(self) === runq.pool(p) ? self : p;
           target = masks.cycle(pcpu.lastTickled(who), SCRATCH);
           pcpu.setLastTickled(who, target);
+          rule = step === SOFT ? TICKLED.idler | BY_SOFT : TICKLED.idler;
           perfc.inc(self, P.tickled_idle_cpu);
           break;
         }
@@ -55,14 +59,16 @@ export function tickling(
           // v takes this pCPU; there are idlers elsewhere that its victim may be able to use.
           if (masks.intersects(queues.affinity(v, HARD), IDLERS)) {
             perfc.inc(self, P.migrate_kicked_away);
-            generic.requestMigration(current);
+            generic.requestMigration(current, MOVES.kicked);
           }
           target = p;
+          rule = TICKLED.pushed;
           perfc.inc(self, P.tickled_busy_cpu);
           break;
         }
       }
     }
+    trace.note(NOTE.tickled, target, v, rule);
     if (target === NONE) {
       perfc.inc(self, P.tickled_no_cpu);
       return;
@@ -86,6 +92,7 @@ export function tickling(
     if (isHigher) {
       perfc.inc(self, isIdle(current) ? P.tickled_idle_cpu : P.tickled_busy_cpu);
       trace.record(TRACE.tickle, p, v);
+      trace.note(NOTE.tickled, p, v, isIdle(current) ? TICKLED.ownIdle : TICKLED.ownBusy);
       generic.raiseSchedule(p);
       told++;
     }
@@ -95,12 +102,15 @@ export function tickling(
         masks.clear(SCRATCH, idler);
         perfc.inc(self, P.tickled_idle_cpu);
         trace.record(TRACE.tickle, idler, v);
+        trace.note(NOTE.tickled, idler, v, TICKLED.each);
         generic.raiseSchedule(idler);
         told++;
       }
     }
-    if (told === 0) perfc.inc(self, P.tickled_no_cpu);
+    if (told > 0) return;
+    perfc.inc(self, P.tickled_no_cpu);
+    trace.note(NOTE.tickled, NONE, v, TICKLED.nobody);
   }
 
-  return rule === 'one-idler' ? tickleOne : tickleAll;
+  return tells === 'one-idler' ? tickleOne : tickleAll;
 }

@@ -18,7 +18,7 @@ import { HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
 import { flatTopology } from '../../balancer/topology.js';
 import { lists, NONE } from '../../shared/list.js';
-import { TRACE } from '../../shared/trace-ring.js';
+import { MOVES, NOTE, TRACE } from '../../shared/trace-kinds.js';
 import { type HvContext, privateLock, runqLock } from '../context.js';
 import { PERFC } from '../perfc.js';
 import { creditAccounting } from './credit-accounting.js';
@@ -82,6 +82,8 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
       tryFailed: (p) => perfc.inc(p, P.steal_trylock_failed),
       peerIdle: (p) => perfc.inc(p, P.steal_peer_idle),
       hot: (p) => perfc.inc(p, P.vcpu_hot),
+      checked: (_, peer, result) => trace.note(NOTE.stealCheck, peer, result),
+      stolen: (_, peer, v, step) => trace.note(NOTE.stolen, peer, v, step),
     },
     isHot: (v) => migrationDelayNs > 0 && now() - entry.lastRan(v) < migrationDelayNs,
     ...(rules.stealRounds === 'once'
@@ -109,6 +111,12 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
 
   const debitAtTick = rules.debit === 'exact' ? burnCredits : debitTick;
   const debitAtSwitch = rules.debit === 'exact' ? burnCredits : () => {};
+
+  function pickFor(v: number): number {
+    const p = pick.commit(v);
+    trace.note(NOTE.picked, v, p, pick.why());
+    return p;
+  }
 
   function insertRunnable(v: number): void {
     queues.addRunnable(entry.processor(v), 1);
@@ -140,6 +148,7 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
         const ran = t - vcpu.stateEntryTime(current);
         if (ran < ratelimitNs) {
           perfc.inc(p, P.delay_ms);
+          trace.note(NOTE.ratelimit, current, ran);
           pcpu.setNext(p, current);
           pcpu.setNextSlice(p, Math.max(ratelimitNs - ran, MIN_TIMER_NS));
           return;
@@ -150,15 +159,18 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
       entry.setYielded(current, 0);
     }
     let next = list.first(p);
+    let isStolen = false;
     const pri = next === NONE ? PRI_IDLE : entry.pri(next);
     if (pri <= PRI_OVER && t - runq.lastLoadBalance(p) >= LOAD_BALANCE_RATELIMIT_NS) {
       runq.setLastLoadBalance(p, t);
       const stolen = loadBalance(p, pri);
       if (stolen !== NONE) {
         next = stolen;
+        isStolen = true;
       } else if (next !== NONE) queues.remove(next);
     } else if (next !== NONE) queues.remove(next);
 
+    trace.note(NOTE.schedule, current, next === NONE ? idleOf(p) : next, isStolen ? 1 : 0);
     const idlers = queues.idlers(p);
     if (next === NONE) {
       if (!masks.has(idlers, p)) masks.setAtomic(idlers, p);
@@ -195,7 +207,7 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
       cv.setResidual(v, 0);
       cv.setIsParked(v, 0);
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
-      entry.setProcessor(v, pick.commit(v));
+      entry.setProcessor(v, pickFor(v));
     },
 
     remove(v) {
@@ -235,6 +247,7 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
       if (boost && migrating === 0 && entry.pri(v) === PRI_UNDER && cv.isParked(v) === 0) {
         entry.setPri(v, PRI_BOOST);
         perfc.inc(self, P.vcpu_boost);
+        trace.note(NOTE.boost, v, 0);
       }
       insertRunnable(v);
       tickle(v);
@@ -249,7 +262,7 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
     pickCpu(v) {
       // Asked when v is being moved: the wake-up at the end of the move must not boost it.
       cv.setIsMigrating(v, 1);
-      return pick.commit(v);
+      return pickFor(v);
     },
 
     migrate(v, p) {
@@ -275,7 +288,10 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
     tick(p) {
       const v = pcpu.current(p);
       if (!isIdle(v)) {
-        if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
+        if (entry.pri(v) === PRI_BOOST) {
+          entry.setPri(v, PRI_UNDER);
+          trace.note(NOTE.unboost, v, 0);
+        }
         debitAtTick(v);
         if (!activeVcpus.isLinked(v)) {
           locks.acquire(LOCK, p);
@@ -285,7 +301,7 @@ function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): Sched
           locks.release(LOCK, p);
         } else if (pick.look(v) !== p) {
           perfc.inc(p, P.migrate_running);
-          generic.requestMigration(v);
+          generic.requestMigration(v, MOVES.better);
           generic.raiseSchedule(p);
         }
       }

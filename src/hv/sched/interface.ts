@@ -16,8 +16,8 @@ export interface GenericScheduler {
   /** Stops a VCPU without waiting for it, for parking. */
   pause(v: number): void;
   unpause(v: number): void;
-  /** Asks that a running VCPU be moved: it is taken off its pCPU and finds a new one once its state is saved. */
-  requestMigration(v: number): void;
+  /** Asks that a running VCPU be moved: it is taken off its pCPU and finds a new one once its state is saved. @param why one of MOVES, for the trace */
+  requestMigration(v: number, why?: number): void;
   raiseSchedule(p: number): void;
   keyChanged(p: number): void;
 }
