@@ -32,3 +32,12 @@ export const firstOfSocket = (t: Topology, p: number): number => socketOf(t, p) 
 
 /** Whether nothing is to be gained by looking at it. */
 export const isFlat = ({ sockets, threads }: Topology): boolean => sockets === 1 && threads === 1;
+
+/** What it costs to run where one's caches are not. */
+export interface CacheCosts {
+  /** Time to fill a core's own caches, and a socket's, ns. */
+  readonly coreNs: number;
+  readonly socketNs: number;
+  /** How long others must run on a pCPU to have displaced all of what a VCPU had in its core's caches, ns. */
+  readonly displacedNs: number;
+}

@@ -46,6 +46,7 @@ export const machineSchema = z.strictObject({
   topology: z
     .strictObject({ sockets: z.int().optional(), cores: z.int().optional(), threads: z.int().optional() })
     .optional(),
+  cache: z.strictObject({ core: duration(), socket: duration(), displaced: duration() }).optional(),
   scheduler: z.string().optional(),
   tslice: duration(NS_PER_MS),
   ratelimit: duration(NS_PER_US),

@@ -70,6 +70,7 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   'cycle-hz': 'cycleHz',
   pace: 'pace',
   topology: 'topology',
+  cache: 'cache',
   scheduler: 'scheduler',
   tslice: 'tsliceMs',
   ratelimit: 'ratelimitUs',
@@ -136,6 +137,15 @@ function topologyOf({ topology }: MachineSection, overrides: MachineOverrides, p
   return overrides.pcpus !== undefined && topologyPcpus(written) !== pcpus ? undefined : written;
 }
 
+/** For which others must run to displace what is in a core's caches, unless told, ns. */
+const DISPLACED_NS = 1e6;
+
+function cacheOf({ cache }: MachineSection): Pick<MachineConfig, 'cache'> {
+  if (cache === undefined) return {};
+  const { core = 0, socket = 0, displaced = DISPLACED_NS } = cache;
+  return { cache: { coreNs: core, socketNs: socket, displacedNs: displaced } };
+}
+
 /** The longest of the workloads' own durations: nobody is cut short. */
 function workloadDuration(guests: readonly GuestConfig[]): number {
   const given = guests.flatMap(({ workload }) => workload.durationNs ?? []);
@@ -155,7 +165,8 @@ function buildConfig(
   return {
     ...machineDefaults(overrides.profile ?? section.profile ?? 'modern'),
     durationNs: workloadDuration(guests),
-    ...machineSettings({ ...section, topology: undefined }),
+    ...machineSettings({ ...section, topology: undefined, cache: undefined }),
+    ...cacheOf(section),
     ...overrides,
     threads,
     pcpus,

@@ -2,7 +2,7 @@
 
 import { groupOf, ONLINE_MASK, WHOLE } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
-import type { Topology } from '../balancer/topology.js';
+import type { CacheCosts, Topology } from '../balancer/topology.js';
 import type { Image } from '../shared/image.js';
 import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
 import { MAX_CPUPOOLS, MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
@@ -71,6 +71,8 @@ export interface HvParams {
   readonly topology: Topology;
   /** `sched_smt_power_savings`: fills sockets and cores instead of spreading over them. */
   readonly smtPowerSavings: boolean;
+  /** What it costs to run where one's caches are not (warmth.ts); absent: nothing. */
+  readonly cache?: CacheCosts | undefined;
   /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
   readonly timing: TimingParams;

@@ -62,6 +62,11 @@ export interface Cpupools {
   /** Parameters of its scheduler from now on; -ENOENT. Only where there can be several pools. */
   adjust(id: number, params: PoolParams): number;
   freeCpus(): number[];
+  /**
+   * pCPUs with the same number may influence each other's scheduling; others do not, but by events, by time-keeping and by
+   * commands from outside. A pool's, or one for those that are in none.
+   */
+  groupOf(p: number): number;
 }
 
 export function cpupools(
@@ -234,6 +239,7 @@ export function cpupools(
         return 0;
       }),
     freeCpus,
+    groupOf: runq.pool,
   };
 
   function freeCpus(): number[] {

@@ -25,6 +25,8 @@ export interface Hypervisor extends CallParts {
 export interface Processor extends Interconnect {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** The VCPU that runs on p gets on `ns` later. */
+  stall(v: number, p: number, ns: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
   /** Whether the machine was ended from outside. */
@@ -64,6 +66,7 @@ export function createHypervisor(
   const switching: ContextSwitch = {
     switchOut: processor.switchOut,
     switchIn: processor.switchIn,
+    stall: processor.stall,
     timerEvents: clock.switchedIn,
   };
   const sched: Scheduler = scheduler(context, bus, states, time, check, switching);

@@ -20,11 +20,14 @@ import { poolOps } from './sched/pool-ops.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
 import type { TimeCheck } from './time-check.js';
+import { warmth } from './warmth.js';
 
 /** What the processor does at a context switch: save and restore what is private to a guest. */
 export interface ContextSwitch {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** The VCPU that was just switched in on p gets on `ns` later. */
+  stall(v: number, p: number, ns: number): void;
   /** Sends VIRQ_TIMER to the VCPU that was just switched in on p, if it is owed one, and arms its periodic timer. */
   timerEvents(v: number, p: number): void;
 }
@@ -115,6 +118,7 @@ export function scheduler(
     keyChanged: smp.keyMoved,
   };
   const { ops, of, accounts } = poolOps(hv, generic);
+  const caches = warmth(hv);
 
   /** Takes the run-queue lock of v's pCPU; while it was waited for, v may have been moved to another. */
   function lockOf(v: number): number {
@@ -247,9 +251,14 @@ export function scheduler(
   /** Saves one guest's state and takes up the other's; the lock is not held. */
   function switchTo(p: number, prev: number, next: number): void {
     pcpu.setPeriodicAt(p, Infinity);
-    if (!isIdle(prev)) context.switchOut(prev, p);
+    if (!isIdle(prev)) {
+      context.switchOut(prev, p);
+      caches?.leaves(prev, p);
+    }
     if (!isIdle(next)) {
       context.switchIn(next, p);
+      const ns = caches === undefined ? 0 : caches.arrives(next, p);
+      if (ns > 0) context.stall(next, p, ns);
       context.timerEvents(next, p);
     }
     trace.record(TRACE.switch, prev, next);

@@ -96,6 +96,7 @@ function runParams(config: MachineConfig, cores: number, policy: UserPolicy | un
       latencyNs: config.latencyNs,
       topology: config.topology ?? flatTopology(config.pcpus),
       smtPowerSavings: config.smtPowerSavings,
+      cache: config.cache,
       cycleHz: config.cycleHz,
       runqLockNs: config.runqLockNs,
       privateLockNs: config.privateLockNs,

@@ -202,6 +202,10 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
       return { path: ['topology'], message: `${shape} do not make ${config.pcpus} pCPUs` };
     }
   }
+  for (const [field, ns] of Object.entries(config.cache ?? {})) {
+    const message = outside(ns, range(field === 'displacedNs' ? 1 : 0, limits.MAX_CACHE_NS, 'ns'));
+    if (message !== undefined) return { path: ['cache', field], message };
+  }
   return ratelimitProblem(config);
 }
 

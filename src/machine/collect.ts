@@ -4,6 +4,7 @@ import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
+import { WARMTH_PCPU, WARMTH_VCPU } from '../hv/warmth.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
@@ -54,6 +55,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   const { machine, pcpu, vcpu, domain, perfc, isIdle } = hv.context;
   const mem = modelMemory(image, hv);
   const elapsed = endOf(built);
+  const warm = config.cache && { vcpu: image.table(WARMTH_VCPU), pcpu: image.table(WARMTH_PCPU) };
 
   function vcpuResult(v: number): VcpuResult {
     const [running, runnable, blocked, offline] = [0, 1, 2, 3].map((k) => hv.runstates.timeIn(v, k, elapsed));
@@ -182,6 +184,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       virtualTimeNs,
       workNs: tasks.reduce((total, t) => total + t.workNs, 0),
       wake: latency(d),
+      ...(warm === undefined ? {} : { refillNs: sum((v) => warm.vcpu.refillNs(domain.firstVcpu(d) + v.id)) }),
       stealNs: sum((v) => v.runstate.runnable),
       switches: sum((v) => v.switches),
       migrations: sum((v) => v.migrations),
@@ -201,6 +204,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       use: elapsed > 0 ? busy / elapsed : 0,
       switches: pcpu.switches(p),
       steals: pcpu.steals(p),
+      ...(warm === undefined ? {} : { refillNs: warm.pcpu.refillNs(p) }),
     };
   });
 

@@ -1,10 +1,10 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
-import type { Topology } from '../balancer/topology.js';
+import type { CacheCosts, Topology } from '../balancer/topology.js';
 import { type Profile, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
-export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
+export { type CacheCosts, pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
 export { PROFILES, type Profile, TIME_FAULTS } from '../hv/context.js';
 
 /** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
@@ -120,6 +120,8 @@ export interface MachineConfig {
   readonly topology?: Topology | undefined;
   /** `sched_smt_power_savings`: fill sockets and cores before others are used; classic: there is none. @default false */
   readonly smtPowerSavings: boolean;
+  /** What a VCPU pays that runs where its caches are not: up to 100 ms each. @default nothing */
+  readonly cache?: CacheCosts | undefined;
   readonly scheduler: string;
   /** `sched_credit_tslice_ms`, 1..1000; classic: 30. @default 30 */
   readonly tsliceMs: number;

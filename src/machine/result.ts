@@ -70,6 +70,8 @@ export interface DomainResult {
   readonly workNs: number;
   /** From wake-up to running. */
   readonly wake: LatencyResult;
+  /** Where caches cost something: time spent filling them, ns. */
+  readonly refillNs?: number;
   /** Runnable but not running, ns, summed over VCPUs. */
   readonly stealNs: number;
   readonly switches: number;
@@ -91,6 +93,8 @@ export interface PcpuResult {
   readonly switches: number;
   /** VCPUs this pCPU stole from others. */
   readonly steals: number;
+  /** Where caches cost something: time that VCPUs spent filling them here, ns. */
+  readonly refillNs?: number;
 }
 
 export interface CpupoolResult {

@@ -7,6 +7,7 @@ import { type HvShape, hvRegions } from '../hv/records.js';
 import { findScheduler } from '../hv/sched/registry.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { timeCheckRegions } from '../hv/time-check.js';
+import { warmthRegions } from '../hv/warmth.js';
 import { doorbellRegion } from '../shared/doorbell.js';
 import { type AddressMap, layOut, PAGE_SIZE, rawRegion } from '../shared/image.js';
 import { spinlockRegions } from '../shared/spinlock.js';
@@ -55,6 +56,7 @@ export function machineMap(shape: MachineShape, policies: readonly string[]): Ad
     ...balancerRegions(shape.hv),
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
+    ...warmthRegions(shape.hv),
     ...policies.flatMap((name) => findScheduler(name)?.regions(shape.hv) ?? []),
     ...modelRegions(shape.model),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),

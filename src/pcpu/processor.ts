@@ -56,6 +56,7 @@ export function processorCore(
   const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
     switchIn: (v, p) => executor.switchIn(v, p),
+    stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),

@@ -15,7 +15,7 @@ export interface Executor {
   upcall(v: number, p: number): void;
   /** The guest's next action is due. On return it computes until the pCPU's `guestAt`, or gave its pCPU up. */
   run(v: number, p: number): void;
-  /** The VCPU running on p goes on `ns` later: its pCPU waited for locks. */
+  /** The VCPU running on p goes on `ns` later: its pCPU waited for locks, or it has caches to fill. */
   stall(v: number, p: number, ns: number): void;
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;

@@ -112,6 +112,14 @@ function totals(result: RunResult): [string, string][] {
             `at most ${formatDuration(result.free.apartNs)}, window ${formatDuration(result.free.windowNs)}`,
           ] satisfies [string, string],
         ]),
+    ...(result.domains.some(({ refillNs }) => refillNs !== undefined)
+      ? [
+          [
+            'filling caches',
+            result.domains.map((d) => `${d.name} ${formatDuration(d.refillNs ?? 0)}`).join(', '),
+          ] satisfies [string, string],
+        ]
+      : []),
     ['Jain fairness', result.jain.toFixed(4)],
     ['events', formatCount(result.events)],
     ['trace hash', result.free === undefined ? result.hash : 'none: free mode has no one order'],

@@ -46,6 +46,8 @@ export const MAX_LATENCY_NS = 1_000_000_000;
 export const MAX_WINDOW_NS = 1_000_000_000;
 /** Time a lock is held, ns. */
 export const MAX_LOCK_NS = 1_000_000;
+/** Time to fill a cache, or to displace what is in it, ns. */
+export const MAX_CACHE_NS = 100_000_000;
 /** Time a guest-kernel operation takes, ns. At least 1, so that a loop of operations cannot stand still in time. */
 export const MIN_GUEST_OP_NS = 1;
 export const MAX_GUEST_OP_NS = 1_000_000;
