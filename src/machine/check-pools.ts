@@ -54,6 +54,10 @@ export function findPoolProblem(
     const path = cpupools.length > 0 ? ['cpupools'] : ['sparePools'];
     return { path, message: `${nrPools(config)} cpupools; at most ${limits.MAX_CPUPOOLS}` };
   }
+  if (config.profile === 'classic' && nrPools(config) > 1) {
+    const path = cpupools.length > 0 ? ['cpupools', 0] : ['sparePools'];
+    return { path, message: 'the classic profile (Xen 3.0.4) has no cpupools' };
+  }
   const names = new Set<string>();
   const ownerOf = new Map<number, string>();
   for (const [index, pool] of cpupools.entries()) {

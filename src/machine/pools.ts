@@ -29,6 +29,8 @@ export const nrPools = (config: MachineConfig): number => listed(config).length 
 
 /** Pools that somebody may want to make on a machine that stays up: some, and one for each node. */
 export function sparePoolsOf(config: MachineConfig): number {
+  // Xen 3.0.4 has no cpupools.
+  if (config.profile === 'classic') return 0;
   const wanted = Math.max(8, config.topology?.sockets ?? 1);
   return Math.max(config.sparePools ?? 0, Math.min(wanted, MAX_CPUPOOLS - listed(config).length));
 }

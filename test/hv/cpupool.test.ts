@@ -280,7 +280,8 @@ describe('cpupools at run time', () => {
           if (what === 0) m.do(() => m.pools.create({ ...SPEC, policy: (pool + p) % policies }, ANY));
           else if (what === 1) m.do(() => m.pools.destroy(pool));
           else if (what === 2) m.do(() => m.pools.addCpu(pool, p));
-          else if (what === 3) m.remove(m.poolOfPcpu(p), p);
+          // In its own name, as a command does, or in another's turn, as a hypercall would.
+          else if (what === 3) m.do(() => m.pools.removeCpu(m.poolOfPcpu(p), p), (p + (us % 4)) % 4);
           else if (what === 4) m.do(() => m.pools.moveDomain(d, pool));
           else m.do(() => m.hv.sched.setAffinity(m.hv.context.domain.firstVcpu(d), [p, (p + d) % 4], [pool]));
           m.check();

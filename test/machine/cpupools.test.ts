@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { CpupoolConfig, GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { XenError } from '../../src/machine/cpupools.js';
-import { Machine } from '../../src/machine/machine.js';
+import { Machine, traceText } from '../../src/machine/machine.js';
 import { XEN_EBUSY, XEN_EEXIST, XEN_ENOSPC } from '../../src/shared/public/errno.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
 import { runMachine } from '../support/run-machine.js';
@@ -34,9 +34,10 @@ describe('cpupools that cannot be', () => {
     expect(problem([{ ...a, tsliceMs: 5, ratelimitUs: 6000 }])).to.match(
       /^cpupools\.0\.ratelimitUs: cpupool a: ratelimit/,
     );
-    expect(problem([{ ...a, tsliceMs: 5 }], { profile: 'classic' })).to.match(
-      /^cpupools\.0\.tsliceMs: cpupool a: the classic/,
+    expect(problem([a], { profile: 'classic' })).to.equal(
+      'cpupools.0: the classic profile (Xen 3.0.4) has no cpupools',
     );
+    expect(problem([], { profile: 'classic', sparePools: 1 })).to.match(/^sparePools: the classic profile/);
     expect(problem([], { sparePools: 64 })).to.equal('sparePools: 65 cpupools; at most 64');
     expect(problem([a], { scheduler: './x.ts' })).to.match(
       /^cpupools\.0\.name: cpupool a needs a scheduler of its own/,
@@ -63,7 +64,9 @@ describe('cpupools of a machine', () => {
   const guests = [hogs('a', 2), hogs('b', 2)];
 
   it('are made, filled and emptied from the library', async () => {
-    const machine = await Machine.create(machineConfig({ pcpus: 4, durationNs: 1e9, sparePools: 1, guests }));
+    const machine = await Machine.create(
+      machineConfig({ pcpus: 4, durationNs: 1e9, sparePools: 1, trace: true, guests }),
+    );
     try {
       await machine.runUntil(100e6);
       const id = await machine.createCpupool({ name: 'p', scheduler: 'sedf' });
@@ -90,6 +93,9 @@ describe('cpupools of a machine', () => {
         ['p', 'sedf', [0, 3], 1],
       ]);
       expect(machine.verify()).to.deep.equal([]);
+      const said = [0, 1, 2, 3].flatMap((p) => machine.trace(p)).map(({ kind, words }) => traceText(kind, words));
+      expect(said).to.include.members(['cpupool pool=1 what=3', 'cpupool pool=1 what=2']);
+      expect(said.some((text) => /^moves v=[23] from=\d why=pool$/.test(text))).to.equal(true);
       await machine.resume();
       const { domains, pools } = await machine.run();
       expect(domains.map((d) => d.share)).to.satisfy((s: number[]) => s.every((share) => Math.abs(share - 2) < 0.01));
