@@ -13,10 +13,19 @@ export { loadScenario, type MachineOverrides, type Scenario } from './config/sce
 export type { HvContext } from './hv/context.js';
 export type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './hv/sched/interface.js';
 export type { Policy, PolicyFactory, PolicyKit, PolicyOps } from './hv/sched/user-policy.js';
-export type { DeviceConfig, FaultInjection, GuestConfig, MachineConfig, SedfConfig } from './machine/config.js';
-export { Machine } from './machine/machine.js';
+export type {
+  CpupoolConfig,
+  DeviceConfig,
+  FaultInjection,
+  GuestConfig,
+  MachineConfig,
+  SedfConfig,
+} from './machine/config.js';
+export { type CpupoolView, type NewCpupool, XenError } from './machine/cpupools.js';
+export { Machine, TRACE_FORMATS, type TraceRecord, traceText } from './machine/machine.js';
 export { MachineFault } from './machine/machine-fault.js';
 export type {
+  CpupoolResult,
   DeviceResult,
   DomainResult,
   InterruptResult,

@@ -9,14 +9,20 @@ import { type List, lists, NONE } from '../shared/list.js';
 import type { SharedWords } from '../shared/shared-words.js';
 import type { Table } from '../shared/struct.js';
 import {
+  type BalancerShape,
   hardMask,
   idlersMask,
   machineMaskWords,
+  noPool,
   ONLINE_MASK,
+  poolMask,
   RUNQ,
   RUNQ_ENTRY,
+  scratchMask,
   softMask,
   VCPU_MASKS,
+  VICTIMS,
+  WHOLE,
 } from './records.js';
 
 export interface RunQueues {
@@ -25,19 +31,26 @@ export interface RunQueues {
   readonly entry: Table<typeof RUNQ_ENTRY.fields>;
   readonly list: List;
   readonly masks: Bitmaps;
+  /** The words that masks are in. */
+  readonly i32: Int32Array;
   /** Word index of a machine mask or, with hardMask/softMask, of a VCPU's. */
   word(mask: number): number;
   /** Word index of the mask of idle pCPUs, and of that of pCPUs with more than one runnable VCPU, which pCPU p is in. */
   idlers(p: number): number;
   overloaded(p: number): number;
-  /** Whom a thief of p's group robbed last: after it begins the next one's round. A hint that nobody guards. */
-  lastVictim(p: number): number;
-  setLastVictim(p: number, victim: number): void;
-  /** Which of those masks pCPU p is in from now on (`idlersMask`); its bits are not moved. */
-  setGroup(p: number, group: number): void;
+  /** Whom a thief of p's group robbed last in a socket: after it begins the next one's round there. A hint that nobody guards. */
+  lastVictim(p: number, socket: number): number;
+  setLastVictim(p: number, socket: number, victim: number): void;
+  /** The pool, and the part of it, whose masks pCPU p is in from now on; its bits go with it. While all pCPUs stand still. */
+  setGroup(p: number, pool: number, part: number): void;
   /** The pCPU that stands for the run queue which pCPU p takes its VCPUs from: `list` has its queue under this number. */
   queueOf(p: number): number;
+  /** The part of its pool that pCPU p is in. */
   groupOf(p: number): number;
+  /** Word index of the mask of a cpupool's pCPUs. */
+  pool(pool: number): number;
+  /** Word index of a mask for pCPU p's own sums. */
+  scratch(p: number): number;
   /** Inserts behind all entries of equal or higher priority; a yielder goes behind one more. */
   insert(v: number): void;
   remove(v: number): void;
@@ -58,7 +71,8 @@ export const HARD = 1;
 export type BalanceStep = number;
 
 /** @param words see bitmaps */
-export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQueues {
+export function runQueues(image: Image, shape: BalancerShape, words: SharedWords): RunQueues {
+  const { pcpus } = shape;
   const runq = image.table(RUNQ);
   const entry = image.table(RUNQ_ENTRY);
   const list = lists(
@@ -77,7 +91,9 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
       : (maskBase + Math.imul(mask - VCPU_MASKS, maskWords)) | 0;
   const ONLINE = word(ONLINE_MASK);
   const givenBase = image.region('affinities').base >> 2;
-  const lastVictimWord = (p: number): number => (runq.idlers(p) + 2 * machineWords) | 0;
+  const scratchBase = word(scratchMask(shape, 0));
+  const lastVictimWord = (p: number, socket: number): number =>
+    (runq.idlers(p) + 2 * machineWords + (socket & (VICTIMS - 1))) | 0;
   const overloaded = (p: number): number => (runq.idlers(p) + machineWords) | 0;
 
   function insert(v: number): void {
@@ -96,19 +112,30 @@ export function runQueues(image: Image, pcpus: number, words: SharedWords): RunQ
     entry,
     list,
     masks,
+    i32: image.i32,
     word,
     idlers: runq.idlers,
     queueOf: runq.queue,
     overloaded,
-    lastVictim: (p) => image.i32[lastVictimWord(p)]!,
-    setLastVictim(p, victim) {
-      image.i32[lastVictimWord(p)] = victim;
+    lastVictim: (p, socket) => image.i32[lastVictimWord(p, socket)]!,
+    setLastVictim(p, socket, victim) {
+      image.i32[lastVictimWord(p, socket)] = victim;
     },
-    setGroup(p, group) {
-      runq.setIdlers(p, word(idlersMask(group)));
-      runq.setGroup(p, group);
+    setGroup(p, pool, part) {
+      // At boot it is in none.
+      const isInOne = runq.idlers(p) !== 0;
+      const wasIdler = isInOne && masks.has(runq.idlers(p), p);
+      const wasOverloaded = isInOne && masks.has(overloaded(p), p);
+      if (wasIdler) masks.clear(runq.idlers(p), p);
+      if (wasOverloaded) masks.clear(overloaded(p), p);
+      runq.setIdlers(p, word(idlersMask(shape, pool, pool === noPool(shape) ? WHOLE : part)));
+      runq.setGroup(p, part);
+      if (wasIdler) masks.set(runq.idlers(p), p);
+      if (wasOverloaded) masks.set(overloaded(p), p);
     },
     groupOf: runq.group,
+    pool: (pool) => word(poolMask(shape, pool)),
+    scratch: (p) => (scratchBase + Math.imul(p, machineWords)) | 0,
     insert,
     remove: (v) => list.remove(entry.processor(v), v),
     isQueued: (v) => list.isLinked(v),

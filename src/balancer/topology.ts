@@ -21,3 +21,23 @@ export const coreOf = ({ threads }: Topology, p: number): number => Math.floor(p
 
 /** Number of the socket, which is also its node. */
 export const socketOf = ({ cores, threads }: Topology, p: number): number => Math.floor(p / (cores * threads));
+
+/** The first of the pCPUs of p's core; `threads` of them follow one another. */
+export const firstOfCore = (t: Topology, p: number): number => coreOf(t, p) * t.threads;
+
+export const pcpusOfSocket = ({ cores, threads }: Topology): number => cores * threads;
+
+/** The first of the pCPUs of p's socket. */
+export const firstOfSocket = (t: Topology, p: number): number => socketOf(t, p) * pcpusOfSocket(t);
+
+/** Whether nothing is to be gained by looking at it. */
+export const isFlat = ({ sockets, threads }: Topology): boolean => sockets === 1 && threads === 1;
+
+/** What it costs to run where one's caches are not. */
+export interface CacheCosts {
+  /** Time to fill a core's own caches, and a socket's, ns. */
+  readonly coreNs: number;
+  readonly socketNs: number;
+  /** How long others must run on a pCPU to have displaced all of what a VCPU had in its core's caches, ns. */
+  readonly displacedNs: number;
+}

@@ -1,22 +1,24 @@
 /** The script of domain 0's toolstack: commands of xl, made ready as hypercalls before the machine runs. */
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from '../machine/config.js';
+import { bootPools, nrPools, policiesOf } from '../machine/pools.js';
 import { sedfOf } from '../machine/sedf-defaults.js';
 import type { ToolJob } from '../toolstack/tool-job.js';
 import { ConfigError } from '../workload/config-error.js';
+import type { Effect } from '../xl/command.js';
 import { COMMANDS, XL_COST_NS } from '../xl/commands.js';
-import { findDomain, type KnownDomain, type World } from '../xl/world.js';
+import { findDomain, type KnownDomain, nodesOf, poolOfGuest, type World } from '../xl/world.js';
 import { XlError } from '../xl/xl-error.js';
 import type { Dom0Section } from './scenario-schema.js';
 import type { YamlFile } from './yaml-file.js';
 
-const knownDomain = (guests: readonly GuestConfig[], n: number): KnownDomain => {
+const knownDomain = (guests: readonly GuestConfig[], n: number, pool: number): KnownDomain => {
   const guest = guests[n]!;
   const { name, weight, cap } = guest;
   return {
     id: domainNumber(guests, n),
     name,
     vcpus: mostVcpus(guest),
-    pool: 0,
+    pool,
     credit: { weight, cap },
     sedf: sedfOf(guest),
   };
@@ -24,17 +26,28 @@ const knownDomain = (guests: readonly GuestConfig[], n: number): KnownDomain => 
 
 /** The machine as it is at boot. */
 export function worldAtBoot(config: MachineConfig): World {
-  const { guests, pcpus, scheduler, tsliceMs, ratelimitUs, migrationDelayUs } = config;
-  const cpus = Array.from({ length: pcpus }, (_, p) => p);
-  return {
+  const { guests, pcpus } = config;
+  const policies = policiesOf(config);
+  const empty: World = {
     pcpus,
-    domains: guests.flatMap((guest, n) => (boots(guest) ? [knownDomain(guests, n)] : [])),
+    nodes: nodesOf(config),
+    domains: [],
     creatable: new Map(
       guests.flatMap((guest, n) =>
         boots(guest) ? [] : [[guest.name, { id: domainNumber(guests, n), guest }] as const],
       ),
     ),
-    pools: [{ id: 0, name: 'Pool-0', scheduler, cpus, globals: { tsliceMs, ratelimitUs, migrationDelayUs } }],
+    pools: bootPools(config).map(({ name, cpus, policy, tsliceNs, ratelimitNs, migrationDelayNs }, id) => ({
+      id,
+      name,
+      cpus,
+      scheduler: policies[policy]!,
+      globals: { tsliceMs: tsliceNs / 1e6, ratelimitUs: ratelimitNs / 1e3, migrationDelayUs: migrationDelayNs / 1e3 },
+    })),
+  };
+  return {
+    ...empty,
+    domains: guests.flatMap((guest, n) => (boots(guest) ? [knownDomain(guests, n, poolOfGuest(empty, guest).id)] : [])),
   };
 }
 
@@ -42,17 +55,24 @@ export interface Script {
   readonly jobs: readonly ToolJob[];
   /** All guests: those of the scenario, and one more for each time that one of them is created again. */
   readonly guests: readonly GuestConfig[];
+  /** Pools that it makes beside those of the scenario. */
+  readonly sparePools: number;
+  /** How pools are called at its end, by number. */
+  readonly poolNames: readonly (readonly [number, string])[];
 }
 
 /** What the toolstack knows as its script goes on. */
 class Expected {
   readonly guests: GuestConfig[];
   readonly #created = new Set<string>();
+  /** The highest number that a pool has had. */
+  lastPool: number;
   world: World;
 
   constructor(config: MachineConfig) {
     this.guests = [...config.guests];
     this.world = worldAtBoot(config);
+    this.lastPool = this.world.pools.length - 1;
   }
 
   /** A command is to come. A domain that is created again is another one: it gets another number. */
@@ -65,11 +85,15 @@ class Expected {
     this.world = { ...this.world, creatable: new Map([...this.world.creatable, [name!, again]]) };
   }
 
-  after(verb: string, [name]: readonly string[]): void {
+  after(verb: string, [name]: readonly string[], effect: Effect): void {
+    this.world = effect.after?.(this.world) ?? this.world;
+    this.lastPool = Math.max(this.lastPool, ...this.world.pools.map(({ id }) => id));
     const { domains, creatable } = this.world;
     if (verb === 'create') {
       this.#created.add(name!);
-      const made = knownDomain(this.guests, creatable.get(name!)!.id - domainNumber(this.guests, 0));
+      const { id, guest } = creatable.get(name!)!;
+      const pool = poolOfGuest(this.world, guest).id;
+      const made = knownDomain(this.guests, id - domainNumber(this.guests, 0), pool);
       this.world = { ...this.world, domains: [...domains, made] };
     } else if (verb === 'destroy') {
       const gone = findDomain(domains, name!);
@@ -95,8 +119,9 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
     if (args.length < command.least) throw new ConfigError(`usage: ${name} ${command.usage}`, place);
     try {
       expected.before(name!, args);
-      const [first, ...rest] = command.compile(expected.world, args).calls;
-      expected.after(name!, args);
+      const effect = command.compile(expected.world, args);
+      const [first, ...rest] = effect.calls;
+      expected.after(name!, args, effect);
       const calls = first === undefined ? [] : [{ ...first, costNs: first.costNs + XL_COST_NS }, ...rest];
       return { atNs: at, text: xl, calls };
     } catch (error) {
@@ -104,5 +129,10 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
       throw error;
     }
   });
-  return { jobs, guests: expected.guests };
+  return {
+    jobs,
+    guests: expected.guests,
+    sparePools: expected.lastPool + 1 - nrPools({ ...config, sparePools: 0 }),
+    poolNames: expected.world.pools.map(({ id, name }) => [id, name] as const),
+  };
 }

@@ -1,5 +1,6 @@
 /** Domain 0 of a scenario: the host's NTP client, and its toolstack with a script of commands. */
-import type { GuestConfig, MachineConfig } from '../machine/config.js';
+import { type GuestConfig, type MachineConfig, POOL_0 } from '../machine/config.js';
+import { bootPools, sparePoolsOf } from '../machine/pools.js';
 import { MAX_VIRT_CPUS } from '../shared/limits.js';
 import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Place } from '../workload/config-error.js';
@@ -97,17 +98,24 @@ export function dom0Guest(section: Dom0Section, yaml: YamlFile, pcpus: number): 
   };
 }
 
-/** Room for domains that are created while the machine is up. */
+/** Room for domains and cpupools that are created while the machine is up. */
 const SPARE = { spareDomains: 32, spareVcpus: 64 } as const;
+
+/** Where a domain 0 can be that does not say: in Pool-0, unless all pCPUs are in other pools. */
+function poolForDom0(config: MachineConfig): Pick<GuestConfig, 'pool'> {
+  const pool = bootPools(config).find(({ cpus }) => cpus.length > 0)!.name;
+  return pool === POOL_0 ? {} : { pool };
+}
 
 /** The machine with a domain 0 whose tools do what somebody outside asks for: its own, or one for that alone. */
 export function withLiveTools(config: MachineConfig): MachineConfig {
   const [first, ...others] = config.guests;
+  const spare = { ...SPARE, sparePools: sparePoolsOf(config) };
   const toolstack: ToolstackConfig = { jobs: [], ...config.toolstack, live: true };
   if (first?.privileged === true) {
     const at = first.workload.tasks[0]?.at ?? { file: first.workload.file, line: 1, column: 1 };
     const workload = { ...first.workload, tasks: [...first.workload.tasks, serverTask(at)] };
-    return { ...config, ...SPARE, guests: [{ ...first, workload }, ...others], toolstack };
+    return { ...config, ...spare, guests: [{ ...first, workload }, ...others], toolstack };
   }
   const at = { file: 'Domain-0', line: 1, column: 1 };
   const dom0: GuestConfig = {
@@ -120,7 +128,8 @@ export function withLiveTools(config: MachineConfig): MachineConfig {
     cpusSoft: [],
     abi: 64,
     privileged: true,
+    ...poolForDom0(config),
     workload: dom0Workload(at, undefined, { times: [], live: true }),
   };
-  return { ...config, ...SPARE, memoryMib: config.memoryMib + MEMORY_MIB, guests: [dom0, ...config.guests], toolstack };
+  return { ...config, ...spare, memoryMib: config.memoryMib + MEMORY_MIB, guests: [dom0, ...config.guests], toolstack };
 }

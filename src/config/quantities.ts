@@ -132,6 +132,13 @@ export const QUANTITIES: Readonly<Record<string, Quantity>> = {
   'virtual-time': additive(TIME, (domain) => domain.virtualTimeNs),
   work: additive(TIME, (domain) => domain.workNs),
   steal: additive(TIME, (domain) => domain.stealNs),
+  refill: {
+    type: 'number',
+    kind: TIME,
+    domain: (domain) => domain.refillNs ?? 0,
+    pcpu: (pcpu) => pcpu.refillNs ?? 0,
+    machine: (result) => total(result, (domain) => domain.refillNs ?? 0),
+  },
   migrations: additive(COUNT, (domain) => domain.migrations),
   switches: {
     type: 'number',

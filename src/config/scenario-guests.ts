@@ -42,6 +42,7 @@ export const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   workload: 'workload',
   privileged: 'dom0',
   sedf: 'sedf',
+  pool: 'pool',
 };
 
 /** A file named in another file is relative to it. */

@@ -46,6 +46,7 @@ export const machineSchema = z.strictObject({
   topology: z
     .strictObject({ sockets: z.int().optional(), cores: z.int().optional(), threads: z.int().optional() })
     .optional(),
+  cache: z.strictObject({ core: duration(), socket: duration(), displaced: duration() }).optional(),
   scheduler: z.string().optional(),
   tslice: duration(NS_PER_MS),
   ratelimit: duration(NS_PER_US),
@@ -57,6 +58,7 @@ export const machineSchema = z.strictObject({
   'credit2-load-window-shift': z.number().optional(),
   'credit2-balance-under': z.number().optional(),
   'credit2-balance-over': z.number().optional(),
+  'smt-power-savings': z.boolean().optional(),
   'runq-lock': duration(),
   'private-lock': duration(),
   'guest-op': duration(),
@@ -88,6 +90,7 @@ export const xlKeys = {
   cap: z.int().optional(),
   cpus: cpuMasks,
   cpus_soft: cpuMasks,
+  pool: z.string().optional(),
 } as const;
 
 /** What a domain is under the SEDF scheduler. */
@@ -97,6 +100,16 @@ const sedfSchema = z.strictObject({
   latency: duration(),
   extratime: z.boolean().optional(),
   weight: z.number().optional(),
+});
+
+/** A set of pCPUs with a scheduler of its own. */
+const cpupoolSchema = z.strictObject({
+  name: z.string(),
+  cpus: cpuMask.optional(),
+  sched: z.string().optional(),
+  tslice: duration(NS_PER_MS),
+  ratelimit: duration(NS_PER_US),
+  'migration-delay': duration(NS_PER_US),
 });
 
 export const guestSchema = z.strictObject({
@@ -119,6 +132,7 @@ export const dom0Schema = z.strictObject({
   cap: xlKeys.cap,
   cpus: xlKeys.cpus,
   cpus_soft: xlKeys.cpus_soft,
+  pool: xlKeys.pool,
   sedf: sedfSchema.optional(),
   /** A script of its toolstack: commands of xl, each when its time has come. */
   commands: z.array(z.strictObject({ at: duration(), xl: z.string() })).optional(),
@@ -155,11 +169,13 @@ export const scenarioSchema = z.strictObject({
   devices: z.array(deviceSchema).optional(),
   dom0: dom0Schema.optional(),
   machine: machineSchema.optional(),
+  cpupools: z.array(cpupoolSchema).optional(),
   guests: z.array(guestSchema),
   // An item's body depends on its quantity: expectations.ts checks it.
   expect: z.array(z.record(z.string(), z.unknown())).optional(),
 });
 
+export type CpupoolSection = z.infer<typeof cpupoolSchema>;
 export type Dom0Section = z.infer<typeof dom0Schema>;
 export type SedfSection = z.infer<typeof sedfSchema>;
 export type MachineSection = z.infer<typeof machineSchema>;

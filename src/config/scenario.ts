@@ -17,6 +17,7 @@ import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
 import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
 import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { placeOfPool, readPools } from './scenario-pools.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
 import { validate } from './yaml-schema.js';
@@ -73,6 +74,7 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   'cycle-hz': 'cycleHz',
   pace: 'pace',
   topology: 'topology',
+  cache: 'cache',
   scheduler: 'scheduler',
   tslice: 'tsliceMs',
   ratelimit: 'ratelimitUs',
@@ -82,6 +84,7 @@ const MACHINE_KEYS: Readonly<Record<keyof MachineSection, keyof MachineConfig>> 
   'credit2-load-window-shift': 'credit2LoadWindowShift',
   'credit2-balance-under': 'credit2BalanceUnder',
   'credit2-balance-over': 'credit2BalanceOver',
+  'smt-power-savings': 'smtPowerSavings',
   'runq-lock': 'runqLockNs',
   'private-lock': 'privateLockNs',
   'guest-op': 'guestOpNs',
@@ -142,6 +145,15 @@ function topologyOf({ topology }: MachineSection, overrides: MachineOverrides, p
   return overrides.pcpus !== undefined && topologyPcpus(written) !== pcpus ? undefined : written;
 }
 
+/** For which others must run to displace what is in a core's caches, unless told, ns. */
+const DISPLACED_NS = 1e6;
+
+function cacheOf({ cache }: MachineSection): Pick<MachineConfig, 'cache'> {
+  if (cache === undefined) return {};
+  const { core = 0, socket = 0, displaced = DISPLACED_NS } = cache;
+  return { cache: { coreNs: core, socketNs: socket, displacedNs: displaced } };
+}
+
 /** The longest of the workloads' own durations: nobody is cut short. */
 function workloadDuration(guests: readonly GuestConfig[]): number {
   const given = guests.flatMap(({ workload }) => workload.durationNs ?? []);
@@ -162,7 +174,8 @@ function buildConfig(
   return {
     ...machineDefaults(overrides.profile ?? section.profile ?? 'modern'),
     durationNs: workloadDuration(guests),
-    ...machineSettings({ ...section, topology: undefined }),
+    ...machineSettings({ ...section, topology: undefined, cache: undefined }),
+    ...cacheOf(section),
     ...overrides,
     threads,
     pcpus,
@@ -190,6 +203,7 @@ function placeOfProblem(
   guests: readonly ReadGuest[],
 ): Place | undefined {
   const [head, index, field, part, task, phase, event] = problem.path;
+  if (head === 'cpupools' && yaml !== undefined) return placeOfPool(yaml, problem.path.slice(1));
   if (head === 'guests') {
     const guest = typeof index === 'number' ? guests[index] : undefined;
     if (guest === undefined) return yaml?.place(['guests']);
@@ -254,10 +268,13 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const guests = [...dom0, ...unprivileged];
   const configs = guests.map((guest) => guest.config);
   const devices = readDevices(yaml, scenario.devices ?? []);
-  const bare = buildConfig(section, overrides, configs, devices);
+  const cpupools = scenario.cpupools === undefined ? {} : { cpupools: readPools(yaml, scenario.cpupools, pcpus) };
+  const bare = { ...buildConfig(section, overrides, configs, devices), ...cpupools };
   checkConfig(bare, overrides, yaml, guests);
-  const { jobs, guests: all } = readScript(scenario.dom0?.commands, yaml, bare);
-  const config = jobs.length === 0 ? bare : { ...bare, guests: all, toolstack: { live: false, jobs } };
+  const { jobs, guests: all, sparePools, poolNames } = readScript(scenario.dom0?.commands, yaml, bare);
+  const toolstack = { live: false, jobs, poolNames };
+  const spare = sparePools === 0 ? {} : { sparePools };
+  const config = jobs.length === 0 ? bare : { ...bare, ...spare, guests: all, toolstack };
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
   return {

@@ -139,10 +139,6 @@ function warningsFor(merged: ReadonlyMap<string, Merged>): readonly XlWarning[] 
   for (const [name, setting] of merged) {
     if (!READ_KEYS.has(name)) warnings.push({ message: `unknown setting "${name}" is ignored`, at: setting.at });
   }
-  const pool = merged.get('pool');
-  // Pool-0 is the pool that Xen boots with.
-  if (pool && textOf('pool', pool) !== 'Pool-0')
-    warnings.push({ message: '"pool" is ignored: there is only Pool-0', at: pool.at });
   const tscMode = merged.get('tsc_mode');
   if (tscMode) {
     const mode = textOf('tsc_mode', tscMode);
@@ -181,8 +177,10 @@ export function xlGuest(config: XlConfig, defaults: XlGuestDefaults): XlGuest {
   if (maxmem < memoryMib)
     throw new ConfigError(`"maxmem" is ${maxmem}, less than "memory" (${memoryMib})`, merged.get('maxmem')?.value.at);
 
+  const pool = merged.get('pool');
   const guest = {
     name,
+    ...(pool === undefined ? {} : { pool: textOf('pool', pool) }),
     vcpus,
     ...(maxvcpus > vcpus ? { maxVcpus: maxvcpus } : {}),
     memoryMib,

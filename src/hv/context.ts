@@ -1,11 +1,11 @@
 /** What every part of the hypervisor works on: tables bound to the image once per worker, and the run's constants. */
 
-import { ONLINE_MASK } from '../balancer/records.js';
+import { ONLINE_MASK, WHOLE } from '../balancer/records.js';
 import { type RunQueues, runQueues } from '../balancer/run-queues.js';
-import type { Topology } from '../balancer/topology.js';
+import type { CacheCosts, Topology } from '../balancer/topology.js';
 import type { Image } from '../shared/image.js';
 import { type Jitter, jitterOf, noJitter } from '../shared/jitter.js';
-import { MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
+import { MAX_CPUPOOLS, MAX_DOMAINS, MAX_PCPUS } from '../shared/limits.js';
 import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { type SharedWords, sharedWords } from '../shared/shared-words.js';
 import { LOCK_RANK, type Spinlocks, spinlocks } from '../shared/spinlock.js';
@@ -87,7 +87,10 @@ export interface Credit2Params {
 /** Constants of a run; equal parameters and an equal image give an equal trace hash. */
 export interface HvParams {
   readonly profile: Profile;
+  /** Pool-0's scheduler. */
   readonly scheduler: string;
+  /** All that the machine has records for, Pool-0's first; by their places here cpupools name theirs. */
+  readonly policies: readonly string[];
   readonly tsliceNs: number;
   readonly ratelimitNs: number;
   readonly migrationDelayNs: number;
@@ -95,6 +98,10 @@ export interface HvParams {
   readonly credit2: Credit2Params;
   readonly latencyNs: number;
   readonly topology: Topology;
+  /** `sched_smt_power_savings`: fills sockets and cores instead of spreading over them. */
+  readonly smtPowerSavings: boolean;
+  /** What it costs to run where one's caches are not (warmth.ts); absent: nothing. */
+  readonly cache?: CacheCosts | undefined;
   /** Nominal frequency of the cycle counters, Hz. */
   readonly cycleHz: number;
   readonly timing: TimingParams;
@@ -154,7 +161,7 @@ export interface HvContext {
   faulty(kind: TimeFault, p: number): boolean;
 }
 
-/** Lock numbers; what each guards stands in docs/lock-order.md. One a pCPU, three a domain. */
+/** Lock numbers; what each guards stands in docs/lock-order.md. One a cpupool, one a pCPU, three a domain. */
 export const PRIVATE_LOCK = 0;
 export const WALL_LOCK = 1;
 export const RENDEZVOUS_LOCK = 2;
@@ -164,7 +171,10 @@ export const CONSOLE_LOCK = 4;
 export const IRQ_LOCK = 7;
 export const DOMCTL_LOCK = 5;
 export const HEAP_LOCK = 6;
-const FIRST_RUNQ_LOCK = 8;
+const FIRST_POOL_LOCK = 8;
+/** Private lock of the scheduler of a cpupool; PRIVATE_LOCK is that of Pool-0. */
+export const privateLock = (pool: number): number => (pool === 0 ? PRIVATE_LOCK : FIRST_POOL_LOCK + pool - 1);
+const FIRST_RUNQ_LOCK = FIRST_POOL_LOCK + MAX_CPUPOOLS - 1;
 export const runqLock = (p: number): number => FIRST_RUNQ_LOCK + p;
 export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
 const FIRST_BUDGET_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
@@ -220,7 +230,7 @@ export function createContext(
     },
   });
   const { inject } = params.timing;
-  const queues = runQueues(image, shape.pcpus, words);
+  const queues = runQueues(image, shape, words);
   return {
     image,
     shape,
@@ -270,7 +280,7 @@ export function createContext(
 /** How long each lock is held, ns; only the scheduler's locks take simulated time. */
 function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) => number {
   return (lock) => {
-    if (lock === PRIVATE_LOCK) return privateLockNs;
+    if (lock === PRIVATE_LOCK || (lock >= FIRST_POOL_LOCK && lock < FIRST_RUNQ_LOCK)) return privateLockNs;
     return lock >= runqLock(0) && lock < eventLock(0) ? runqLockNs : 0;
   };
 }
@@ -279,7 +289,7 @@ function holdingCosts({ privateLockNs, runqLockNs }: HvParams): (lock: number) =
 export function initialiseHv(hv: HvContext): void {
   const { image, pcpu, vcpu, queues, locks, shape } = hv;
   const { masks, word, entry } = queues;
-  locks.init(PRIVATE_LOCK, LOCK_RANK.schedulerPrivate);
+  for (let pool = 0; pool < shape.pools; pool++) locks.init(privateLock(pool), LOCK_RANK.schedulerPrivate);
   locks.init(WALL_LOCK, LOCK_RANK.wall);
   locks.init(EVENT_TABLE_LOCK, LOCK_RANK.eventTable);
   locks.init(CONSOLE_LOCK, LOCK_RANK.console);
@@ -305,7 +315,7 @@ export function initialiseHv(hv: HvContext): void {
     locks.init(runqLock(p), LOCK_RANK.runQueue);
     const idle = hv.idleOf(p);
     masks.set(word(ONLINE_MASK), p);
-    queues.setGroup(p, 0);
+    queues.setGroup(p, 0, WHOLE);
     queues.runq.setQueue(p, p);
     setTraceGroup(image.i32, traceBases(image), p, 0);
     masks.set(queues.idlers(p), p);

@@ -7,7 +7,8 @@ import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { VIRQ_DOM_EXC } from '../shared/public/xen.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
-import { TRACE } from '../shared/trace-ring.js';
+import { NONE } from '../shared/list.js';
+import { NOTE, TRACE } from '../shared/trace-kinds.js';
 import type { Affinities } from './affinity.js';
 import type { ConsoleRing } from './console-ring.js';
 import { type HvContext, WALL_LOCK } from './context.js';
@@ -53,6 +54,8 @@ export interface DomainSpec {
   readonly weight: number;
   readonly cap: number;
   readonly sedf: SedfSpec;
+  /** Number of its cpupool. */
+  readonly pool: number;
   /** Frames that it really touches; frame 0 becomes the shared info page. */
   readonly backedFrames: number;
   /** Whether domain 0 has to let it go first. */
@@ -137,6 +140,7 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
     if (domain.isShutDown(d) !== 0 || machineWords.exchange(isShutDown.base + (d << isShutDown.shift), 1) !== 0) return;
     domain.setShutdownCode(d, code);
     trace.record(TRACE.domain, d, code);
+    trace.note(NOTE.domRem, d, domain.pool(d));
     for (let k = 0; k < domain.maxVcpus(d); k++) {
       const v = domain.firstVcpu(d) + k;
       timers.stopSingleshot(v);
@@ -184,11 +188,11 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
   }
 
   function place(v: number, id: number, placement: VcpuPlacement): void {
-    const hard = existing(placement.hardAffinity(id));
-    affinities.give(v, hard, existing(placement.softAffinity(id)));
+    entry.setPool(v, domain.pool(vcpu.domain(v)));
+    affinities.give(v, existing(placement.hardAffinity(id)), existing(placement.softAffinity(id)));
     const mayUse = (p: number): boolean => masks.has(word(hardMask(v)), p);
     const first = placement.firstPcpu(id);
-    entry.setProcessor(v, mayUse(first) ? first : hard.find(mayUse)!);
+    entry.setProcessor(v, mayUse(first) ? first : masks.cycle(NONE, word(hardMask(v))));
     // At boot nobody else is there.
     if (time.hasStarted()) sched.locked(v, () => sched.ops.insert(v));
     else sched.ops.insert(v);
@@ -201,6 +205,8 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
       if (!frames.setAside(d, spec.backedFrames)) return false;
       domain.setId(d, spec.id);
       domain.setWidth(d, spec.width);
+      domain.setPool(d, spec.pool);
+      trace.note(NOTE.domAdd, d, spec.pool);
       domain.setVcpuLimit(d, spec.vcpus);
       domain.setWeight(d, spec.weight);
       domain.setCap(d, spec.cap);

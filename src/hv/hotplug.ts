@@ -8,8 +8,9 @@
  *
  * All of it happens while all other workers stand still.
  */
-import { ONLINE_MASK } from '../balancer/records.js';
+import { hardMask, ONLINE_MASK } from '../balancer/records.js';
 import { HARD } from '../balancer/run-queues.js';
+import { NONE } from '../shared/list.js';
 import type { Affinities } from './affinity.js';
 import type { ConsoleRing } from './console-ring.js';
 import type { HvContext } from './context.js';
@@ -44,21 +45,27 @@ export interface HotplugParts {
   readonly separation: Separation;
   readonly console: ConsoleRing;
   readonly deferred: Deferred;
+  /** Tells the cpupool of a pCPU that went or came. */
+  recount(p: number): void;
 }
 
 /** Where timers of a pCPU that goes go; it stays. */
 const REFUGE = 0;
 
 export function hotplug(hv: HvContext, parts: HotplugParts): Hotplug {
-  const { sched, smp, time, timers, affinities, separation, console, deferred } = parts;
+  const { sched, smp, time, timers, affinities, separation, console, deferred, recount } = parts;
   const { domain, vcpu, pcpu, queues, shape, isIdle } = hv;
   const { masks, word } = queues;
   const ONLINE = word(ONLINE_MASK);
   const all: readonly number[] = Array.from({ length: shape.pcpus }, (_, p) => p);
 
+  /** By what it was given, or for want of anything else. */
+  const mayUse = (v: number, p: number): boolean =>
+    masks.has(queues.givenAffinity(v, HARD), p) || masks.has(word(hardMask(v)), p) || !affinities.isPossible(v);
+
   function forEachThatMayUse(p: number, act: (v: number) => void): void {
     for (let v = 0; v < shape.vcpus; v++) {
-      if (vcpu.domain(v) !== NOBODY && masks.has(queues.givenAffinity(v, HARD), p)) act(v);
+      if (vcpu.domain(v) !== NOBODY && queues.entry.pool(v) === queues.runq.pool(p) && mayUse(v, p)) act(v);
     }
   }
 
@@ -68,6 +75,7 @@ export function hotplug(hv: HvContext, parts: HotplugParts): Hotplug {
     separation.together();
     masks.clearAtomic(ONLINE, p);
     masks.clearAtomic(queues.idlers(p), p);
+    recount(p);
     forEachThatMayUse(p, (v) => {
       if (affinities.isPossible(v)) {
         sched.affinityChanged(v);
@@ -82,7 +90,9 @@ export function hotplug(hv: HvContext, parts: HotplugParts): Hotplug {
 
   function completeOnline(p: number): void {
     masks.setAtomic(ONLINE, p);
-    if (isIdle(pcpu.current(p))) masks.setAtomic(queues.idlers(p), p);
+    recount(p);
+    // One that is in no pool serves nobody.
+    if (isIdle(pcpu.current(p)) && queues.runq.pool(p) !== NONE) masks.setAtomic(queues.idlers(p), p);
     forEachThatMayUse(p, (v) => sched.affinityChanged(v));
     // It looks for work, as one that is new: no matter when it looked last.
     queues.runq.setLastLoadBalance(p, -Infinity);

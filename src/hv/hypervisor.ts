@@ -5,6 +5,7 @@ import type { CallParts } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { consoleRing } from './console-ring.js';
 import { createContext, type HvParams } from './context.js';
+import { type Cpupools, cpupools } from './cpupool.js';
 import { deferred } from './deferred.js';
 import { type Destruction, destruction } from './destroy.js';
 import { type Domains, domains } from './domain.js';
@@ -17,7 +18,6 @@ import { type Irqs, pirqsOf } from './pirq.js';
 import { ports } from './ports.js';
 import type { HvShape } from './records.js';
 import { runstates } from './runstate.js';
-import { findScheduler } from './sched/registry.js';
 import { type ContextSwitch, type Scheduler, scheduler } from './schedule.js';
 import { separation } from './separation.js';
 import { type Interconnect, smp } from './smp.js';
@@ -27,6 +27,7 @@ import { type Timers, timers } from './timer.js';
 
 export interface Hypervisor extends CallParts {
   readonly hypercall: HypercallDispatch;
+  readonly cpupools: Cpupools;
 }
 
 /** What the hypervisor needs of the processor it runs on. */
@@ -35,6 +36,8 @@ export interface Processor extends Interconnect {
   switchIn(v: number, p: number): void;
   /** VCPU v is a domain's from now on, and has never run. */
   made(v: number): void;
+  /** The VCPU that runs on p gets on `ns` later. */
+  stall(v: number, p: number, ns: number): void;
   /** Does something while no other worker takes a turn. */
   stopped<T>(act: () => T): T;
   /** The timer of device n fires on p. */
@@ -54,8 +57,6 @@ export function createHypervisor(
   processor: Processor,
 ): Hypervisor {
   const context = createContext(image, shape, params, self, processor.isEnded);
-  const policy = findScheduler(params.scheduler);
-  if (!policy) throw new Error(`unknown scheduler "${params.scheduler}"`);
   const check = params.checkTime ? timeCheck(context, (p) => time.systemTime(p)) : undefined;
   const workers = separation(context, processor);
   const bus = smp(context, check, processor);
@@ -87,11 +88,12 @@ export function createHypervisor(
   const switching: ContextSwitch = {
     switchOut: processor.switchOut,
     switchIn: processor.switchIn,
+    stall: processor.stall,
     timerEvents: clock.switchedIn,
     left: () => ends.hasLeft(),
     emptied: (p) => cpus.emptied(p),
   };
-  const sched: Scheduler = scheduler(context, policy, bus, states, masks, time, check, switching);
+  const sched: Scheduler = scheduler(context, bus, states, masks, time, check, switching);
   const events: EventChannels = eventChannels(context, bus, sched, clock.stopPoll);
   const lines: Irqs = pirqsOf(context, bus, irqLines(context, bus, events, clock));
   const table = ports(context, events, lines.unbind);
@@ -116,7 +118,9 @@ export function createHypervisor(
     console,
     deferred: putOff,
   });
+  const pools = cpupools(context, { sched, smp: bus, workers, stopped: processor.stopped });
   const cpus: Hotplug = hotplug(context, {
+    recount: pools.recount,
     sched,
     smp: bus,
     time,
@@ -142,6 +146,7 @@ export function createHypervisor(
     domains: doms,
     destruction: ends,
     hotplug: cpus,
+    cpupools: pools,
     frames: heap,
     affinities: masks,
     console,

@@ -172,6 +172,8 @@ export const DOMAIN = struct(
     pollers: 'i32',
     /** Bytes ever written to its console. */
     consoleBytes: 'i32',
+    /** Number of its cpupool; its VCPUs follow when they are off their pCPUs. Changes while all pCPUs stand still. */
+    pool: 'i32',
   },
   64,
 );
@@ -316,6 +318,32 @@ export const HELD_BACK = struct(
   64,
 );
 
+/**
+ * Cpupools: sets of pCPUs, each with a scheduler of its own (cpupool.ts). What pCPUs are in one is a mask (`queues.pool`). All
+ * fields change while all pCPUs stand still.
+ */
+export const CPUPOOL = struct(
+  'cpupool',
+  {
+    tsliceNs: 'f64',
+    ratelimitNs: 'f64',
+    migrationDelayNs: 'f64',
+    /** 1 while there is such a pool. */
+    isUsed: 'i32',
+    /** Its scheduler, as a place in HvParams.policies. */
+    policy: 'i32',
+    /** Its first pCPU, on which accounting runs; -1 = it has none. */
+    master: 'i32',
+    pcpus: 'i32',
+    /** Grows with each pool of this number: who made something for the last one makes it anew. */
+    generation: 'i32',
+  },
+  64,
+);
+
+/** Bytes of a cpupool's name, with the zero behind it. */
+export const CPUPOOL_NAME_BYTES = 64;
+
 /** Event channels: `EVTCHNSTAT_*` state, the VCPU told of it, and what it is bound to. Table lock and event lock. */
 export const EVTCHN = struct('evtchn', {
   state: 'i32',
@@ -371,6 +399,8 @@ export interface HvShape {
   readonly devices: number;
   /** Groups of pCPUs that may have nothing to do with each other; as many as runners in free mode, where workers may be such groups. */
   readonly groups: number;
+  /** Cpupools that there can be, 1 to MAX_CPUPOOLS. */
+  readonly pools: number;
 }
 
 /** Timers of the host itself: three for each line, one for each device. They follow those of the VCPUs. */
@@ -389,6 +419,8 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(HOST, 1),
   tableRegion(HELD_BACK, 1),
   tableRegion(SEPARATION, 1),
+  tableRegion(CPUPOOL, shape.pools),
+  rawRegion('cpupool-name', CPUPOOL_NAME_BYTES, shape.pools),
   stopMachineRegion(shape.runners),
   rawRegion('quiet-word', 64, 1),
   tableRegion(DOMAIN, shape.domains),

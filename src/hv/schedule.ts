@@ -7,22 +7,27 @@
  * not running and finish its migration: until its registers are saved nobody else may run it, though it may be queued.
  */
 import { hardMask, RUNQ_ENTRY } from '../balancer/records.js';
+import { NONE } from '../shared/list.js';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running } from '../shared/public/vcpu.js';
-import { TRACE } from '../shared/trace-ring.js';
+import { MOVES, NOTE, TRACE } from '../shared/trace-kinds.js';
 import type { Affinities } from './affinity.js';
 import type { HvContext } from './context.js';
 import { PERFC } from './perfc.js';
 import { HELD_BACK, VCPU, VPF_blocked, VPF_dying, VPF_migrating, VPF_parked, VPF_paused } from './records.js';
 import type { Runstates } from './runstate.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './sched/interface.js';
+import type { GenericScheduler, SchedulerOps } from './sched/interface.js';
+import { poolOps } from './sched/pool-ops.js';
 import type { Smp } from './smp.js';
 import type { TimeKeeping } from './time.js';
 import type { TimeCheck } from './time-check.js';
+import { warmth } from './warmth.js';
 
 /** What the processor does at a context switch: save and restore what is private to a guest. */
 export interface ContextSwitch {
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
+  /** The VCPU that was just switched in on p gets on `ns` later. */
+  stall(v: number, p: number, ns: number): void;
   /** Sends VIRQ_TIMER to the VCPU that was just switched in on p, if it is owed one, and arms its periodic timer. */
   timerEvents(v: number, p: number): void;
   /** A VCPU of a domain that is being destroyed is off its pCPU, its state saved. */
@@ -33,6 +38,10 @@ export interface ContextSwitch {
 
 export interface Scheduler {
   readonly ops: SchedulerOps;
+  /** The scheduler of one cpupool. */
+  poolOps(pool: number): SchedulerOps;
+  /** Whether a pool's accounting runs on pCPU p. */
+  accounts(p: number): boolean;
   isRunnable(v: number): boolean;
   /** The SCHEDULE softirq of pCPU p. */
   schedule(p: number): void;
@@ -61,13 +70,15 @@ export interface Scheduler {
   affinityChanged(v: number): void;
   /** The scheduler forgets a VCPU that neither runs nor is queued. */
   remove(v: number): void;
+  changePool(v: number): void;
+  /** Has pCPU p, one of this runner's, look for another VCPU now, on behalf of somebody else. While no other worker takes a turn. */
+  vacate(p: number): void;
   /** Does something under the run-queue lock of the VCPU: nobody switches it in or out meanwhile. */
   locked(v: number, act: () => void): void;
 }
 
 export function scheduler(
   hv: HvContext,
-  policy: SchedulerPolicy,
   smp: Smp,
   runstates: Runstates,
   affinities: Affinities,
@@ -75,7 +86,22 @@ export function scheduler(
   check: TimeCheck | undefined,
   context: ContextSwitch,
 ): Scheduler {
-  const { image, vcpu, pcpu, queues, locks, words, machineWords, trace, perfc, raceWindow, now, isIdle } = hv;
+  const {
+    image,
+    shape,
+    domain,
+    vcpu,
+    pcpu,
+    queues,
+    locks,
+    words,
+    machineWords,
+    trace,
+    perfc,
+    raceWindow,
+    now,
+    isIdle,
+  } = hv;
   const { lockOf: runqLockOf } = hv;
   const { entry, masks, word } = queues;
   const heldBackWord = image.column(HELD_BACK, 'vcpus').base;
@@ -85,6 +111,7 @@ export function scheduler(
   const flagsWord = (v: number): number => (flagColumn.base + (v << flagColumn.shift)) | 0;
   const runningWord = (v: number): number => (runningColumn.base + (v << runningColumn.shift)) | 0;
   const { sched_run, sched_ctx } = PERFC;
+  const everywhere = Array.from({ length: shape.pcpus }, (_, p) => p);
 
   const isRunnable = (v: number): boolean => vcpu.pauseFlags(v) === 0;
 
@@ -92,7 +119,8 @@ export function scheduler(
     isRunnable,
     pause: (v) => sleep(v, VPF_parked),
     unpause: (v) => clearFlag(v, VPF_parked),
-    requestMigration: (v) => {
+    requestMigration: (v, why = 0) => {
+      trace.note(NOTE.moves, v, entry.processor(v), why);
       words.or(flagsWord(v), VPF_migrating);
     },
     raiseSchedule: smp.raiseSchedule,
@@ -103,7 +131,8 @@ export function scheduler(
       if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
     },
   };
-  const ops = policy.create(hv, generic);
+  const { ops, of, accounts } = poolOps(hv, generic);
+  const caches = warmth(hv);
 
   /** Takes the run-queue lock of v's pCPU; while it was waited for, v may have been moved to another. */
   function lockOf(v: number): number {
@@ -137,6 +166,7 @@ export function scheduler(
 
   function sleep(v: number, flag: number): void {
     const lock = lockOf(v);
+    trace.note(NOTE.sleep, v, flag);
     words.or(flagsWord(v), flag);
     if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
     ops.sleep(v);
@@ -149,6 +179,10 @@ export function scheduler(
    * Called by the pCPU it ran on, and by whoever set the flag on one that did not run; the flag says which of them does it.
    */
   function finishMigration(v: number): void {
+    if (entry.pool(v) !== domain.pool(vcpu.domain(v))) {
+      finishPoolChange(v);
+      return;
+    }
     const lock = lockOf(v);
     // Running again, or still: its pCPU comes here when it is through.
     const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
@@ -163,6 +197,39 @@ export function scheduler(
     }
     locks.release(lock, smp.self());
     if (isOurs) wake(v);
+  }
+
+  /** v is off its pCPU, nobody wakes it while it has the flag, and its old scheduler has forgotten it: the new one takes it. */
+  function finishPoolChange(v: number): void {
+    const lock = lockOf(v);
+    const isOurs = entry.isRunning(v) === 0 && (vcpu.pauseFlags(v) & VPF_migrating) !== 0;
+    if (isOurs) {
+      entry.setPool(v, domain.pool(vcpu.domain(v)));
+      entry.setYielded(v, 0);
+      // As Xen does: pCPUs of the old pool mean nothing here.
+      affinities.give(v, everywhere, everywhere);
+      // Round about, as Xen does: not every policy balances.
+      let p = masks.cycle(NONE, word(hardMask(v)));
+      for (let k = vcpu.id(v) % masks.count(word(hardMask(v))); k > 0; k--) p = masks.cycle(p, word(hardMask(v)));
+      entry.setProcessor(v, p);
+    }
+    locks.release(lock, smp.self());
+    if (!isOurs) return;
+    const own = lockOf(v);
+    ops.insert(v);
+    trace.record(TRACE.migrate, v, entry.processor(v));
+    // Parked is who was over its cap in the old one.
+    words.and(flagsWord(v), ~(VPF_migrating | VPF_parked));
+    locks.release(own, smp.self());
+    wake(v);
+  }
+
+  /** Takes a VCPU from its pCPU or queue, to be moved when it is off. Under the lock. */
+  function uproot(v: number, why: number): void {
+    trace.note(NOTE.moves, v, entry.processor(v), why);
+    words.or(flagsWord(v), VPF_migrating);
+    if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
+    ops.sleep(v);
   }
 
   /** What a waker or a thief must find whole: runstates, and the pages that are a VCPU's whoever runs it. Under the lock. */
@@ -197,9 +264,14 @@ export function scheduler(
   /** Saves one guest's state and takes up the other's; the lock is not held. */
   function switchTo(p: number, prev: number, next: number): void {
     pcpu.setPeriodicAt(p, Infinity);
-    if (!isIdle(prev)) context.switchOut(prev, p);
+    if (!isIdle(prev)) {
+      context.switchOut(prev, p);
+      caches?.leaves(prev, p);
+    }
     if (!isIdle(next)) {
       context.switchIn(next, p);
+      const ns = caches === undefined ? 0 : caches.arrives(next, p);
+      if (ns > 0) context.stall(next, p, ns);
       context.timerEvents(next, p);
     }
     trace.record(TRACE.switch, prev, next);
@@ -246,17 +318,15 @@ export function scheduler(
     change();
     ops.adjustAffinity(v);
     const mustMove = !masks.has(word(hardMask(v)), entry.processor(v));
-    if (mustMove) {
-      words.or(flagsWord(v), VPF_migrating);
-      if (vcpu.runstate(v) === RUNSTATE_runnable) runstates.change(v, RUNSTATE_offline);
-      ops.sleep(v);
-    }
+    if (mustMove) uproot(v, MOVES.affinity);
     locks.release(lock, smp.self());
     if (mustMove) finishMigration(v);
   }
 
   return {
     ops,
+    poolOps: of,
+    accounts,
     isRunnable,
     schedule,
     wake,
@@ -266,6 +336,7 @@ export function scheduler(
       if ((words.and(flagsWord(v), ~VPF_blocked) & VPF_blocked) !== 0) wake(v);
     },
     block(v) {
+      trace.note(NOTE.block, v, 0);
       words.or(flagsWord(v), VPF_blocked);
       raceWindow();
     },
@@ -288,6 +359,20 @@ export function scheduler(
       ops.remove(v);
       if ((vcpu.pauseFlags(v) & VPF_paused) !== 0) machineWords.add(heldBackWord, -1);
     },
+    changePool(v) {
+      const lock = lockOf(v);
+      uproot(v, MOVES.pool);
+      locks.release(lock, smp.self());
+      ops.remove(v);
+      finishMigration(v);
+    },
+    vacate(p) {
+      const self = smp.self();
+      smp.enterTurn(p);
+      schedule(p);
+      smp.enterTurn(self);
+      if (self !== p) smp.keyMoved(p);
+    },
     locked(v, act) {
       const lock = lockOf(v);
       act();
@@ -295,6 +380,7 @@ export function scheduler(
     },
     yield(v) {
       const lock = lockOf(v);
+      trace.note(NOTE.yield, v, 0);
       ops.yield(v);
       locks.release(lock, smp.self());
       smp.raiseSchedule(entry.processor(v));

@@ -2,6 +2,8 @@
 import { NONE } from '../shared/list.js';
 import type { ConsoleRing } from './console-ring.js';
 import type { HvContext } from './context.js';
+import type { Cpupools } from './cpupool.js';
+import type { SchedulerOps } from './sched/interface.js';
 import type { Scheduler } from './schedule.js';
 import type { TimeKeeping } from './time.js';
 
@@ -29,14 +31,14 @@ export interface DumpParts {
   readonly sched: Scheduler;
   readonly time: TimeKeeping;
   readonly console: ConsoleRing;
+  readonly cpupools: Cpupools;
 }
 
 /** Queues are looked at one by one, each under its lock: the whole is of no one moment, as in Xen. */
-export function dumpRunQueues(hv: HvContext, { sched, time, console }: DumpParts): void {
-  const { domain, vcpu, pcpu, queues, locks, machine, shape, me, isIdle } = hv;
+export function dumpRunQueues(hv: HvContext, { sched, time, console, cpupools }: DumpParts): void {
+  const { domain, vcpu, pcpu, queues, locks, machine, params, shape, me, isIdle } = hv;
   const { list, runq } = queues;
   const self = machine.turnOf(me);
-  const { ops } = sched;
   const online = Array.from({ length: shape.pcpus }, (_, p) => p).filter(queues.isOnline);
   const nameOf = (v: number): string =>
     isIdle(v) ? `d[IDLE]v${vcpu.id(v)}` : `d${domain.id(vcpu.domain(v))}v${vcpu.id(v)}`;
@@ -51,18 +53,7 @@ export function dumpRunQueues(hv: HvContext, { sched, time, console }: DumpParts
   }
 
   const say = (lines: readonly string[]): void => lines.forEach(console.print);
-  say([
-    'sched_smt_power_savings: disabled',
-    `NOW=${Math.floor(time.systemTime(self))}`,
-    `Online Cpus: ${cpuRanges(online)}`,
-    'Cpupool 0:',
-    `Cpus: ${cpuRanges(online)}`,
-    'Scheduling granularity: cpu, 1 CPU per sched-resource',
-    `Scheduler: ${SCHEDULER_NAMES[ops.name] ?? ops.name}`,
-    ...(ops.dumpGlobal?.() ?? [ops.dumpSettings()]),
-    'CPUs info:',
-  ]);
-  for (const p of online) {
+  const cpuLines = (ops: SchedulerOps, p: number): void => {
     locks.acquire(hv.lockOf(p), self);
     const current = nameOf(pcpu.current(p));
     say([
@@ -70,5 +61,24 @@ export function dumpRunQueues(hv: HvContext, { sched, time, console }: DumpParts
       ...(ops.dumpPcpu?.(p) ?? plainLines(p)),
     ]);
     locks.release(hv.lockOf(p), self);
+  };
+
+  say([
+    `sched_smt_power_savings: ${params.smtPowerSavings ? 'enabled' : 'disabled'}`,
+    `NOW=${Math.floor(time.systemTime(self))}`,
+    `Online Cpus: ${cpuRanges(online)}`,
+  ]);
+  for (let pool = cpupools.info(0); pool !== undefined; pool = cpupools.info(pool.id + 1)) {
+    const ops = sched.poolOps(pool.id);
+    const cpus = pool.cpus.filter(queues.isOnline);
+    say([
+      `Cpupool ${pool.id}:`,
+      `Cpus: ${cpuRanges(cpus)}`,
+      'Scheduling granularity: cpu, 1 CPU per sched-resource',
+      `Scheduler: ${SCHEDULER_NAMES[ops.name] ?? ops.name}`,
+      ...(ops.dumpGlobal?.() ?? [ops.dumpSettings()]),
+      'CPUs info:',
+    ]);
+    for (const p of cpus) cpuLines(ops, p);
   }
 }

@@ -14,8 +14,9 @@
  *
  * It is the idea of a biased lock, for the whole machine at once: the bias is revoked while all others stand still.
  */
-import { ONLINE_MASK } from '../balancer/records.js';
+import { noPool, ONLINE_MASK, WHOLE } from '../balancer/records.js';
 import { HARD } from '../balancer/run-queues.js';
+import { NONE } from '../shared/list.js';
 import { EVTCHNSTAT_interdomain } from '../shared/public/event-channel.js';
 import { setTraceGroup, traceBases } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
@@ -45,12 +46,14 @@ export interface Separation {
   connected(d: number, other: number): void;
   /** From now on all workers, or groups, have to do with each other. While nobody else takes turns. */
   together(): void;
+  /** Puts the pCPUs into groups anew: pools have changed, and perhaps a domain is not one worker's any more. While the others are stopped. */
+  review(): void;
 }
 
 export function separation(context: HvContext, { stopped, moveTo }: Stopping): Separation {
   const { image, domain, vcpu, pcpu, evtchn, queues, shape, isOrdered, isSeparate } = context;
   const traces = traceBases(image);
-  const { masks, word, entry } = queues;
+  const { masks, word, entry, runq } = queues;
   const record = image.table(SEPARATION);
 
   /** The worker that takes the turns of domain d's VCPUs, as far as VCPU 0 tells. */
@@ -70,16 +73,18 @@ export function separation(context: HvContext, { stopped, moveTo }: Stopping): S
     return true;
   }
 
-  /** Puts every pCPU, with its bits, into the masks of a group. */
-  function regroup(groupOf: (p: number) => number): void {
+  /** Nor does a run queue lie on both sides. */
+  function everybodyStays(): boolean {
+    for (let p = 0; p < shape.pcpus; p++) if (pcpu.worker(queues.queueOf(p)) !== pcpu.worker(p)) return false;
+    for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return false;
+    return true;
+  }
+
+  /** Puts every pCPU into the part of its pool. */
+  function regroup(partOf: (p: number) => number): void {
     for (let p = 0; p < shape.pcpus; p++) {
-      const isIdler = masks.has(queues.idlers(p), p);
-      const isOverloaded = masks.has(queues.overloaded(p), p);
-      masks.clear(queues.idlers(p), p);
-      masks.clear(queues.overloaded(p), p);
-      queues.setGroup(p, groupOf(p));
-      if (isIdler) masks.set(queues.idlers(p), p);
-      if (isOverloaded) masks.set(queues.overloaded(p), p);
+      const pool = runq.pool(p);
+      queues.setGroup(p, pool === NONE ? noPool(shape) : pool, partOf(p));
     }
   }
 
@@ -90,7 +95,7 @@ export function separation(context: HvContext, { stopped, moveTo }: Stopping): S
       return;
     }
     if (!isSeparate()) return;
-    regroup(() => 0);
+    regroup(() => WHOLE);
     record.setIsSeparate(0, 0);
   }
 
@@ -118,9 +123,7 @@ export function separation(context: HvContext, { stopped, moveTo }: Stopping): S
       if (shape.groups > 1) setGroups((p) => groups[p]!);
     },
     begin() {
-      // Nor does a run queue lie on both sides.
-      for (let p = 0; p < shape.pcpus; p++) if (pcpu.worker(queues.queueOf(p)) !== pcpu.worker(p)) return;
-      for (let d = 0; d < shape.domains; d++) if (domain.maxVcpus(d) > 0 && !staysWithin(d)) return;
+      if (!everybodyStays()) return;
       regroup((p) => 1 + pcpu.worker(p));
       record.setIsSeparate(0, 1);
     },
@@ -139,6 +142,16 @@ export function separation(context: HvContext, { stopped, moveTo }: Stopping): S
     together,
     connectAll() {
       if (isSeparate()) stopped(together);
+    },
+    review() {
+      if (isOrdered) {
+        together();
+        regroup(queues.groupOf);
+        return;
+      }
+      const isApart = isSeparate() && everybodyStays();
+      regroup(isApart ? (p) => 1 + pcpu.worker(p) : () => WHOLE);
+      record.setIsSeparate(0, isApart ? 1 : 0);
     },
     connect(d, other) {
       if (isOrdered) {

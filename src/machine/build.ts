@@ -24,9 +24,11 @@ import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
 import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
-import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
+import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
 import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
+import { setPoolName } from './pool-names.js';
+import { bootPools, nrPools, policiesOf, poolOfGuest, poolParams } from './pools.js';
 import { sedfOf } from './sedf-defaults.js';
 import { linksOfGuest, type ServiceLinks, serviceLinks } from './service-links.js';
 import { LIVE_BYTES, LIVE_CALLS, type ToolArea, toolRoom, writeJob } from './tool-jobs.js';
@@ -140,6 +142,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       framesPerDomain,
       irqs: numberOfIrqs(config),
       devices: config.devices.length,
+      pools: nrPools(config),
     },
     model: {
       vcpus,
@@ -165,10 +168,9 @@ function runParams(config: MachineConfig, runners: number, cores: number, policy
   return {
     hv: {
       profile: config.profile,
-      scheduler: config.scheduler,
-      tsliceNs: config.tsliceMs * 1e6,
-      ratelimitNs: config.profile === 'classic' ? 0 : config.ratelimitUs * 1e3,
-      migrationDelayNs: config.migrationDelayUs * 1e3,
+      scheduler: policiesOf(config)[0]!,
+      policies: policiesOf(config),
+      ...poolParams(config, config.cpupools?.find(({ name }) => name === POOL_0) ?? {}),
       boost: config.boost,
       credit2: {
         runqueue: config.credit2Runqueue,
@@ -178,6 +180,8 @@ function runParams(config: MachineConfig, runners: number, cores: number, policy
       },
       latencyNs: config.latencyNs,
       topology: config.topology ?? flatTopology(config.pcpus),
+      smtPowerSavings: config.smtPowerSavings,
+      cache: config.cache,
       cycleHz: config.cycleHz,
       runqLockNs: config.runqLockNs,
       privateLockNs: config.privateLockNs,
@@ -229,7 +233,7 @@ export function loadGuest(
 export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
   const shape = machineShape(config);
   const params = runParams(config, shape.hv.runners, cores, policy);
-  const image = Image.create(machineMap(shape, config.scheduler));
+  const image = Image.create(machineMap(shape, params.hv.policies));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });
   const { hv, keys, turns } = core;
@@ -237,15 +241,19 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   image.table(CONTROL).setPauseAt(0, Infinity);
   image.table(CONTROL).setStepsLeft(0, -1);
   initialiseHv(hv.context);
-  hv.sched.ops.init();
+  const pools = bootPools(config);
+  hv.cpupools.boot(pools);
   initialiseTimeCheck(image, shape.hv);
   const groups = interactionGroups(config);
   const isSideBySide = config.mode === 'ordered' && shape.hv.runners > 1;
   const workers = isSideBySide ? dealGroups(config, groups, shape.hv.runners) : [];
-  const random = xoroshiro128plus(config.seed);
-  /** One of the pCPUs; with seed 0 the n-th. */
-  const drawPcpu = (n: number): number =>
-    config.seed === 0 ? n % config.pcpus : uniformInt(random, 0, config.pcpus - 1);
+  const drawPcpu = drawing(
+    config.seed,
+    Array.from({ length: config.pcpus }, (_, p) => p),
+  );
+  // A pool's draws are its own: what is in another one changes nothing.
+  const drawIn = pools.length === 1 ? [drawPcpu] : pools.map(({ cpus }, k) => drawing(config.seed, cpus, k + 1));
+  const vcpusIn = pools.map(() => 0);
   for (let p = 0; p < config.pcpus; p++) {
     // Neighbours together: pools of pCPUs are ranges, and what stays within a worker costs the host less.
     hv.context.pcpu.setWorker(p, workers[p] ?? Math.floor((p * config.threads) / config.pcpus));
@@ -265,7 +273,6 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
     timerSlot: 0,
   };
   const deviceNames = config.devices.map(({ name }) => name);
-  let firstVcpu = 0;
   hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
   hv.console.print(`System RAM: ${config.memoryMib}MB (${config.memoryMib * 1024}kB)`);
   hv.console.print(`Using scheduler: ${SCHEDULER_NAMES[config.scheduler] ?? config.scheduler}`);
@@ -278,7 +285,8 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
       rings.push(0);
       continue;
     }
-    const firstOfGuest = firstVcpu;
+    const pool = poolOfGuest(pools, guest);
+    const firstOfGuest = vcpusIn[pool]!;
     const pages = guest.memoryMib * PAGES_PER_MIB;
     must(
       hv.domains.create(d, {
@@ -288,6 +296,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
         weight: guest.weight,
         cap: guest.cap,
         sedf: sedfOf(guest),
+        pool,
         backedFrames: areas.pages,
         isPaused: false,
       }),
@@ -298,11 +307,11 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
       hv.domains.addVcpus(d, mostVcpus(guest), {
         hardAffinity: (v) => guest.cpus[v],
         softAffinity: (v) => guest.cpusSoft[v],
-        firstPcpu: (v) => drawPcpu(firstOfGuest + v),
+        firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
       }),
     );
     rings.push(hv.context.domain.frames(d) + areas.rings);
-    firstVcpu += mostVcpus(guest);
+    vcpusIn[pool] = firstOfGuest + mostVcpus(guest);
   }
   buildLinks(mem, config.guests, links, rings);
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
@@ -325,8 +334,16 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
   for (let p = 0; p < config.pcpus; p++) keys.set(p, turns.keyOf(p));
   // Boot lies before time 0: there the machine stands, and there a command takes effect that comes before the first turn.
   for (let w = 0; w < shape.hv.runners; w++) hv.context.floors.setFloor(w, keys.key(keys.least()));
-  if (params.hv.free !== undefined) bootForFreeMode({ image, shape, params, core, cursor });
-  return { image, shape, params, core, cursor };
+  const built = { image, shape, params, core, cursor };
+  for (const [id, { name }] of pools.entries()) setPoolName(image, id, name);
+  if (params.hv.free !== undefined) bootForFreeMode(built);
+  return built;
+}
+
+/** Draws one of these pCPUs each time; with seed 0 the n-th. */
+function drawing(seed: number, cpus: readonly number[], stream = 0): (n: number) => number {
+  const random = xoroshiro128plus(seed ^ (stream << 16));
+  return (n) => (seed === 0 ? cpus[n % cpus.length]! : cpus[uniformInt(random, 0, cpus.length - 1)]!);
 }
 
 /** Takes the turns of boot, which all lie before time 0. */

@@ -6,6 +6,7 @@
 import { pcpusOf } from '../balancer/topology.js';
 import * as limits from '../shared/limits.js';
 import { findDeviceProblem } from './check-devices.js';
+import { type ConfigProblem, findPoolProblem, guestPoolProblem } from './check-pools.js';
 import { admissionProblem, requestProblem } from './check-workloads.js';
 import {
   boots,
@@ -19,11 +20,7 @@ import {
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
-export interface ConfigProblem {
-  /** Where in the MachineConfig: `['guests', 2, 'cap']`. */
-  readonly path: readonly (string | number)[];
-  readonly message: string;
-}
+export type { ConfigProblem } from './check-pools.js';
 
 type Numeric = { [K in keyof MachineConfig]-?: MachineConfig[K] extends number ? K : never }[keyof MachineConfig];
 
@@ -159,12 +156,15 @@ function guestProblem(config: MachineConfig, guest: GuestConfig): GuestProblem |
     const problem = affinityProblem(config, guest, field);
     if (problem !== undefined) return [[field], problem];
   }
+  // Its pool may be made before it is.
+  const pool = boots(guest) ? guestPoolProblem(config, guest) : undefined;
+  if (pool !== undefined) return [[pool[0]], pool[1]];
   return sedfProblem(guest) ?? taskProblem(guest) ?? admissionProblem(guest);
 }
 
 /** Rules that compare fields of the machine with each other. */
 function machineProblem(config: MachineConfig): ConfigProblem | undefined {
-  const { durationNs, ratelimitUs, tsliceMs, windowNs, latencyNs, jitterSeed, mode } = config;
+  const { durationNs, windowNs, latencyNs, jitterSeed, mode } = config;
   if (mode === 'free' && windowNs < latencyNs) {
     return { path: ['windowNs'], message: `a window of ${windowNs} ns is shorter than the latency of ${latencyNs} ns` };
   }
@@ -219,6 +219,14 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
       return { path: ['topology'], message: `${shape} do not make ${config.pcpus} pCPUs` };
     }
   }
+  for (const [field, ns] of Object.entries(config.cache ?? {})) {
+    const message = outside(ns, range(field === 'displacedNs' ? 1 : 0, limits.MAX_CACHE_NS, 'ns'));
+    if (message !== undefined) return { path: ['cache', field], message };
+  }
+  return ratelimitProblem(config);
+}
+
+function ratelimitProblem({ ratelimitUs, tsliceMs }: MachineConfig): ConfigProblem | undefined {
   if (ratelimitUs !== 0 && ratelimitUs < limits.MIN_RATELIMIT_US) {
     const bounds = `0 (off), or ${limits.MIN_RATELIMIT_US} to ${limits.MAX_RATELIMIT_US}`;
     return { path: ['ratelimitUs'], message: `ratelimit of ${ratelimitUs} us is out of range: ${bounds} us` };
@@ -231,7 +239,7 @@ function machineProblem(config: MachineConfig): ConfigProblem | undefined {
 
 /** What the classic profile has not: nothing but its defaults will do. A ratelimit of 0 says how it is. */
 function classicProblem(config: MachineConfig): ConfigProblem | undefined {
-  const { scheduler, tsliceMs, ratelimitUs, migrationDelayUs } = config;
+  const { scheduler, tsliceMs, ratelimitUs, migrationDelayUs, smtPowerSavings } = config;
   if (scheduler === 'credit2') return { path: ['scheduler'], message: `${CLASSIC} has no credit2 scheduler` };
   if (tsliceMs !== MACHINE_DEFAULTS.tsliceMs) {
     return { path: ['tsliceMs'], message: `${CLASSIC} has a fixed timeslice of ${MACHINE_DEFAULTS.tsliceMs} ms` };
@@ -242,18 +250,31 @@ function classicProblem(config: MachineConfig): ConfigProblem | undefined {
   if (migrationDelayUs !== MACHINE_DEFAULTS.migrationDelayUs) {
     return { path: ['migrationDelayUs'], message: `${CLASSIC} has no migration delay` };
   }
+  if (smtPowerSavings) return { path: ['smtPowerSavings'], message: `${CLASSIC} has no power savings` };
   return undefined;
 }
 
 /** Names under which the hypervisor registers its policies. */
 export const KNOWN_SCHEDULERS: readonly string[] = ['credit', 'credit2', 'sedf', 'null'];
 
-/** The first reason why `config` cannot be built. */
-export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
-  for (const [field, bounds] of Object.entries(RANGES) as [Numeric, Range][]) {
-    const message = outside(config[field], bounds);
+function rangeProblem(config: MachineConfig, fields: readonly Numeric[]): ConfigProblem | undefined {
+  for (const field of fields) {
+    const message = outside(config[field], RANGES[field]);
     if (message !== undefined) return { path: [field], message };
   }
+  return undefined;
+}
+
+/** What a scheduler's parameters must keep to, the machine's or a cpupool's. */
+export function paramsProblem(config: MachineConfig): ConfigProblem | undefined {
+  const range = rangeProblem(config, ['tsliceMs', 'ratelimitUs', 'migrationDelayUs']);
+  return range ?? ratelimitProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
+}
+
+/** The first reason why `config` cannot be built. */
+export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHEDULERS): ConfigProblem | undefined {
+  const range = rangeProblem(config, Object.keys(RANGES) as Numeric[]);
+  if (range) return range;
   if (!schedulers.includes(config.scheduler) && !isPolicyFile(config.scheduler)) {
     const known = `${schedulers.join(', ')}, or a file (.ts, .js) with a policy`;
     return { path: ['scheduler'], message: `unknown scheduler '${config.scheduler}'; known: ${known}` };
@@ -267,6 +288,8 @@ export function findConfigProblem(config: MachineConfig, schedulers = KNOWN_SCHE
   }
   const machine = machineProblem(config) ?? (config.profile === 'classic' ? classicProblem(config) : undefined);
   if (machine) return machine;
+  const pool = findPoolProblem(config, schedulers, paramsProblem);
+  if (pool) return pool;
   if (config.guests.length === 0) return { path: ['guests'], message: 'no guests: a machine needs at least one' };
   const { spareDomains } = config;
   if (config.guests.length + spareDomains > limits.MAX_DOMAINS) {

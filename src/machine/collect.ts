@@ -1,10 +1,11 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
 import { consoleText } from '../hv/calls/console-io.js';
-import { PRIVATE_LOCK, runqLock } from '../hv/context.js';
+import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { DOMAIN_STATE } from '../hv/records.js';
+import { WARMTH_PCPU, WARMTH_VCPU } from '../hv/warmth.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
@@ -18,10 +19,12 @@ import { requestResults } from './collect-requests.js';
 import { collectTime } from './collect-time.js';
 import { collectTools } from './collect-tools.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
+import { type CpupoolView, poolViews } from './cpupools.js';
 import { endOf } from './end-of-run.js';
 import { fairShares, jainIndex } from './fair-share.js';
 import { forkLimits } from './fork-limits.js';
 import {
+  type CpupoolResult,
   type DomainResult,
   type LockResult,
   type PcpuResult,
@@ -57,6 +60,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   const { machine, pcpu, vcpu, domain, perfc, isIdle } = hv.context;
   const mem = modelMemory(image, hv);
   const elapsed = endOf(built);
+  const warm = config.cache && { vcpu: image.table(WARMTH_VCPU), pcpu: image.table(WARMTH_PCPU) };
 
   function vcpuResult(v: number): VcpuResult {
     const [running, runnable, blocked, offline] = [0, 1, 2, 3].map((k) => hv.runstates.timeIn(v, k, elapsed));
@@ -69,10 +73,11 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     };
   }
 
-  function lockResult(lock: LockResult['lock'], first: number, count: number): LockResult {
+  const privateLocks = Array.from({ length: shape.hv.pools }, (_, k) => privateLock(k));
+  const runqLocks = Array.from({ length: config.pcpus }, (_, p) => runqLock(p));
+  function lockResult(lock: LockResult['lock'], numbers: readonly number[]): LockResult {
     const time = image.table(LOCK_TIME);
-    const sum = (of: (n: number) => number): number =>
-      Array.from({ length: count }, (_, k) => of(first + k)).reduce((a, b) => a + b, 0);
+    const sum = (of: (n: number) => number): number => numbers.map(of).reduce((a, b) => a + b, 0);
     // In free mode what really happened, in ordered mode what would in the simulated time that locks are held.
     const real = (of: (counts: LockCounts) => number): number => sum((n) => of(hv.context.locks.counts(n)));
     return {
@@ -157,15 +162,32 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     const count = exists(d) ? domain.maxVcpus(d) : 0;
     return Array.from({ length: count }, (_, k) => vcpuResult(domain.firstVcpu(d) + k));
   });
-  const fair = fairShares(
-    config.pcpus,
-    config.guests.map((guest, n) => ({
-      weight: guest.weight,
-      cap: guest.cap,
-      vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
-    })),
-    config.profile === 'classic' ? 'domain' : 'vcpu',
-  );
+  // Domain 0's script may have named pools, too.
+  const scriptNames = new Map(config.toolstack?.poolNames);
+  const views = poolViews(built).map((pool) => ({ ...pool, name: scriptNames.get(pool.id) ?? pool.name }));
+  /** Guests whose domains are in a pool; those that are not there are in none. */
+  const guestsOf = (pool: CpupoolView): number[] =>
+    config.guests
+      .map((_, n) => n)
+      .filter((n) => {
+        const d = domainNumber(config.guests, n);
+        return exists(d) && domain.pool(d) === pool.id;
+      });
+  /** Each pool is shared by its own domains. */
+  const fair: number[] = [];
+  for (const pool of views) {
+    const members = guestsOf(pool);
+    const shares = fairShares(
+      pool.cpus.length,
+      members.map((n) => ({
+        weight: config.guests[n]!.weight,
+        cap: config.guests[n]!.cap,
+        vcpuDemands: vcpusOf[n]!.map((v) => demandOf(v.runstate)),
+      })),
+      config.profile === 'classic' ? 'domain' : 'vcpu',
+    );
+    for (const [k, n] of members.entries()) fair[n] = shares[k]!;
+  }
 
   const domains = config.guests.map((guest, n): DomainResult => {
     const d = domainNumber(config.guests, n);
@@ -179,11 +201,12 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       name: guest.name,
       weight: guest.weight,
       cap: guest.cap,
-      expectedShare: fair[n]!,
+      expectedShare: fair[n] ?? 0,
       share: elapsed > 0 ? virtualTimeNs / elapsed : 0,
       virtualTimeNs,
       workNs: tasks.reduce((total, t) => total + t.workNs, 0),
       wake: latencyOf(image, 'wake-latency', d),
+      ...(warm === undefined ? {} : { refillNs: sum((v) => warm.vcpu.refillNs(domain.firstVcpu(d) + v.id)) }),
       stealNs: sum((v) => v.runstate.runnable),
       switches: sum((v) => v.switches),
       migrations: sum((v) => v.migrations),
@@ -204,8 +227,28 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       use: elapsed > 0 ? busy / elapsed : 0,
       switches: pcpu.switches(p),
       steals: pcpu.steals(p),
+      ...(warm === undefined ? {} : { refillNs: warm.pcpu.refillNs(p) }),
     };
   });
+
+  const jainOf = (of: readonly DomainResult[]): number =>
+    jainIndex(of.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1)));
+  function poolResult(pool: CpupoolView): CpupoolResult {
+    const { id, name, scheduler, cpus } = pool;
+    const members = guestsOf(pool).map((n) => domains[n]!);
+    const sum = (f: (pcpu: PcpuResult) => number): number => cpus.reduce((total, p) => total + f(pcpus[p]!), 0);
+    return {
+      id,
+      name,
+      scheduler,
+      cpus,
+      domains: members.map((d) => d.name),
+      use: cpus.length > 0 ? sum((p) => p.use) / cpus.length : 0,
+      switches: sum((p) => p.switches),
+      steals: sum((p) => p.steals),
+      jain: jainOf(members),
+    };
+  }
 
   const apart = (): number =>
     Math.max(...Array.from({ length: shape.hv.runners }, (_, w) => hv.context.floors.apart(w)));
@@ -222,10 +265,11 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
     hash: isFree ? 'none' : traceHash(image.i32, image.region('trace-hash').base, shape.hv.groups),
     events,
     turns: sumOf(machine.turns),
-    jain: jainIndex(domains.map((d) => (d.expectedShare > 0 ? d.share / d.expectedShare : 1))),
+    jain: jainOf(domains),
     domains,
     pcpus,
-    locks: [lockResult('private', PRIVATE_LOCK, 1), lockResult('run-queue', runqLock(0), config.pcpus)],
+    ...(shape.hv.pools > 1 ? { pools: views.map(poolResult) } : {}),
+    locks: [lockResult('private', privateLocks), lockResult('run-queue', runqLocks)],
     ...((config.toolstack?.jobs.length ?? 0) > 0 ? { toolstack: collectTools(built, config) } : {}),
     ...(config.devices.length > 0 ? collectDevices(built, config) : {}),
     ...(config.checkTime ? { time: collectTime(built, config) } : {}),

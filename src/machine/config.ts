@@ -1,11 +1,11 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
-import type { Topology } from '../balancer/topology.js';
+import type { CacheCosts, Topology } from '../balancer/topology.js';
 import { type Profile, type RunqueueArrangement, TIME_FAULTS, type TimeFault } from '../hv/context.js';
 import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Workload } from '../workload/workload.js';
 
 /** For those who may not know the hypervisor: the command line. */
-export { pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
+export { type CacheCosts, pcpusOf as topologyPcpus, type Topology } from '../balancer/topology.js';
 export { PROFILES, type Profile, RUNQUEUE_ARRANGEMENTS, type RunqueueArrangement, TIME_FAULTS } from '../hv/context.js';
 
 /** Parameters of a domain under the SEDF scheduler; what is left out is sedf-defaults.ts's. */
@@ -21,6 +21,22 @@ export interface SedfConfig {
   /** 1..65535. With extra time its weight in that; without, the weight by which its slice is computed. */
   readonly weight?: number | undefined;
 }
+
+/** A set of pCPUs with a scheduler of its own; what is left out is the machine's. */
+export interface CpupoolConfig {
+  /** 1..MAX_NAME_LENGTH bytes; `Pool-0` is that of all pCPUs which are in no other. */
+  readonly name: string;
+  /** pCPU numbers; left out for Pool-0: those that are in no other pool. */
+  readonly cpus?: readonly number[] | undefined;
+  /** One of the built-in ones. */
+  readonly scheduler?: string | undefined;
+  readonly tsliceMs?: number | undefined;
+  readonly ratelimitUs?: number | undefined;
+  readonly migrationDelayUs?: number | undefined;
+}
+
+/** The pool that a host boots with. */
+export const POOL_0 = 'Pool-0';
 
 export interface GuestConfig {
   readonly name: string;
@@ -47,6 +63,8 @@ export interface GuestConfig {
   readonly sedf?: SedfConfig | undefined;
   /** Whether it is there from the beginning; else domain 0 makes it when its script says so. @default true */
   readonly boot?: boolean;
+  /** Name of its cpupool. @default Pool-0 */
+  readonly pool?: string | undefined;
   /** Domain 0, which may set the time. Only the first guest can be. @default false */
   readonly privileged?: boolean;
 }
@@ -156,6 +174,10 @@ export interface MachineConfig {
   readonly bootTimeS: number;
   /** Sockets, cores a socket, threads a core; their product is `pcpus`. @default one socket of single-threaded cores */
   readonly topology?: Topology | undefined;
+  /** `sched_smt_power_savings`: fill sockets and cores before others are used; classic: there is none. @default false */
+  readonly smtPowerSavings: boolean;
+  /** What a VCPU pays that runs where its caches are not: up to 100 ms each. @default nothing */
+  readonly cache?: CacheCosts | undefined;
   readonly scheduler: string;
   /** `sched_credit_tslice_ms`, 1..1000; classic: 30. @default 30 */
   readonly tsliceMs: number;
@@ -192,6 +214,10 @@ export interface MachineConfig {
   readonly inject?: FaultInjection;
   /** Sources of interrupts. @default none */
   readonly devices: readonly DeviceConfig[];
+  /** Cpupools besides Pool-0, and Pool-0's own scheduler where it is named here. @default none: all pCPUs are in Pool-0 */
+  readonly cpupools?: readonly CpupoolConfig[] | undefined;
+  /** Cpupools that can be made while the machine runs, with any built-in scheduler. @default 0 */
+  readonly sparePools?: number | undefined;
   readonly guests: readonly GuestConfig[];
   /** What domain 0's tools are to do; the first guest must be domain 0. */
   readonly toolstack?: ToolstackConfig | undefined;
@@ -225,6 +251,7 @@ export const MACHINE_DEFAULTS: Omit<MachineConfig, 'pcpus' | 'threads' | 'durati
   credit2LoadWindowShift: 30,
   credit2BalanceUnder: 0,
   credit2BalanceOver: -3,
+  smtPowerSavings: false,
   runqLockNs: 0,
   privateLockNs: 0,
   guestOpNs: 100,

@@ -9,6 +9,7 @@ import { domainNumber, type MachineConfig } from './config.js';
 
 /** For those who may not know the hypervisor. */
 export type { SedfSpec } from '../hv/domain.js';
+export { type CpupoolView, type NewCpupool, XenError } from './cpupools.js';
 
 const PAGES_PER_MIB = 256;
 
@@ -22,7 +23,7 @@ export interface VcpuInfo {
   readonly pcpu: number;
   /** Time it ran, ns. */
   readonly timeNs: number;
-  /** pCPU numbers. */
+  /** Affinity as it was wished for, pCPU numbers. */
   readonly hard: readonly number[];
   readonly soft: readonly number[];
 }
@@ -33,6 +34,8 @@ export interface DomainInfo {
   readonly memoryMib: number;
   readonly weight: number;
   readonly cap: number;
+  /** Number of its cpupool. */
+  readonly pool: number;
   /** What it is under the SEDF scheduler; times in ns. */
   readonly sedf: SedfSpec;
   /** All its VCPUs are held from outside. */
@@ -80,6 +83,7 @@ export function domainInfos({ core, params }: BuiltMachine, config: MachineConfi
       memoryMib: Math.round(domain.totPages(d) / PAGES_PER_MIB),
       weight: domain.weight(d),
       cap: domain.cap(d),
+      pool: domain.pool(d),
       sedf: {
         periodNs: domain.sedfPeriod(d),
         sliceNs: domain.sedfSlice(d),

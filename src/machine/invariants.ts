@@ -3,6 +3,7 @@
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
 import {
+  CPUPOOL,
   DOMAIN_STATE,
   NOBODY,
   TIMER,
@@ -11,6 +12,7 @@ import {
   VPF_down,
   VPF_dying,
   VPF_migrating,
+  VPF_shutdown,
 } from '../hv/records.js';
 import { CREDIT_GLOBAL } from '../hv/sched/credit-records.js';
 import { findScheduler } from '../hv/sched/registry.js';
@@ -31,11 +33,14 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
   const { runq, entry, list, masks } = queues;
   const timer = image.table(TIMER);
   /** Whether a pCPU may be idle though somebody waits. */
-  const mayIdle = findScheduler(params.hv.scheduler)?.isWorkConserving === false;
-  const isCredit = params.hv.scheduler === 'credit';
-  const isCredit2 = params.hv.scheduler === 'credit2';
-  const checkCredit2 = isCredit2 ? credit2Invariants({ image, core, params }, must) : () => {};
-  const epoch = isCredit ? image.column(CREDIT_GLOBAL, 'sortEpoch').base : 0;
+  const mayIdle = params.hv.policies.map((name) => findScheduler(name)?.isWorkConserving === false);
+  const pools = image.table(CPUPOOL);
+  const credit = params.hv.policies.indexOf('credit');
+  const credit2 = params.hv.policies.indexOf('credit2');
+  const checkCredit2 = credit2 < 0 ? () => {} : credit2Invariants({ image, core, params }, must);
+  const global = credit < 0 ? undefined : image.table(CREDIT_GLOBAL);
+  const NO_POLICY = -1;
+  const policyOf = (p: number): number => (runq.pool(p) === NONE ? NO_POLICY : pools.policy(runq.pool(p)));
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   const findBrokenLines = lineInvariants(hv);
@@ -77,6 +82,8 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
       () => `VCPU ${v}: runstate ${state}, current on pCPU ${p}`,
     );
     must((entry.isRunning(v) !== 0) === (p !== undefined), () => `VCPU ${v}: isRunning, current on pCPU ${p}`);
+    if (p !== undefined)
+      must(runq.pool(p) === entry.pool(v), () => `VCPU ${v} of pool ${entry.pool(v)} runs on pCPU ${p}`);
     if (p !== undefined) must(entry.processor(v) === p, () => `VCPU ${v} runs on ${p} and is of ${entry.processor(v)}`);
     else {
       must(queuedOn.has(v) === (flags === 0), () => `VCPU ${v}: queued on ${queuedOn.get(v)}, pause flags ${flags}`);
@@ -90,7 +97,8 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     if ((flags & VPF_down) !== 0 && p === undefined)
       must(state >= RUNSTATE_blocked, () => `VCPU ${v} is down, state ${state}`);
     // One that is about to move may still be where it must not be any more.
-    const isAllowed = masks.has(queues.affinity(v, 1), entry.processor(v)) || (flags & VPF_migrating) !== 0;
+    const isAllowed =
+      masks.has(queues.affinity(v, 1), entry.processor(v)) || (flags & (VPF_migrating | VPF_shutdown)) !== 0;
     must(isAllowed, () => `VCPU ${v} is of pCPU ${entry.processor(v)}, which it may not use`);
   }
 
@@ -109,7 +117,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     const late = pcpu.turnedAt(p) - pcpu.timerAt(p);
     if (lateNs > 0) must(late <= lateNs, () => `pCPU ${p}: a timer is ${late} ns late`);
     // Its queue is shared.
-    if (isCredit2) return;
+    if (credit2 >= 0 && policyOf(p) === credit2) return;
     const runnable = queue.length + (isIdle(current) ? 0 : 1);
     must(runq.nrRunnable(p) === runnable, () => `pCPU ${p}: nrRunnable ${runq.nrRunnable(p)}, found ${runnable}`);
     must(masks.has(queues.overloaded(p), p) === runnable > 1, () => `pCPU ${p}: overloaded with ${runnable} runnable`);
@@ -120,10 +128,11 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
       pcpu.sliceEnd(p) < Infinity ||
       isMailUnderWay(image, pcpu.worker(p));
     must(
-      mayIdle || !isIdle(current) || queue.length === 0 || isTold,
+      mayIdle[policyOf(p)] === true || !isIdle(current) || queue.length === 0 || isTold,
       () => `pCPU ${p} idles with VCPU ${queue[0]} in its queue`,
     );
-    if (isCredit) checkOrder(p, queue);
+    if (policyOf(p) === credit) checkOrder(p, queue);
+    must(policyOf(p) !== NO_POLICY || runnable === 0, () => `pCPU ${p} is in no cpupool and has ${runnable} VCPUs`);
   }
 
   /** Every armed timer is in one queue, its own, where its position says, and none is due before the one above it. */
@@ -149,7 +158,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
 
   /** Sorted by priority, unless accounting changed priorities and the pCPU has not sorted since. */
   function checkOrder(p: number, queue: readonly number[]): void {
-    if (runq.sortEpoch(p) !== image.i32[epoch]) return;
+    if (runq.sortEpoch(p) !== global?.sortEpoch(runq.pool(p))) return;
     for (let k = 1; k < queue.length; k++) {
       // A yielder stands behind one VCPU of lower priority.
       must(entry.pri(queue[k - 1]!) >= entry.pri(queue[k]!), () => `the queue of pCPU ${p} is not sorted: ${queue}`);

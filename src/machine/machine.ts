@@ -10,6 +10,7 @@ import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
 import type { SedfSpec } from '../hv/domain.js';
+import type { PoolParams } from '../hv/sched/interface.js';
 import { PolicyError, type UserPolicy } from '../hv/sched/user-policy.js';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
@@ -18,18 +19,22 @@ import { LIVE_JOB, TOOL_POST } from '../pcpu/model/privcmd-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
 import { MAX_RATELIMIT_US, MAX_WEIGHT, MIN_RATELIMIT_US, MIN_WEIGHT } from '../shared/limits.js';
-import { lastTrace, traceBases } from '../shared/trace-ring.js';
+import { XEN_EBUSY, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOSPC } from '../shared/public/errno.js';
+import { lastTrace, type TraceRecord, traceBases, traceRecords } from '../shared/trace-ring.js';
 import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { ConfigError } from '../workload/config-error.js';
 import { type BuiltMachine, buildMachine, toolArea } from './build.js';
-import { findConfigProblem, sedfProblem } from './check-config.js';
+import { findConfigProblem, paramsProblem, sedfProblem } from './check-config.js';
 import { collect } from './collect.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
+import { type CpupoolView, checked, type NewCpupool, poolViews, XenError } from './cpupools.js';
 import { endOf } from './end-of-run.js';
 import { type DomainInfo, domainInfos } from './inspect.js';
 import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
 import { isPolicyFile, placeIn, readPolicy } from './policy-file.js';
+import { poolName, setPoolName } from './pool-names.js';
+import { poolParams } from './pools.js';
 import { prepareGuest } from './prepare-guest.js';
 import type { RunResult } from './result.js';
 import { fitting, readJob, writeJob } from './tool-jobs.js';
@@ -50,6 +55,9 @@ interface MachineEvents {
   /** `stalledMs`: how long a worker has held the turn, where that is what is wrong. */
   warning: [text: string, stalledMs?: number];
 }
+
+export { TRACE_FORMATS, traceText } from '../shared/trace-kinds.js';
+export type { TraceRecord } from '../shared/trace-ring.js';
 
 export class Machine {
   readonly config: MachineConfig;
@@ -187,16 +195,20 @@ export class Machine {
   }
 
   /** Sends a command; the bell brings the worker to its next safe point. */
-  async #command(act: (control: Remote<WorkerControl>) => Promise<number>): Promise<number> {
-    const { image, core } = this.#built;
-    const floor = (): number => lowestFloor(core);
-    if (this.#isFinished()) return floor();
+  async #command(
+    act: (control: Remote<WorkerControl>) => Promise<number>,
+    whenFinished: () => number = () => lowestFloor(this.#built.core),
+    worker = 0,
+  ): Promise<number> {
+    const { image } = this.#built;
+    if (this.#isFinished()) return whenFinished();
     // Before `run`: the token rests until the command is there, or the machine would be past what it asks for.
     if (!this.#granted) Atomics.store(image.i32, this.#state, RUN.paused);
     this.#grant();
     // While the machine is paused the token rests with one worker, whom only a command of its own wakes at once.
     const isPaused = Atomics.load(image.i32, this.#state) === RUN.paused;
-    const result = await this.#askWorker(isPaused && !this.#isFree ? image.table(CONTROL).holder(0) : 0, act, floor);
+    const to = isPaused && !this.#isFree ? image.table(CONTROL).holder(0) : worker;
+    const result = await this.#askWorker(to, act, whenFinished);
     if (this.#isFree && isPaused && Atomics.load(image.i32, this.#state) !== RUN.paused) this.#wakeAll();
     if (Atomics.load(image.i32, this.#state) === RUN.paused) await this.#parked();
     return result;
@@ -362,6 +374,16 @@ export class Machine {
     return this.#broken();
   }
 
+  /**
+   * What a pCPU did last and why, oldest first, of a machine made with `trace`; TRACE_FORMATS says what the words of each kind are.
+   * While the machine is paused, or over.
+   */
+  trace(p: number): TraceRecord[] {
+    if (!Number.isSafeInteger(p) || p < 0 || p >= this.config.pcpus) throw new RangeError(`there is no pCPU ${p}`);
+    const { image } = this.#built;
+    return traceRecords(image.i32, traceBases(image), p);
+  }
+
   /** Work of every task so far, ns, in the order of guests, tasks and instances. While the machine is paused. */
   work(): number[] {
     const { core, image } = this.#built;
@@ -372,12 +394,35 @@ export class Machine {
     });
   }
 
-  /** Hard affinity of a VCPU from now on. @param domain its number @param cpus pCPU numbers */
-  async pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<void> {
+  /**
+   * Hard and soft affinity of a VCPU from now on, pCPU numbers; undefined leaves one as it is. What soft affinity wishes beyond
+   * the hard one is kept, and counts when it can be had.
+   * @param domain its number
+   */
+  async pin(
+    domain: number,
+    vcpu: number,
+    hard: readonly number[] | undefined,
+    soft?: readonly number[] | undefined,
+  ): Promise<void> {
     this.#checkVcpu(domain, vcpu);
-    const known = cpus.filter((p) => Number.isSafeInteger(p) && p >= 0 && p < this.config.pcpus);
-    if (known.length === 0) throw new RangeError(`none of the pCPUs [${cpus.join(', ')}] exists`);
-    await this.#command((c) => c.pin(domain, vcpu, known));
+    const known = [hard, soft].map((cpus) =>
+      cpus?.filter((p) => Number.isSafeInteger(p) && p >= 0 && p < this.config.pcpus),
+    );
+    if (known.some((cpus) => cpus?.length === 0)) {
+      throw new RangeError(`none of the pCPUs [${(known[0]?.length === 0 ? hard : soft)?.join(', ')}] exists`);
+    }
+    if (soft !== undefined && this.config.profile === 'classic')
+      throw new RangeError('the classic profile has no soft affinity');
+    const { domain: record, queues } = this.#built.core.hv.context;
+    const pool = record.pool(domain);
+    if (known[0]?.every((p) => !queues.masks.has(queues.pool(pool), p)) === true) {
+      throw new XenError(
+        `none of the pCPUs [${hard?.join(', ')}] is in ${poolName(this.#built.image, pool)}`,
+        XEN_EINVAL,
+      );
+    }
+    await this.#command((c) => c.pin(domain, vcpu, known[0], known[1]));
   }
 
   /** Takes a VCPU off its pCPU, whatever it was doing, until `unpauseVcpu`. */
@@ -507,12 +552,102 @@ export class Machine {
 
   /** The machine's domains as they are, between two turns: a running machine is paused for a moment. */
   async domains(): Promise<DomainInfo[]> {
-    const isRunning = (): boolean => Atomics.load(this.#built.image.i32, this.#state) === RUN.running;
-    const resumes = this.#granted && isRunning();
+    return this.#standing((at) => domainInfos(this.#built, this.config, at));
+  }
+
+  /** The machine's cpupools, in the same way. */
+  async cpupools(): Promise<CpupoolView[]> {
+    return this.#standing(() => poolViews(this.#built));
+  }
+
+  /** @param look is given where simulation time stands */
+  async #standing<T>(look: (atNs: number) => T): Promise<T> {
+    const resumes = this.#granted && Atomics.load(this.#built.image.i32, this.#state) === RUN.running;
     const at = resumes ? await this.pause() : lowestFloor(this.#built.core);
-    const infos = domainInfos(this.#built, this.config, this.#isFinished() ? endOf(this.#built) : Math.max(0, at));
+    const seen = look(this.#isFinished() ? endOf(this.#built) : Math.max(0, at));
     if (resumes) await this.resume();
-    return infos;
+    return seen;
+  }
+
+  /**
+   * Makes a cpupool without pCPUs. The machine must have been made with `sparePools`.
+   * @returns its number
+   * @throws RangeError, or XenError with what the hypervisor says
+   */
+  async createCpupool(pool: NewCpupool): Promise<number> {
+    if ((await this.cpupools()).some(({ name }) => name === pool.name)) {
+      throw new XenError(`a second cpupool named '${pool.name}'`, XEN_EEXIST);
+    }
+    const policy = this.#built.params.hv.policies.indexOf(pool.scheduler ?? this.config.scheduler);
+    const spec = { policy, ...this.#poolParams(pool) };
+    const rc = await this.#poolCommand((c) => c.cpupoolCreate(spec));
+    const id = checked(
+      rc,
+      rc === -XEN_ENOSPC ? 'no more cpupools can be made (sparePools)' : `no cpupool '${pool.name}' can be made`,
+    );
+    setPoolName(this.#built.image, id, pool.name);
+    return id;
+  }
+
+  #poolParams({ tsliceMs, ratelimitUs, migrationDelayUs }: Omit<NewCpupool, 'name'>): PoolParams {
+    const { config } = this;
+    const given = {
+      tsliceMs: tsliceMs ?? config.tsliceMs,
+      ratelimitUs: ratelimitUs ?? config.ratelimitUs,
+      migrationDelayUs: migrationDelayUs ?? config.migrationDelayUs,
+    };
+    const problem = paramsProblem({ ...config, ...given });
+    if (problem !== undefined) throw new RangeError(problem.message);
+    return poolParams(config, given);
+  }
+
+  /** Other parameters for a pool's scheduler from now on; what is left out is the machine's. */
+  async adjustCpupool(id: number, params: Omit<NewCpupool, 'name'>): Promise<void> {
+    if (this.#built.shape.hv.pools === 1)
+      throw new RangeError('the parameters of the only cpupool are fixed (sparePools)');
+    const ns = this.#poolParams(params);
+    checked(await this.#poolCommand((c) => c.cpupoolAdjust(id, ns)), `there is no cpupool ${id}`);
+  }
+
+  /** An empty cpupool: without pCPUs and domains. */
+  async destroyCpupool(id: number): Promise<void> {
+    checked(await this.#poolCommand((c) => c.cpupoolDestroy(id)), `cpupool ${id} cannot be destroyed`);
+  }
+
+  async renameCpupool(id: number, name: string): Promise<void> {
+    const pools = await this.cpupools();
+    if (!pools.some((pool) => pool.id === id)) throw new XenError(`there is no cpupool ${id}`, XEN_ENOENT);
+    if (pools.some((pool) => pool.name === name)) throw new XenError(`a second cpupool named '${name}'`, XEN_EEXIST);
+    setPoolName(this.#built.image, id, name);
+  }
+
+  /** Gives a pCPU that is in no pool to one. */
+  async cpupoolAddCpu(id: number, p: number): Promise<void> {
+    checked(await this.#poolCommand((c) => c.cpupoolAddCpu(id, p)), `pCPU ${p} cannot be added to cpupool ${id}`);
+  }
+
+  /** Takes a pCPU out of its pool; the VCPUs there go to others of the pool first. */
+  async cpupoolRemoveCpu(id: number, p: number): Promise<void> {
+    const { pcpu } = this.#built.core.hv.context;
+    const owner = this.#isFree && p >= 0 && p < this.config.pcpus ? pcpu.worker(p) : 0;
+    checked(
+      await this.#poolCommand((c) => c.cpupoolRemoveCpu(id, p), owner),
+      `pCPU ${p} cannot be removed from cpupool ${id}`,
+    );
+  }
+
+  /** Moves a domain to another cpupool; its VCPUs may then use all pCPUs there. */
+  async moveToCpupool(domain: number, id: number): Promise<void> {
+    this.#checkVcpu(domain, 0);
+    checked(
+      await this.#poolCommand((c) => c.cpupoolMoveDomain(domain, id)),
+      `domain ${domain} cannot move to cpupool ${id}`,
+    );
+  }
+
+  /** @returns what the hypervisor answers */
+  async #poolCommand(act: (control: Remote<WorkerControl>) => Promise<number>, worker = 0): Promise<number> {
+    return this.#command(act, () => -XEN_EBUSY, worker);
   }
 
   #checkVcpu(d: number, vcpu: number): void {

@@ -20,7 +20,8 @@ export function prepareGuest(
   guest: GuestConfig,
 ): number {
   const later = { ...guest, boot: false };
-  const problem = findConfigProblem({ ...config, guests: [...config.guests, later], spareDomains: 0, spareVcpus: 0 });
+  const guests = [...config.guests, later];
+  const problem = findConfigProblem({ ...config, guests, spareDomains: 0, spareVcpus: 0 });
   if (problem !== undefined) throw new RangeError(problem.message);
   const d = cursor.domain;
   const areas = guestAreas(mostVcpus(guest));

@@ -97,6 +97,8 @@ export interface DomainResult {
   readonly workNs: number;
   /** From wake-up to running. */
   readonly wake: LatencyResult;
+  /** Where caches cost something: time spent filling them, ns. */
+  readonly refillNs?: number;
   /** Runnable but not running, ns, summed over VCPUs. */
   readonly stealNs: number;
   readonly switches: number;
@@ -122,6 +124,24 @@ export interface PcpuResult {
   readonly switches: number;
   /** VCPUs this pCPU stole from others. */
   readonly steals: number;
+  /** Where caches cost something: time that VCPUs spent filling them here, ns. */
+  readonly refillNs?: number;
+}
+
+export interface CpupoolResult {
+  readonly id: number;
+  readonly name: string;
+  readonly scheduler: string;
+  readonly cpus: readonly number[];
+  /** Names of its domains. */
+  readonly domains: readonly string[];
+  /** Mean use of its pCPUs. */
+  readonly use: number;
+  /** Sums over its pCPUs. */
+  readonly switches: number;
+  readonly steals: number;
+  /** Jain's index over its domains. */
+  readonly jain: number;
 }
 
 /** What the observer of time found (docs/check-time.md); sizes in ns, `frequency` in ppm, pages in 1. */
@@ -231,6 +251,8 @@ export interface RunResult {
   readonly jain: number;
   readonly domains: readonly DomainResult[];
   readonly pcpus: readonly PcpuResult[];
+  /** Where there can be more than one: as they are in the end. */
+  readonly pools?: readonly CpupoolResult[];
   readonly locks: readonly LockResult[];
   /** What became of domain 0's script, if it has one. */
   readonly toolstack?: readonly ScriptResult[];

@@ -1,7 +1,10 @@
 /** The control channel of a worker: what the main thread can ask of it over comlink, served at safe points. */
+import { ANY, type CpupoolSpec } from '../hv/cpupool.js';
 import type { SedfSpec } from '../hv/domain.js';
 import { NOBODY } from '../hv/records.js';
+import type { PoolParams } from '../hv/sched/interface.js';
 import type { Image } from '../shared/image.js';
+import { XEN_EBUSY } from '../shared/public/errno.js';
 import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { VIRQ_CONSOLE } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
@@ -28,6 +31,7 @@ const COMMAND = {
   online: 14,
   destroy: 15,
   setRatelimit: 16,
+  cpupool: 17,
 } as const;
 
 export interface PcpuView {
@@ -52,8 +56,13 @@ export interface WorkerControl {
   /** Runs to the first turn at or after `ns`, then pauses. */
   runUntil(ns: number): Promise<number>;
   stop(): Promise<number>;
-  /** Hard affinity of a VCPU from now on: pCPU numbers, at least one of them on line. */
-  pin(domain: number, vcpu: number, cpus: readonly number[]): Promise<number>;
+  /** Hard and soft affinity of a VCPU from now on, pCPU numbers; undefined = as it is. At least one of `hard` is on line. */
+  pin(
+    domain: number,
+    vcpu: number,
+    hard: readonly number[] | undefined,
+    soft: readonly number[] | undefined,
+  ): Promise<number>;
   /** Takes a VCPU off its pCPU until `unpauseVcpu`, whatever it was doing. */
   pauseVcpu(domain: number, vcpu: number): Promise<number>;
   unpauseVcpu(domain: number, vcpu: number): Promise<number>;
@@ -63,6 +72,13 @@ export interface WorkerControl {
   setSedf(domain: number, spec: SedfSpec): Promise<number>;
   /** What the scheduler as a whole is from now on. */
   setRatelimit(ns: number): Promise<number>;
+  /** What cpupool.ts says of each: 0 or more, or -errno. */
+  cpupoolCreate(spec: CpupoolSpec): Promise<number>;
+  cpupoolDestroy(id: number): Promise<number>;
+  cpupoolAddCpu(id: number, p: number): Promise<number>;
+  cpupoolRemoveCpu(id: number, p: number): Promise<number>;
+  cpupoolMoveDomain(domain: number, id: number): Promise<number>;
+  cpupoolAdjust(id: number, params: PoolParams): Promise<number>;
   /** Powers a domain off. */
   shutdown(domain: number): Promise<number>;
   /** Tells domain 0's tools that job 0 is to be done. */
@@ -100,7 +116,7 @@ export function viewOf(core: ProcessorCore, p: number): PcpuView {
 
 export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint): WorkerControl {
   const control = image.table(CONTROL);
-  const { separation, sched, domains, destruction, hotplug, events, time, context } = core.hv;
+  const { separation, sched, domains, destruction, hotplug, cpupools, events, time, context } = core.hv;
   const GIVEN = (image.region('tool-post').base + TOOL_POST.offsets.given) >> 2;
   const { trace, domain } = context;
 
@@ -127,6 +143,14 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
     });
   }
 
+  /** A machine that is over has nothing that could be moved. */
+  function poolCommand(act: () => number, onPcpu = core.pcpus[0]!): Promise<number> {
+    return safe.queue(() => {
+      trace.note(TRACE.control, COMMAND.cpupool, 0);
+      return safe.isOver() ? -XEN_EBUSY : core.turns.interact(onPcpu, act);
+    });
+  }
+
   return {
     ready: () => true,
     wake: () => safe.queue(() => {}),
@@ -147,12 +171,12 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
         control.setOutcome(0, OUTCOME.stopped);
         safe.setState(RUN.finished);
       }),
-    pin: (d, vcpu, cpus) =>
+    pin: (d, vcpu, hard, soft) =>
       command('pin', () => {
         const v = domain.firstVcpu(d) + vcpu;
         core.turns.interact(core.pcpus[0]!, () => {
-          separation.allow(v, cpus);
-          sched.setAffinity(v, cpus);
+          if (hard !== undefined) separation.allow(v, hard);
+          sched.setAffinity(v, hard, soft);
         });
       }),
     pauseVcpu: (d, vcpu) =>
@@ -187,6 +211,13 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
           settings?.set(settings.tsliceNs(), ns, settings.migrationDelayNs());
         }),
       ),
+    cpupoolCreate: (spec) => poolCommand(() => cpupools.create(spec, ANY)),
+    cpupoolDestroy: (id) => poolCommand(() => cpupools.destroy(id)),
+    cpupoolAddCpu: (id, p) => poolCommand(() => cpupools.addCpu(id, p)),
+    // In its own name: it is to look for another VCPU at once.
+    cpupoolRemoveCpu: (id, p) => poolCommand(() => cpupools.removeCpu(id, p), core.pcpus.includes(p) ? p : undefined),
+    cpupoolMoveDomain: (d, id) => poolCommand(() => cpupools.moveDomain(d, id)),
+    cpupoolAdjust: (id, params) => poolCommand(() => cpupools.adjust(id, params)),
     shutdown: (d) =>
       command('shutdown', () => core.turns.interact(core.pcpus[0]!, () => domains.shutdown(d, SHUTDOWN_poweroff))),
     giveJob: () =>

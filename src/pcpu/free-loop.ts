@@ -123,8 +123,8 @@ export function freeLoop(
         return false;
     }
     // Accounting goes on while somebody may be parked who will be let go.
-    const { accountingPcpu, nextAccounting } = hv.sched.ops;
-    if (pcpu.worker(accountingPcpu) === self && nextAccounting() < Infinity) return false;
+    const { accounts, ops } = hv.sched;
+    for (const p of pcpus) if (accounts(p) && ops.nextAccounting(p) < Infinity) return false;
     return !mail.hasMail();
   }
 

@@ -8,6 +8,7 @@ import { type HvShape, hvRegions } from '../hv/records.js';
 import { findScheduler } from '../hv/sched/registry.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { timeCheckRegions } from '../hv/time-check.js';
+import { warmthRegions } from '../hv/warmth.js';
 import { doorbellRegion } from '../shared/doorbell.js';
 import { type AddressMap, layOut, PAGE_SIZE, rawRegion } from '../shared/image.js';
 import { spinlockRegions } from '../shared/spinlock.js';
@@ -41,7 +42,8 @@ export interface RunParams {
   readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
 }
 
-export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
+/** @param policies schedulers that have records in it */
+export function machineMap(shape: MachineShape, policies: readonly string[]): AddressMap {
   const { pcpus, domains, runners, groups } = shape.hv;
   const locks = numberOfLocks(domains, shape.hv.runners);
   return layOut([
@@ -53,10 +55,11 @@ export function machineMap(shape: MachineShape, scheduler: string): AddressMap {
     ...spinlockRegions(locks, pcpus),
     lockTimeRegion(locks),
     perfcRegion(pcpus),
-    ...balancerRegions(pcpus, shape.hv.vcpus, groups),
+    ...balancerRegions(shape.hv),
     ...hvRegions(shape.hv),
     ...timeCheckRegions(shape.hv),
-    ...(findScheduler(scheduler)?.regions(shape.hv) ?? []),
+    ...warmthRegions(shape.hv),
+    ...policies.flatMap((name) => findScheduler(name)?.regions(shape.hv) ?? []),
     ...deviceRegions(shape.hv.devices),
     ...modelRegions(shape.model),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),

@@ -63,6 +63,7 @@ export function processorCore(
     switchOut: (v, p) => executor.switchOut(v, p),
     switchIn: (v, p) => executor.switchIn(v, p),
     made: (v) => executor.made(v),
+    stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
     post: (q, kind, at, sentAt) => post.post(q, kind, at, sentAt),

@@ -39,7 +39,7 @@ export interface Sections {
 export function nextMeeting({ hv }: ProcessorCore, ns: number): number {
   const { pcpu, shape } = hv.context;
   const { ops } = hv.sched;
-  let at = ops.accountingFrom?.(ns) ?? ops.nextAccounting();
+  let at = ops.accountingFrom?.(ns) ?? ops.nextAccounting(0);
   for (let p = 0; p < shape.pcpus; p++) {
     const calibrateAt = pcpu.calibrateAt(p);
     if (calibrateAt < at) at = calibrateAt;

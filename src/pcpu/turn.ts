@@ -15,7 +15,7 @@ export interface Executor {
   upcall(v: number, p: number): void;
   /** The guest's next action is due. On return it computes until the pCPU's `guestAt`, or gave its pCPU up. */
   run(v: number, p: number): void;
-  /** The VCPU running on p goes on `ns` later: its pCPU waited for locks. */
+  /** The VCPU running on p goes on `ns` later: its pCPU waited for locks, or it has caches to fill. */
   stall(v: number, p: number, ns: number): void;
   switchOut(v: number, p: number): void;
   switchIn(v: number, p: number): void;
@@ -38,7 +38,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
   const { context, separation, smp, timers, sched, events, time, check, deferred } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
-  const { accountingPcpu } = ops;
+  const { accounts } = sched;
 
   function keyOf(p: number): number {
     if (pcpu.softirq(p) !== 0) return machine.now(me);
@@ -60,8 +60,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     if (reschedIpiAt < key) key = reschedIpiAt;
     const eventIpiAt = pcpu.eventIpiAt(p);
     if (eventIpiAt < key) key = eventIpiAt;
-    if (p !== accountingPcpu) return key;
-    const accounting = ops.nextAccounting();
+    if (!accounts(p)) return key;
+    const accounting = ops.nextAccounting(p);
     if (accounting < key) key = accounting;
     return key;
   }
@@ -161,7 +161,7 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
         pcpu.setTickAt(p, ops.nextTick(p));
         ops.tick(p);
       }
-      if (p === accountingPcpu && ops.nextAccounting() <= ns) separation.alone(ops.accounting);
+      if (accounts(p) && ops.nextAccounting(p) <= ns) separation.alone(() => ops.accounting(p));
       while (pcpu.softirq(p) !== 0 || deferred.isWanted()) {
         if (pcpu.softirq(p) !== 0) sched.schedule(p);
         else deferred.run();

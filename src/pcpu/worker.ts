@@ -22,7 +22,7 @@ export interface WorkerTask {
 
 export default async function pcpuWorker({ memory, shape, params, self, port }: WorkerTask): Promise<void> {
   if (params.policy !== undefined) await loadPolicy(params.policy);
-  const image = new Image(memory, machineMap(shape, params.hv.scheduler));
+  const image = new Image(memory, machineMap(shape, params.hv.policies));
   const bells = doorbells(image.i32, image.region('turn-words').base);
   const core = processorCore(image, shape, params, self, bells.nudge);
   const safe = safePoint(image, bells, self, params, (p) => core.hv.context.pcpu.worker(p) === self);

@@ -2,6 +2,7 @@
 import type { Verdict } from '../config/expectations.js';
 import { formatCount, formatDuration, formatMs, formatPercent, formatRate } from '../config/format.js';
 import type {
+  CpupoolResult,
   DeviceResult,
   DomainResult,
   InterruptResult,
@@ -181,6 +182,17 @@ function interruptLines({ interrupts, devices }: RunResult, paint: Paint): strin
   ];
 }
 
+const POOLS: readonly Column<CpupoolResult>[] = [
+  { header: 'cpupool', align: 'left', maxWidth: NAME_WIDTH, cell: (pool) => pool.name },
+  { header: 'scheduler', align: 'left', cell: (pool) => pool.scheduler },
+  { header: 'pCPUs', cell: (pool) => String(pool.cpus.length) },
+  { header: 'domains', cell: (pool) => String(pool.domains.length) },
+  { header: 'use', cell: (pool) => formatPercent(pool.use) },
+  { header: 'switches', cell: (pool) => formatCount(pool.switches) },
+  { header: 'steals', cell: (pool) => formatCount(pool.steals) },
+  { header: 'Jain', cell: (pool) => pool.jain.toFixed(4) },
+];
+
 type Summary = readonly [string, readonly number[], (value: number) => string];
 
 function pcpuSummary(pcpus: readonly PcpuResult[], paint: Paint): string[] {
@@ -217,6 +229,14 @@ function totals(result: RunResult): [string, string][] {
             `at most ${formatDuration(result.free.apartNs)}, window ${formatDuration(result.free.windowNs)}`,
           ] satisfies [string, string],
         ]),
+    ...(result.domains.some(({ refillNs }) => refillNs !== undefined)
+      ? [
+          [
+            'filling caches',
+            result.domains.map((d) => `${d.name} ${formatDuration(d.refillNs ?? 0)}`).join(', '),
+          ] satisfies [string, string],
+        ]
+      : []),
     ['Jain fairness', result.jain.toFixed(4)],
     ['events', formatCount(result.events)],
     ['trace hash', result.free === undefined ? result.hash : 'none: free mode has no one order'],
@@ -257,6 +277,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
     ...interruptLines(result, paint),
     ...(result.pcpus.length > PCPU_ROWS ? pcpuSummary(result.pcpus, paint) : renderTable(result.pcpus, PCPUS, paint)),
     '',
+    ...(result.pools === undefined ? [] : [...renderTable(result.pools, POOLS, paint), '']),
     ...renderTable(totals(result), [
       { header: '', align: 'left', cell: ([name]) => name },
       { header: '', align: 'left', cell: ([, text]) => text },

@@ -6,6 +6,45 @@ import type { SharedWords } from './shared-words.js';
 
 export const wordsFor = (bits: number): number => Math.ceil(bits / 32);
 
+/** The bits of word k that are among `count` from bit `first` on. */
+function rangeBits(k: number, first: number, count: number): number {
+  const from = Math.max(0, first - (k << 5));
+  const to = Math.min(32, first + count - (k << 5));
+  const below = to === 32 ? -1 : (1 << to) - 1;
+  return below & (-1 << from);
+}
+
+const lowest = (word: number): number => 31 - Math.clz32(word & -word);
+
+/** Clears `count` bits from `first` on of the mask that begins at word `w`. */
+export function clearRange(words: Int32Array, w: number, first: number, count: number): void {
+  for (let k = first >> 5; k << 5 < first + count; k++) words[w + k]! &= ~rangeBits(k, first, count);
+}
+
+/** How many of `count` bits from `first` on are set. */
+export function countRange(words: Int32Array, w: number, first: number, count: number): number {
+  let n = 0;
+  for (let k = first >> 5; k << 5 < first + count; k++) {
+    for (let x = words[w + k]! & rangeBits(k, first, count); x !== 0; x &= x - 1) n++;
+  }
+  return n;
+}
+
+/** First bit after `bit`, cyclically within `count` bits from `first` on (`bit` itself comes last); -1 when none is set there. */
+export function cycleRange(words: Int32Array, w: number, bit: number, first: number, count: number): number {
+  const end = first + count;
+  const after = bit >= first && bit + 1 < end ? bit + 1 : first;
+  for (let k = after >> 5; k << 5 < end; k++) {
+    const word = words[w + k]! & rangeBits(k, after, end - after);
+    if (word !== 0) return (k << 5) + lowest(word);
+  }
+  for (let k = first >> 5; k << 5 < after; k++) {
+    const word = words[w + k]! & rangeBits(k, first, after - first);
+    if (word !== 0) return (k << 5) + lowest(word);
+  }
+  return -1;
+}
+
 export interface Bitmaps {
   /** Words a mask takes. */
   readonly words: number;
@@ -23,6 +62,8 @@ export interface Bitmaps {
   cycle(bit: number, w: number): number;
   /** First bit after `bit`, cyclically, that `a & b` holds; -1 when there is none. */
   cycleAnd(bit: number, a: number, b: number): number;
+  /** First bit after `bit`, cyclically within `count` bits from `first` on; -1 when none is set there. */
+  cycleIn(bit: number, w: number, first: number, count: number): number;
   count(w: number): number;
   /** Makes the mask hold exactly these bits. */
   assign(w: number, bits: readonly number[]): void;
@@ -96,6 +137,7 @@ export function bitmaps(i32: Int32Array, bits: number, shared: SharedWords): Bit
     },
     cycle: (bit, w) => cycleAnd(bit, w, w),
     cycleAnd,
+    cycleIn: (bit, w, first, count) => cycleRange(i32, w, bit, first, count),
     count: (w) => {
       let n = 0;
       for (let k = 0; k < words; k++) for (let x = i32[w + k]!; x !== 0; x &= x - 1) n++;

@@ -7,6 +7,8 @@ export const MAX_VIRT_CPUS = 128;
 /** VCPUs of all domains together. */
 export const MAX_VCPUS = 4096;
 export const MAX_DOMAINS = 1024;
+/** Cpupools; each has a lock. */
+export const MAX_CPUPOOLS = 64;
 /** Longest domain name, bytes; what libxl and the console ring's prefix can carry. */
 export const MAX_NAME_LENGTH = 63;
 
@@ -48,6 +50,8 @@ export const MAX_LATENCY_NS = 1_000_000_000;
 export const MAX_WINDOW_NS = 1_000_000_000;
 /** Time a lock is held, ns. */
 export const MAX_LOCK_NS = 1_000_000;
+/** Time to fill a cache, or to displace what is in it, ns. */
+export const MAX_CACHE_NS = 100_000_000;
 /** Time a guest-kernel operation takes, ns. At least 1, so that a loop of operations cannot stand still in time. */
 export const MIN_GUEST_OP_NS = 1;
 export const MAX_GUEST_OP_NS = 1_000_000;

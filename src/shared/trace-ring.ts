@@ -6,34 +6,14 @@
  * is made of theirs: so it does not depend on how the streams lie to each other, and groups may run side by side.
  */
 import { type Image, type Region, rawRegion } from './image.js';
+import { type NoteKind, TRACE, type TraceKind, traceText } from './trace-kinds.js';
 
 /** Records a pCPU's ring keeps; a power of two. */
 export const TRACE_RECORDS = 1024;
-/** time lo, time hi, event, a, b, one spare; even, to stay aligned. */
+/** time lo, time hi, kind, three words; even, to stay aligned. */
 const RECORD_WORDS = 6;
 
-/** Kinds of interaction. The numbers enter the hash. */
-export const TRACE = {
-  turn: 1,
-  runstate: 2,
-  switch: 3,
-  wake: 4,
-  timer: 5,
-  hypercall: 6,
-  upcall: 7,
-  tickle: 8,
-  steal: 9,
-  migrate: 10,
-  accounting: 11,
-  send: 12,
-  domain: 13,
-  park: 14,
-  control: 15,
-  irq: 16,
-} as const;
-export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
-
-const NAMES: Readonly<Record<number, string>> = Object.fromEntries(Object.entries(TRACE).map(([k, v]) => [v, k]));
+export { NOTE, TRACE, type TraceKind } from './trace-kinds.js';
 
 /**
  * @param runners how many take turns at the same time
@@ -57,8 +37,10 @@ export interface Tracer {
   /** What is recorded from now on belongs to the group of `pcpu`, though it is no turn of it. */
   enter(pcpu: number): void;
   record(kind: TraceKind, a: number, b: number): void;
-  /** Keeps a record that is no part of the machine's own history, such as a command from outside: not hashed. */
-  note(kind: TraceKind, a: number, b: number): void;
+  /** Keeps a record that is no part of the machine's own history, a command from outside or the reason for something: not hashed. */
+  note(kind: NoteKind | TraceKind, a: number, b: number, c?: number): void;
+  /** Whether records are kept: for who would have to work out what to note. */
+  readonly keeps: boolean;
 }
 
 export interface TraceBases {
@@ -118,7 +100,7 @@ export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me, 
   // Of one group its place is a constant.
   const mix = groups === 1 ? mixOne : mixOfGroup;
 
-  function keepRecord(kind: number, a: number, b: number): void {
+  function keepRecord(kind: number, a: number, b: number, c: number): void {
     const pcpu = i32[PCPU]!;
     const head = (heads + (pcpu << 4)) | 0;
     const n = i32[head]!;
@@ -128,6 +110,7 @@ export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me, 
     i32[w + 2] = kind;
     i32[w + 3] = a;
     i32[w + 4] = b;
+    i32[w + 5] = c;
     i32[head] = (n + 1) | 0;
   }
 
@@ -141,17 +124,18 @@ export function tracer(i32: Int32Array, bases: TraceBases, { keep, ordered, me, 
       i32[TIME_HI] = hi;
       if (groups > 1) i32[LANES] = i32[(heads + (pcpu << 4) + HASH_AT) | 0]!;
       if (ordered) mix(lo, (hi << 12) ^ pcpu);
-      if (keep) keepRecord(TRACE.turn, 0, 0);
+      if (keep) keepRecord(TRACE.turn, 0, 0, 0);
     },
     enter(pcpu) {
       if (groups > 1) i32[LANES] = i32[(heads + (pcpu << 4) + HASH_AT) | 0]!;
     },
-    note(kind, a, b) {
-      if (keep) keepRecord(kind, a, b);
+    keeps: keep,
+    note(kind, a, b, c = 0) {
+      if (keep) keepRecord(kind, a, b, c);
     },
     record(kind, a, b) {
       if (ordered) mix(a ^ (kind << 26), b);
-      if (keep) keepRecord(kind, a, b);
+      if (keep) keepRecord(kind, a, b, 0);
     },
   };
 }
@@ -166,17 +150,31 @@ export function traceHash(i32: Int32Array, base: number, groups: number): string
   return [a, b].map((lane) => (lane >>> 0).toString(16).padStart(8, '0')).join('');
 }
 
-/** A pCPU's newest records, oldest first, as text. */
-export function lastTrace(i32: Int32Array, bases: TraceBases, pcpu: number, most: number): string[] {
+export interface TraceRecord {
+  readonly ns: number;
+  readonly pcpu: number;
+  /** One of TRACE or NOTE; what `words` are stands in TRACE_FORMATS. */
+  readonly kind: number;
+  readonly words: readonly [number, number, number];
+}
+
+/** A pCPU's newest records, oldest first. */
+export function traceRecords(i32: Int32Array, bases: TraceBases, pcpu: number, most = TRACE_RECORDS): TraceRecord[] {
   const n = i32[(bases.heads >> 2) + pcpu * 16]! >>> 0;
-  const lines: string[] = [];
+  const records: TraceRecord[] = [];
   for (let k = Math.max(0, n - Math.min(most, TRACE_RECORDS)); k < n; k++) {
     const w = (bases.rings >> 2) + (pcpu * TRACE_RECORDS + (k & (TRACE_RECORDS - 1))) * RECORD_WORDS;
     const ns = i32[w + 1]! * 4294967296 + (i32[w]! >>> 0);
-    lines.push(`${(ns / 1e9).toFixed(9)} p${pcpu} ${NAMES[i32[w + 2]!] ?? '?'} ${i32[w + 3]} ${i32[w + 4]}`);
+    records.push({ ns, pcpu, kind: i32[w + 2]!, words: [i32[w + 3]!, i32[w + 4]!, i32[w + 5]!] });
   }
-  return lines;
+  return records;
 }
+
+/** The same as text. */
+export const lastTrace = (i32: Int32Array, bases: TraceBases, pcpu: number, most: number): string[] =>
+  traceRecords(i32, bases, pcpu, most).map(
+    ({ ns, kind, words }) => `${(ns / 1e9).toFixed(9)} p${pcpu} ${traceText(kind, words)}`,
+  );
 
 export const traceBases = (image: Image): TraceBases => ({
   rings: image.region('trace-rings').base,

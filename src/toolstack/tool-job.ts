@@ -44,4 +44,6 @@ export interface ToolstackConfig {
   /** Whether they also do what comes from outside while the machine runs. */
   readonly live: boolean;
   readonly jobs: readonly ToolJob[];
+  /** How cpupools are called once all jobs are done, by number. */
+  readonly poolNames?: readonly (readonly [number, string])[];
 }

@@ -10,33 +10,24 @@ import * as store from '../toolstack/store.js';
 import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall } from '../toolstack/tool-job.js';
 import { msOf, numberOf, optionsOf, parseCpus } from './arguments.js';
-import { findDomain, findPool, type KnownDomain, type KnownPool, type NewDomain, poolOf, type World } from './world.js';
+import { type Command, type Effect, effect } from './command.js';
+import { CPUPOOL_COMMANDS } from './cpupool-commands.js';
+import {
+  findDomain,
+  findPool,
+  type KnownDomain,
+  type KnownPool,
+  type NewDomain,
+  poolOf,
+  poolOfGuest,
+  type World,
+} from './world.js';
 import { XlError } from './xl-error.js';
 
 /** What xl itself needs before its first call: to start, to read its files, ns of domain 0's time. */
 export const XL_COST_NS = 1_000_000;
 
 const KIB_PER_PAGE = 4;
-
-/** What a command is to do, and what it says when the nth of its calls fails. */
-export interface Effect {
-  readonly calls: readonly ToolCall[];
-  failed(n: number): string;
-}
-
-export interface Command {
-  readonly usage: string;
-  readonly title: string;
-  /** Arguments it takes at least. */
-  readonly least: number;
-  /** @throws XlError for arguments that are wrong */
-  compile(world: World, args: readonly string[]): Effect;
-}
-
-const effect = (calls: readonly ToolCall[], failed: string | ((n: number) => string)): Effect => ({
-  calls,
-  failed: typeof failed === 'string' ? () => failed : failed,
-});
 
 const libxl = (d: KnownDomain, what: string): string => `libxl: error: Domain ${d.id}:${what} failed`;
 
@@ -180,7 +171,8 @@ function schedCredit(scheduler: CreditName) {
 }
 
 function setGlobals(world: World, scheduler: CreditName, given: ReadonlyMap<string, string>): Effect {
-  const [pool] = poolsOf(world, scheduler, given.get('p') ?? 'Pool-0');
+  const name = given.get('p') ?? world.pools.find(({ id }) => id === 0)?.name;
+  const [pool] = poolsOf(world, scheduler, name);
   if (pool === undefined) throw new XlError(`no cpupool is under ${scheduler}`);
   if (!['t', 'r', 'm'].some((letter) => given.has(letter))) {
     throw new XlError('Must specify schedparam to set schedule parameter values.');
@@ -251,7 +243,7 @@ const PAGES_PER_MIB = 256;
 export function creation({ id, guest }: NewDomain, world: World): Effect {
   const { vcpus, maxVcpus = vcpus, memoryMib, maxMemoryMib = memoryMib, weight, cap, cpus, cpusSoft, abi } = guest;
   const affinities = Array.from({ length: maxVcpus }, (_, v) => ({ hard: cpus[v], soft: cpusSoft[v] }));
-  const pool = findPool(world, 'Pool-0');
+  const pool = poolOfGuest(world, guest);
   const scheduling = (): ToolCall[] => {
     if (pool.scheduler === 'credit' || pool.scheduler === 'credit2')
       return [domctl.setCredit(id, pool.scheduler, { weight, cap })];
@@ -354,6 +346,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     least: 0,
     compile: schedSedf,
   },
+  ...CPUPOOL_COMMANDS,
   'debug-keys': { usage: '<Keys>', title: 'Send debug keys to Xen', least: 1, compile: debugKeys },
   'cpu-online': { usage: '<CPU>', title: 'Bring a pCPU on line', least: 1, compile: hotplug(true) },
   'cpu-offline': { usage: '<CPU>', title: 'Take a pCPU off line', least: 1, compile: hotplug(false) },

@@ -94,6 +94,14 @@ export function schedSedf(domains: readonly KnownDomain[]): string {
   return row('Name', 'ID', 'Period(ms)', 'Slice(ms)', 'Lat(ms)', 'Extra', 'Weight') + rows.join('');
 }
 
+/** xl's columns: name, number of pCPUs, scheduler, domains; or name and pCPUs. */
+export function cpupoolList(pools: readonly (KnownPool & { readonly domains: number })[], showsCpus: boolean): string {
+  const head = showsCpus ? 'CPU list' : 'CPUs   Sched     Active   Domain count';
+  const row = ({ cpus, scheduler, domains }: (typeof pools)[number]): string =>
+    showsCpus ? cpus.join(',') : `${right(cpus.length, 3)} ${right(scheduler, 9)}       y       ${right(domains, 4)}`;
+  return `${left('Name', 19)}${head}\n${pools.map((pool) => `${left(pool.name, 19)}${row(pool)}\n`).join('')}`;
+}
+
 /** The line of a pool under either credit scheduler. */
 export function creditPool({ name, scheduler, globals: g }: KnownPool): string {
   if (g === undefined) return `Cpupool ${name}: [sched params unavailable]\n`;

@@ -8,7 +8,7 @@ import { CREDIT_OPTIONS, mustBeUnder, poolsOf, SEDF_OPTIONS } from './commands.j
 import * as format from './format.js';
 import type { LiveDomain, LiveWorld, Session } from './session.js';
 import { type Look, top } from './top.js';
-import { findDomain } from './world.js';
+import { domainsIn, findDomain, findPool, freeCpus } from './world.js';
 import { XlError } from './xl-error.js';
 
 export interface Query {
@@ -76,6 +76,20 @@ async function showSedf(session: Session, args: readonly string[]): Promise<stri
   return format.schedSedf([domain]);
 }
 
+async function cpupoolList(session: Session, args: readonly string[]): Promise<string> {
+  const { given, rest } = optionsOf(args, { c: 'cpus' });
+  const world = await session.world();
+  const [name] = rest;
+  if (name !== undefined && !world.pools.some((pool) => pool.name === name || String(pool.id) === name)) {
+    throw new XlError(`Pool '${name}' does not exist`);
+  }
+  const pools = name === undefined ? world.pools : [findPool(world, name)];
+  return format.cpupoolList(
+    pools.map((pool) => ({ ...pool, domains: domainsIn(world, pool) })),
+    given.has('c'),
+  );
+}
+
 async function info(session: Session): Promise<string> {
   const [host, extra, caps, changeset, compile, hole] = await session.ask([
     sysctl.physInfo(),
@@ -86,7 +100,7 @@ async function info(session: Session): Promise<string> {
     xen.virtStart(),
   ] as const);
   const [version] = await session.machine.privcmd([xen.version().call]);
-  const { pools } = await session.world();
+  const world = await session.world();
   return format.info({
     host,
     extra,
@@ -96,8 +110,8 @@ async function info(session: Session): Promise<string> {
     hole,
     major: (version?.rc ?? 0) >>> 16,
     minor: (version?.rc ?? 0) & 0xffff,
-    scheduler: pools[0]?.scheduler ?? 'unknown',
-    freeCpus: session.pcpus - new Set(pools.flatMap(({ cpus }) => cpus)).size,
+    scheduler: world.pools[0]?.scheduler ?? 'unknown',
+    freeCpus: freeCpus(world).length,
   });
 }
 
@@ -165,6 +179,7 @@ export const QUERIES: Readonly<Record<string, Query>> = {
     least: 0,
     run: showSedf,
   },
+  'cpupool-list': { usage: '[-c] [<CPU Pool>]', title: 'List CPU pools on host', least: 0, run: cpupoolList },
   info: { usage: '', title: 'Get information about Xen host', least: 0, run: info },
   dmesg: { usage: '[-c]', title: 'Read and/or clear dmesg buffer', least: 0, run: dmesg },
   top: {

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import type { GuestConfig, MachineConfig } from '../machine/config.js';
 import { boots, domainNumber } from '../machine/config.js';
+import { bootPools } from '../machine/pools.js';
 import { XEN_ENOSYS } from '../shared/public/errno.js';
 import * as domctl from '../toolstack/domctl.js';
 import { errnoText } from '../toolstack/errno-text.js';
@@ -13,8 +14,9 @@ import * as sysctl from '../toolstack/sysctl.js';
 import type { ToolCall, ToolResult } from '../toolstack/tool-job.js';
 import { version } from '../toolstack/version.js';
 import { ConfigError } from '../workload/config-error.js';
-import { creation, type Effect } from './commands.js';
-import type { KnownDomain, KnownPool, NewDomain, World } from './world.js';
+import type { Effect } from './command.js';
+import { creation } from './commands.js';
+import { type KnownDomain, type KnownPool, type NewDomain, nodesOf, type World } from './world.js';
 import { XlError } from './xl-error.js';
 
 /** The part of Machine that the verbs use. */
@@ -56,7 +58,7 @@ export class Session {
   readonly domainNames = new Map<number, string>();
   /** What the scenario names and does not boot, with the number that is kept for it, until that is used. */
   readonly #later = new Map<string, { readonly guest: GuestConfig; readonly id?: number }>();
-  readonly poolNames = new Map<number, string>([[0, 'Pool-0']]);
+  readonly poolNames: Map<number, string>;
 
   /** Reads the file that describes a domain. */
   readonly #readGuest: (file: string) => GuestConfig;
@@ -66,6 +68,7 @@ export class Session {
     this.machine = machine;
     this.#readGuest = readGuest;
     const { guests } = machine.config;
+    this.poolNames = new Map(bootPools(machine.config).map(({ name }, id) => [id, name]));
     for (const [n, guest] of guests.entries()) {
       const id = domainNumber(guests, n);
       this.domainNames.set(id, guest.name);
@@ -126,7 +129,7 @@ export class Session {
       return { id, name: this.domainNames.get(id) ?? `(null)`, vcpus, pool, state };
     });
     const rest = wanted.params === true ? await this.#params(known, pools) : { domains: known, pools };
-    return { pcpus: this.pcpus, creatable: NOBODY, ...rest };
+    return { pcpus: this.pcpus, nodes: nodesOf(this.machine.config), creatable: NOBODY, ...rest };
   }
 
   /** Adds what the schedulers know of domains and pools. */
@@ -195,12 +198,20 @@ export class Session {
     }
   }
 
-  /** @throws XlError when a call fails */
-  async carryOut({ calls, failed }: Effect): Promise<void> {
-    if (calls.length === 0) return;
-    const results = await this.machine.privcmd(calls);
+  /**
+   * @param world what the effect was made for
+   * @throws XlError when a call fails
+   */
+  async carryOut({ calls, failed, after, undo }: Effect, world: World): Promise<void> {
+    const results = calls.length === 0 ? [] : await this.machine.privcmd(calls);
     const last = results.at(-1);
-    if (last !== undefined && last.rc < 0)
+    if (last !== undefined && last.rc < 0) {
+      const back = undo?.(results.length - 1) ?? [];
+      if (back.length > 0) await this.machine.privcmd(back);
       throw new XlError(`libxl: error: ${errnoText(last.rc)}\n${failed(results.length - 1)}`);
+    }
+    if (after === undefined) return;
+    this.poolNames.clear();
+    for (const { id, name } of after(world).pools) this.poolNames.set(id, name);
   }
 }

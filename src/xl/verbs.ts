@@ -28,8 +28,9 @@ async function run(session: Session, name: string, args: readonly string[], cwd:
     return '';
   }
   const world = await session.world({ params: changing !== undefined });
-  await session.carryOut(COMMANDS[name]!.compile(world, args));
-  return '';
+  const effect = COMMANDS[name]!.compile(world, args);
+  await session.carryOut(effect, world);
+  return effect.output ?? '';
 }
 
 function help(): string {

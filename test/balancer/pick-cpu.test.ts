@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { pickCpu } from '../../src/balancer/pick-cpu.js';
+import { flatTopology } from '../../src/balancer/topology.js';
 import { makeQueues } from './queues.js';
 
 const PCPUS = 5;
@@ -31,7 +32,7 @@ function pick({ at, hard, soft, idle, busy }: Case): number {
   for (const p of idle) queues.setIdle(p);
   queues.setAffinity(V, hard, soft);
   queues.entry.setProcessor(V, at);
-  return pickCpu(queues)(V);
+  return pickCpu(queues, flatTopology(PCPUS), false).look(V);
 }
 
 const free = (c: Case, p: number): boolean => c.idle.includes(p) || !c.busy.includes(p);

@@ -1,6 +1,6 @@
 /** Run queues without a hypervisor: pCPUs that are on line, VCPUs that may run everywhere, and what tests ask of them. */
 
-import { balancerRegions, hardMask, ONLINE_MASK, softMask } from '../../src/balancer/records.js';
+import { balancerRegions, hardMask, ONLINE_MASK, softMask, WHOLE } from '../../src/balancer/records.js';
 import { type RunQueues, runQueues } from '../../src/balancer/run-queues.js';
 import { Image, layOut } from '../../src/shared/image.js';
 import { NONE } from '../../src/shared/list.js';
@@ -18,8 +18,9 @@ export interface Queues extends RunQueues {
 }
 
 export function makeQueues(pcpus: number, vcpus: number): Queues {
-  const image = Image.create(layOut([...balancerRegions(pcpus, vcpus, 1), ...spinlockRegions(pcpus, pcpus)]));
-  const queues = runQueues(image, pcpus, sharedWords(image.i32, image.u8, 'never'));
+  const shape = { pcpus, vcpus, groups: 1, pools: 1 };
+  const image = Image.create(layOut([...balancerRegions(shape), ...spinlockRegions(pcpus, pcpus)]));
+  const queues = runQueues(image, shape, sharedWords(image.i32, image.u8, 'never'));
   const locks = spinlocks(image.i32, image.f64, image.region('spinlocks').base, image.region('held-locks').base, {
     debug: true,
   });
@@ -34,6 +35,8 @@ export function makeQueues(pcpus: number, vcpus: number): Queues {
 
   const all = Array.from({ length: pcpus }, (_, p) => p);
   setMask(ONLINE_MASK, all);
+  masks.assign(queues.pool(0), all);
+  for (let p = 0; p < pcpus; p++) queues.setGroup(p, 0, WHOLE);
   for (let p = 0; p < pcpus; p++) locks.init(p, LOCK_RANK.runQueue);
   for (let v = 0; v < vcpus; v++) {
     setMask(hardMask(v), all);

@@ -2,16 +2,17 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { type BalanceStep, HARD, SOFT } from '../../src/balancer/run-queues.js';
 import { stealing } from '../../src/balancer/steal.js';
+import { flatTopology, type Topology } from '../../src/balancer/topology.js';
 import { NONE } from '../../src/shared/list.js';
 import { makeQueues, type Queues } from './queues.js';
 
 const [UNDER, OVER, IDLE] = [-1, -2, -64];
 
-function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT) {
+function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT, topology?: Topology) {
   const queues = makeQueues(pcpus, vcpus);
   const counts = { tried: 0, tryFailed: 0, peerIdle: 0, hot: 0 };
   const hot = new Set<number>();
-  let victim = 0;
+  const victims = new Map<number, number>();
   const steal = stealing({
     queues,
     locks: queues.locks,
@@ -21,14 +22,15 @@ function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT) {
       tryFailed: () => counts.tryFailed++,
       peerIdle: () => counts.peerIdle++,
       hot: () => counts.hot++,
+      checked: () => {},
+      stolen: () => {},
     },
     firstStep,
+    topology: topology ?? flatTopology(pcpus),
     isHot: (v) => hot.has(v),
     bias: {
-      get: () => victim,
-      set: (_, robbed) => {
-        victim = robbed;
-      },
+      get: (_, socket) => victims.get(socket) ?? 0,
+      set: (_, socket, robbed) => victims.set(socket, robbed),
     },
   });
   /** A pCPU that runs something (not recorded here) and has `waiting` in its queue. */
@@ -36,7 +38,7 @@ function setUp(pcpus: number, vcpus: number, firstStep: BalanceStep = SOFT) {
     queues.addRunnable(p, 1);
     for (const [v, pri] of waiting) queues.enqueue(v, p, pri);
   }
-  return { queues, counts, hot, steal, load, victim: () => victim };
+  return { queues, counts, hot, steal, load, victim: () => victims.get(0) ?? 0 };
 }
 
 describe('stealing', () => {
@@ -95,6 +97,16 @@ describe('stealing', () => {
       expect(steal(0, IDLE)).to.equal(NONE);
       expect(counts.tried).to.equal(2 * rounds);
     }
+  });
+
+  it('looks in its own socket first, then in the others round about, and goes on after the last victim of each', () => {
+    const { queues, steal, load } = setUp(6, 8, HARD, { sockets: 3, cores: 2, threads: 1 });
+    for (const p of [1, 2, 3, 4, 5]) load(p, [[p, UNDER]]);
+    // pCPU 2 is in the second socket.
+    queues.list.remove(2, 2);
+    queues.addRunnable(2, -2);
+    const robbed = Array.from({ length: 4 }, () => steal(2, IDLE));
+    expect(robbed).to.deep.equal([3, 4, 5, 1]);
   });
 
   it('leaves VCPUs that yielded', () => {
@@ -170,16 +182,16 @@ describe('stealing', () => {
     const seen: number[] = [];
     let looks = 0;
     const { tryAcquire } = queues.locks;
-    const { cycle } = queues.masks;
+    const { cycleIn } = queues.masks;
     const steal = stealing({
       queues: {
         ...queues,
         masks: {
           ...queues.masks,
-          cycle(bit, w) {
+          cycleIn(bit, w, first, count) {
             // At most all peers, and one look more, at either step.
             if (++looks > 2 * (pcpus + 1)) throw new Error(`a round without an end: pCPUs ${seen}`);
-            return cycle(bit, w);
+            return cycleIn(bit, w, first, count);
           },
         },
       },
@@ -192,7 +204,15 @@ describe('stealing', () => {
         },
       },
       lockOf: (p) => p,
-      counters: { tried: () => {}, tryFailed: () => {}, peerIdle: () => {}, hot: () => {} },
+      counters: {
+        tried: () => {},
+        tryFailed: () => {},
+        peerIdle: () => {},
+        hot: () => {},
+        checked: () => {},
+        stolen: () => {},
+      },
+      topology: flatTopology(queues.pcpus),
       firstStep: SOFT,
       isHot: () => false,
       bias: { get: () => start, set: () => {} },

@@ -454,6 +454,27 @@ describe('a scenario', () => {
       ).to.equal("s.yaml:2:37: task t wants 'n', which is no device of a");
     });
 
+    it('for impossible cpupools', () => {
+      const pools = (text: string, of = 'name: a'): string =>
+        `machine: { pcpus: 4 }\ncpupools:\n${text}\nguests:\n  - { ${of}, ${HOG} }\n`;
+      expect(complaint(pools('  - { name: p, cpus: "2-3", sched: sedf }', 'name: a, pool: p'))).to.equal('accepted');
+      expect(complaint(pools('  - { name: p, cpus: 1 }\n  - { name: q, cpus: "0-1" }'))).to.equal(
+        's.yaml:4:22: pCPU 1 is in two cpupools: p and q',
+      );
+      expect(complaint(pools('  - { name: p, cpus: "4" }'))).to.match(/^s\.yaml:3:22: pCPU 4 does not exist/);
+      expect(complaint(pools('  - { name: p, cpus: 1, sched: fifo }'))).to.match(
+        /^s\.yaml:3:32: unknown scheduler 'fifo'/,
+      );
+      expect(complaint(pools('  - { name: p, cpus: 1, tslice: 2s }'))).to.match(/^s\.yaml:3:33: cpupool p: 2000 ms/);
+      expect(complaint(pools('  - { name: p }'))).to.match(/^s\.yaml:3:13: cpupool p needs its pCPUs/);
+      expect(complaint(pools('  - { name: p, cpus: 1 }', 'name: a, pool: q'))).to.equal(
+        "s.yaml:5:22: there is no cpupool 'q'",
+      );
+      expect(complaint(pools('  - { name: p, cpus: 1 }', 'name: a, pool: p, cpus: "0"'))).to.match(
+        /^s\.yaml:5:31: VCPU 0 of a may use only pCPU 0, cpupool p has pCPU 1$/,
+      );
+    });
+
     it('for the wrong kind of file', () => {
       write('a.cfg', 'name = "a"\n');
       expect(complaint('name = "a"\n', {}, 'a.cfg')).to.match(

@@ -43,6 +43,7 @@ function setUp(pcpus: number, doms: readonly Dom[], profile: Profile = 'modern')
     image.columns(CREDIT_GLOBAL, 'first', 'last'),
   );
   const calls: string[] = [];
+  const pool = { index: 0, params: context.params, pcpus: () => pcpus, master: () => 0 };
   const generic: GenericScheduler = {
     isRunnable: () => true,
     pause: (v) => calls.push(`pause ${v}`),
@@ -53,11 +54,11 @@ function setUp(pcpus: number, doms: readonly Dom[], profile: Profile = 'modern')
     lock: () => 0,
     park: () => {},
   };
-  const accounting = creditAccounting(context, generic, { cv, cd, cg, activeVcpus, activeDomains });
+  const accounting = creditAccounting(context, generic, { cv, cd, cg, activeVcpus, activeDomains, pool });
   const vcpus = doms.reduce((n, d) => n + (d.vcpus ?? 1), 0);
   const all = Array.from({ length: vcpus }, (_, v) => v);
   for (const v of all) accounting.activate(v);
-  const { entry } = runQueues(image, pcpus, sharedWords(image.i32, image.u8, 'never'));
+  const { entry } = runQueues(image, context.shape, sharedWords(image.i32, image.u8, 'never'));
   return {
     accounting,
     cv,

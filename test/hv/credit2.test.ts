@@ -262,7 +262,7 @@ describe('caps under credit2', () => {
     const sim = simulate(credit2Machine([guest({ name: 'a', cap: 50, workload: sleeper })], { durationNs: Infinity }));
     const { ops } = sim.built.core.hv.sched;
     sim.run(100 * MS);
-    expect(ops.nextAccounting()).to.equal(Infinity);
+    expect(ops.nextAccounting(0)).to.equal(Infinity);
     sim.run();
     expect(sim.result().outcome).to.equal('idle');
   });

@@ -48,6 +48,35 @@ describe("domain 0's script", () => {
     expect(a.virtualTimeNs).to.be.closeTo(1.6e9, 20e6);
   });
 
+  it('makes cpupools, moves domains to them, and creates some there', async () => {
+    const commands = [
+      '100ms cpupool-cpu-remove Pool-0 2-3',
+      '110ms cpupool-create name=rt sched=sedf cpus=2-3',
+      '120ms cpupool-migrate a rt',
+      '130ms create later',
+      '300ms cpupool-rename Pool-0 rest',
+    ];
+    const guests = HOGS('a', 4) + HOGS('later', 2, 'boot: false, pool: rt,');
+    const results = await Promise.all([1, 4].map((threads) => run(commands, guests, { threads })));
+    for (const { pools, toolstack, hash } of results) {
+      expect(toolstack!.map(({ rc }) => rc)).to.deep.equal([0, 0, 0, 0, 0]);
+      expect(pools!.map(({ name, scheduler, cpus, domains }) => [name, scheduler, cpus, domains])).to.deep.equal([
+        ['rest', 'credit', [0, 1], ['Domain-0']],
+        ['rt', 'sedf', [2, 3], ['a', 'later']],
+      ]);
+      expect(hash).to.equal(results[0]!.hash);
+    }
+    // All four pCPUs at first, then two.
+    expect(named(results[0]!, 'a').virtualTimeNs + named(results[0]!, 'later').virtualTimeNs).to.be.closeTo(
+      2.15e9,
+      0.1e9,
+    );
+    expect(() => load(`dom0: { commands: [{ at: 1s, xl: cpupool-destroy x }] }\nguests:\n${HOGS('a', 1)}`)).to.throw(
+      ConfigError,
+      "xl cpupool-destroy: unknown cpupool 'x'",
+    );
+  });
+
   it('keeps sleepers of a VCPU that goes, and those who wait for a lock', async () => {
     const tasks =
       '{ s: { instance: 6, run: 100, sleep: 900 }, l: { instance: 3, lock: m, run: 50, unlock: m, sleep: 200 } }';

@@ -51,7 +51,7 @@ describe('a worker that fails', () => {
         expect(fault.message).to.match(kind === 'throw' ? /injected fault/ : /exit/i);
         expect(fault.trace).to.have.length.within(5, 20);
         // Boot takes place before time 0.
-        for (const line of fault.trace) expect(line).to.match(/^(0|-0)\.0\d{8} p3 \w+ -?\d+ -?\d+$/);
+        for (const line of fault.trace) expect(line).to.match(/^(0|-0)\.0\d{8} p3 [\w:]+( \w+=[\w>, -]+)*$/);
         const times = fault.trace.map((line) => Number.parseFloat(line));
         expect(times).to.deep.equal([...times].sort((a, b) => a - b));
         expect(times.at(-1)).to.be.within(0, 0.006);

@@ -137,13 +137,17 @@ describe('the trace rings', () => {
 
   it("show a pCPU's newest records, oldest first, with time, pCPU, kind and operands", () => {
     const last = run(stream, true).last(1, 3);
-    expect(last).to.deep.equal(['8.589935623 p1 wake 1031 7', '8.589935625 p1 turn 0 0', '8.589935625 p1 wake 1033 7']);
+    expect(last).to.deep.equal([
+      '8.589935623 p1 wake v=1031 pcpu=7',
+      '8.589935625 p1 turn',
+      '8.589935625 p1 wake v=1033 pcpu=7',
+    ]);
   });
 
   it('hold no more than their size and overwrite the oldest', () => {
     const last = run(stream, true).last(0, 10 * TRACE_RECORDS);
     expect(last).to.have.length(TRACE_RECORDS);
-    expect(last.at(-1)).to.contain('wake 1032 7');
+    expect(last.at(-1)).to.contain('wake v=1032 pcpu=7');
   });
 
   it('stay empty when records are not kept', () => {

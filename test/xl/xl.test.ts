@@ -118,6 +118,25 @@ describe('the verbs of xl', () => {
     await up.run('vcpu-pin', 'hogs', 'all', 'all', 'all');
   });
 
+  it('change soft affinity, and keep the wish that hard affinity has no room for', async () => {
+    const affinities = async (): Promise<string[]> =>
+      (await up.run('vcpu-list', 'hogs'))
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((row) => row.slice(67).trim());
+    await up.run('vcpu-pin', 'hogs', '0', '-', '2-3');
+    await up.run('vcpu-pin', 'hogs', '0', '1', '-');
+    expect((await affinities())[0]).to.equal('1 / 2-3');
+    await up.run('vcpu-pin', 'hogs', '0', 'all');
+    expect((await affinities())[0]).to.equal('all / 2-3');
+    // With a pCPU for each of them the first one is where it wants to be.
+    await up.pass(600e6);
+    expect((await up.machine.domains()).find(({ name }) => name === 'hogs')!.vcpus[0]!.pcpu).to.be.oneOf([2, 3]);
+    await up.run('vcpu-pin', 'hogs', 'all', '-', 'all');
+    expect(await affinities()).to.deep.equal(['all / all', 'all / all', 'all / all']);
+  });
+
   it('set weights and caps, which count from then on', async () => {
     await up.run('sched-credit', '-d', 'hogs', '-c', '60', '-w', '700');
     expect((await up.run('sched-credit', '-d', 'hogs')).split('\n')[1]).to.match(/^hogs +1 +700 +60$/);
@@ -257,6 +276,116 @@ describe('the verbs of xl', () => {
     expect(await up.refuse('destroy', '0')).to.match(/^Not destroying domain 0/);
     expect(await up.refuse('pause')).to.match(/requires at least 1 argument\./);
     expect(await up.refuse('mem-max', 'hogs', '12q')).to.equal('invalid memory size: 12q\n');
+  });
+});
+
+describe('the verbs of xl on cpupools', () => {
+  let up: Up;
+  before(async () => {
+    up = await Up.make(
+      machineConfig({
+        pcpus: 4,
+        threads: 2,
+        topology: { sockets: 2, cores: 2, threads: 1 },
+        durationNs: Infinity,
+        guests: [
+          guest({ name: 'a', vcpus: 2, workload: workload({ h: { instance: 2, run: 1e6 } }) }),
+          guest({ name: 'b', vcpus: 2, workload: workload({ h: { instance: 2, run: 1e6 } }) }),
+        ],
+      }),
+    );
+  });
+  after(() => up.close());
+  const HEAD = 'Name               CPUs   Sched     Active   Domain count\n';
+
+  it('list them', async () => {
+    expect(await up.run('cpupool-list')).to.equal(`${HEAD}Pool-0               4    credit       y          3\n`);
+    expect(await up.run('cpupool-list', '-c')).to.equal('Name               CPU list\nPool-0             0,1,2,3\n');
+    const [head, , row] = (await up.run('list', '-c')).split('\n');
+    expect(head).to.equal('Name                                        ID   Mem VCPUs\tState\tTime(s)         Cpupool');
+    expect(row).to.match(/^a {44}1 {4}64 {5}2 .* Pool-0$/);
+  });
+
+  it('make one, with another scheduler, and move a domain to it', async () => {
+    await up.run('cpupool-cpu-remove', 'Pool-0', '2-3');
+    expect(await up.run('info')).to.match(/^free_cpus +: 2$/m);
+    expect(await up.run('cpupool-create', 'name="rt"', 'sched="sedf"', 'cpus="2-3"')).to.equal(
+      'Using config file "command line"\ncpupool name:   rt\nscheduler:      sedf\nnumber of cpus: 2\n',
+    );
+    await up.run('cpupool-migrate', 'b', 'rt');
+    await up.pass(100e6);
+    expect(await up.run('cpupool-list')).to.equal(
+      `${HEAD}Pool-0               2    credit       y          2\nrt                   2      sedf       y          1\n`,
+    );
+    const cpuOf = (row: string): string => row.slice(44, 50).trim();
+    expect((await up.run('vcpu-list', 'b')).trim().split('\n').slice(1).map(cpuOf).sort()).to.deep.equal(['2', '3']);
+    expect((await up.run('sched-credit')).split('\n').length).to.equal(5);
+    expect((await up.run('sched-sedf')).split('\n')[1]).to.match(/^b +2 /);
+    expect(await up.refuse('sched-credit', '-d', 'b', '-w', '5')).to.match(/returned sedf not credit/);
+    expect(await up.refuse('vcpu-pin', 'b', '0', '1')).to.match(/Invalid argument/);
+  });
+
+  it('create a domain in one', async () => {
+    writeFileSync(join(up.folder, 'new.json'), JSON.stringify({ tasks: { t: { run: 1000, sleep: 1000 } } }));
+    writeFileSync(join(up.folder, 'new.cfg'), 'name = "new"\nkernel = "new.json"\nmemory = 10\npool = "rt"\n');
+    await up.run('create', 'new.cfg');
+    await up.pass(200e6);
+    expect(await up.run('list', '-c', 'new')).to.match(/^new .* rt$/m);
+    expect(await up.run('sched-sedf')).to.match(/^new +\d+ /m);
+    expect(await up.run('vcpu-list', 'new')).to.match(/^new +\d+ +0 +[23] /m);
+    await up.run('destroy', 'new');
+    writeFileSync(join(up.folder, 'lost.cfg'), 'name = "lost"\nkernel = "new.json"\nmemory = 10\npool = "nil"\n');
+    expect(await up.refuse('create', 'lost.cfg')).to.equal("unknown cpupool 'nil'\n");
+  });
+
+  it('say and set the parameters of one', async () => {
+    const line = 'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n';
+    expect(await up.run('sched-credit', '-s', '-p', 'Pool-0')).to.equal(line);
+    await up.run('sched-credit', '-s', '-p', 'Pool-0', '-t', '5', '-r', '500');
+    expect(await up.run('sched-credit', '-s')).to.equal(
+      'Cpupool Pool-0: tslice=5ms ratelimit=500us migration-delay=0us\n',
+    );
+    expect(await up.refuse('sched-credit', '-s', '-p', 'Pool-0', '-r', '9000')).to.match(/Invalid argument/);
+    expect(await up.refuse('sched-credit', '-p', 'nil')).to.equal("unknown cpupool 'nil'\n");
+  });
+
+  it('refuse what cannot be', async () => {
+    expect(await up.refuse('cpupool-destroy', 'rt')).to.equal("Can't destroy cpupool 'rt'\n");
+    expect(await up.refuse('cpupool-destroy', 'Pool-0')).to.equal("Can't destroy cpupool 'Pool-0'\n");
+    expect(await up.refuse('cpupool-rename', 'rt', 'Pool-0')).to.equal("Can't rename cpupool 'rt'\n");
+    expect(await up.refuse('cpupool-cpu-add', 'rt', '0')).to.match(
+      /Device or resource busy\nsome cpus may not have been added to rt\n$/,
+    );
+    expect(await up.refuse('cpupool-create', 'sched=credit')).to.equal('Missing cpupool name!\n');
+    expect(await up.refuse('cpupool-create', 'name=rt')).to.equal('Pool name "rt" already exists\n');
+    expect(await up.refuse('cpupool-create', 'name=x', 'cpus=0')).to.equal('cpu 0 illegal or not free\n');
+    expect(await up.refuse('cpupool-create', 'colour=x')).to.match(/is none of name=/);
+    expect(await up.refuse('cpupool-list', 'nil')).to.equal("Pool 'nil' does not exist\n");
+    expect(await up.refuse('cpupool-migrate', 'a', 'nil')).to.equal("unknown cpupool 'nil'\n");
+    expect(await up.refuse('cpupool-numa-split')).to.match(/already cpupools in use/);
+  });
+
+  it('take one apart again, and make one for each node', async () => {
+    await up.run('cpupool-migrate', 'b', 'Pool-0');
+    await up.run('cpupool-destroy', 'rt');
+    await up.run('cpupool-cpu-add', 'Pool-0', 'node:1');
+    await up.run('cpupool-numa-split');
+    expect(await up.run('cpupool-list', '-c')).to.equal(
+      'Name               CPU list\nPool-node0         0,1\nPool-node1         2,3\n',
+    );
+    await up.run('cpupool-rename', 'Pool-node1', 'far');
+    await up.run('cpupool-migrate', 'a', 'far');
+    await up.pass(100e6);
+    await up.machine.pause();
+    expect(up.machine.verify()).to.deep.equal([]);
+    await up.machine.resume();
+    expect((await up.machine.cpupools()).map(({ cpus, domains }) => [cpus, domains])).to.deep.equal([
+      [[0, 1], 2],
+      [[2, 3], 1],
+    ]);
+    expect(await up.run('cpupool-list', 'far')).to.equal(
+      `${HEAD}far                  2    credit       y          1\n`,
+    );
   });
 });
 

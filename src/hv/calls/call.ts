@@ -3,6 +3,7 @@
 import type { Affinities } from '../affinity.js';
 import type { ConsoleRing } from '../console-ring.js';
 import type { HvContext } from '../context.js';
+import type { Cpupools } from '../cpupool.js';
 import type { Deferred } from '../deferred.js';
 import type { Destruction } from '../destroy.js';
 import type { Domains } from '../domain.js';
@@ -41,6 +42,7 @@ export interface CallParts {
   readonly domains: Domains;
   readonly destruction: Destruction;
   readonly hotplug: Hotplug;
+  readonly cpupools: Cpupools;
   readonly frames: Frames;
   readonly affinities: Affinities;
   readonly console: ConsoleRing;

@@ -50,5 +50,6 @@ export function writeDomainInfo({ context, memory, sched, runstates }: CallParts
   memory.setU64(at + INFO.cpu_time, Math.floor(cpuTimeNs));
   memory.setU32(at + INFO.nr_online_vcpus, online);
   memory.setU32(at + INFO.max_vcpu_id, domain.maxVcpus(d) > 0 ? domain.maxVcpus(d) - 1 : XEN_INVALID_MAX_VCPU_ID);
+  memory.setU32(at + INFO.cpupool, domain.pool(d));
   for (let k = 0; k < 4; k++) memory.setU32(at + INFO.handle + 4 * k, domain.handle(d, k));
 }

@@ -18,7 +18,7 @@ const MAX_PAUSE_COUNT = 255;
 const KIB_PER_PAGE = 4;
 
 export function domctlLife(parts: CallParts) {
-  const { context, memory, domains, destruction, frames, sched } = parts;
+  const { context, memory, domains, destruction, frames, sched, cpupools } = parts;
   const { domain, vcpu, host, shape } = context;
   const AT = offsetsOf(xen_domctl, 64);
   const ARCH = offsetsOf(xen_arch_domainconfig, 64);
@@ -40,6 +40,11 @@ export function domctlLife(parts: CallParts) {
     return NOBODY;
   }
 
+  function poolHasCpus(id: number): boolean {
+    const pool = cpupools.info(id);
+    return pool?.id === id && pool.cpus.length > 0;
+  }
+
   /** What of a new domain's configuration this hypervisor has not got. */
   function isImpossible(op: number): boolean {
     const flags = memory.u32(op + AT['u.createdomain.flags']);
@@ -50,7 +55,7 @@ export function domctlLife(parts: CallParts) {
       (flags & (XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap)) !== 0 ||
       vcpus < 1 ||
       vcpus > MAX_VIRT_CPUS ||
-      memory.u32(op + AT['u.createdomain.cpupool_id']) !== 0 ||
+      !poolHasCpus(memory.u32(op + AT['u.createdomain.cpupool_id'])) ||
       memory.u32(op + AT['u.createdomain.vmtrace_size']) !== 0 ||
       // Devices that Xen plays are for HVM domains.
       memory.u32(arch + ARCH.emulation_flags) !== 0 ||
@@ -68,6 +73,7 @@ export function domctlLife(parts: CallParts) {
     if (isImpossible(op)) return -XEN_EINVAL;
     const isMade = domains.create(d, {
       id,
+      pool: memory.u32(op + AT['u.createdomain.cpupool_id']),
       width: 64,
       vcpus: memory.u32(op + AT['u.createdomain.max_vcpus']),
       weight: DEFAULT_WEIGHT,

@@ -103,7 +103,6 @@ export function domctlScheduler(parts: CallParts, tools: Toolstack): DomctlHandl
   const AT = offsetsOf(xen_domctl, 64);
   const ITEM = offsetsOf(xen_domctl_schedparam_vcpu, 64);
   const ITEM_BYTES = sizeOf(xen_domctl_schedparam_vcpu, 64);
-  const { name } = sched.ops;
 
   const domainParameters: Readonly<Record<string, DomainParameters>> = {
     credit: weightAndCap(parts),
@@ -112,14 +111,18 @@ export function domctlScheduler(parts: CallParts, tools: Toolstack): DomctlHandl
   };
   // None of today's policies has parameters of single VCPUs; rtds will.
   const vcpuParameters: Readonly<Record<string, VcpuParameters>> = {};
-  const own = domainParameters[name];
-  const policy: PolicyAbi = {
-    id: schedulerId(name),
-    ...(own === undefined ? {} : { domain: own }),
-    ...(vcpuParameters[name] === undefined ? {} : { vcpu: vcpuParameters[name] }),
-  };
+  /** Of the scheduler of the pool that domain d is in. */
+  function policyOf(d: number): PolicyAbi {
+    const { name } = sched.poolOps(domain.pool(d));
+    const [own, vcpu] = [domainParameters[name], vcpuParameters[name]];
+    return {
+      id: schedulerId(name),
+      ...(own === undefined ? {} : { domain: own }),
+      ...(vcpu === undefined ? {} : { vcpu }),
+    };
+  }
 
-  function ofVcpus(v: number, op: number, d: number, puts: boolean): number {
+  function ofVcpus(policy: PolicyAbi, v: number, op: number, d: number, puts: boolean): number {
     const count = memory.u32(op + AT['u.scheduler_op.u.v.nr_vcpus']);
     if (count < 1 || policy.vcpu === undefined) return -XEN_EINVAL;
     const items = tools.handle(v, op + AT['u.scheduler_op.u.v.vcpus'], count * ITEM_BYTES);
@@ -142,6 +145,7 @@ export function domctlScheduler(parts: CallParts, tools: Toolstack): DomctlHandl
   }
 
   return (v, op, d) => {
+    const policy = policyOf(d);
     if (memory.u32(op + AT['u.scheduler_op.sched_id']) !== policy.id) return -XEN_EINVAL;
     const at = op + AT['u.scheduler_op.u'];
     switch (memory.u32(op + AT['u.scheduler_op.cmd'])) {
@@ -151,9 +155,9 @@ export function domctlScheduler(parts: CallParts, tools: Toolstack): DomctlHandl
       case D.XEN_DOMCTL_SCHEDOP_putinfo:
         return policy.domain?.put(d, at) ?? 0;
       case D.XEN_DOMCTL_SCHEDOP_getvcpuinfo:
-        return ofVcpus(v, op, d, false);
+        return ofVcpus(policy, v, op, d, false);
       case D.XEN_DOMCTL_SCHEDOP_putvcpuinfo:
-        return ofVcpus(v, op, d, true);
+        return ofVcpus(policy, v, op, d, true);
       default:
         return -XEN_EINVAL;
     }

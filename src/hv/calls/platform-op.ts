@@ -29,7 +29,7 @@ import { bitmapAt, PRIVILEGED } from './toolstack.js';
 const NS = 1e9;
 
 export function platformOp(parts: CallParts): Handler {
-  const { context, memory, time, hotplug, separation, smp } = parts;
+  const { context, memory, time, hotplug, cpupools, separation, smp } = parts;
   const { vcpu, domain, shape, image } = context;
   const at = offsetsOf(xen_platform_op, 64);
   const IDLE = { 32: offsetsOf(xen_platform_op, 32), 64: at };
@@ -56,6 +56,7 @@ export function platformOp(parts: CallParts): Handler {
     if (p === 0) return -XEN_EOPNOTSUPP;
     if (p >= shape.pcpus) return -XEN_EINVAL;
     if (time.isComing(p)) return -XEN_EBUSY;
+    if (cpupools.isLast(p)) return -XEN_EBUSY;
     if (hotplug.isOnline(p)) hotplug.offline(p);
     return 0;
   }

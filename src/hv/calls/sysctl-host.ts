@@ -11,7 +11,7 @@ import type { SysctlHandler } from './toolstack.js';
 const PHYSINFO_BYTES = 112;
 
 export function sysctlHost(parts: CallParts) {
-  const { context, memory, hotplug, time } = parts;
+  const { context, memory, hotplug, cpupools, time } = parts;
   const { host, shape, params, image } = context;
   const AT = offsetsOf(xen_sysctl, 64);
 
@@ -50,6 +50,7 @@ export function sysctlHost(parts: CallParts) {
         if (p >= shape.pcpus || p === 0) return -XEN_EINVAL;
         if (time.isComing(p)) return -XEN_EBUSY;
         if (!hotplug.isOnline(p)) return -XEN_EEXIST;
+        if (cpupools.isLast(p)) return -XEN_EBUSY;
         hotplug.offline(p);
         return 0;
       default:

@@ -8,6 +8,7 @@ import * as S from '../../shared/public/sysctl.js';
 import { xen_sysctl } from '../../shared/public/sysctl-layout.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { sysctlCpupool } from './sysctl-cpupool.js';
 import { sysctlHost } from './sysctl-host.js';
 import { sysctlLists } from './sysctl-lists.js';
 import { sysctlScheduler } from './sysctl-scheduler.js';
@@ -33,6 +34,7 @@ export function sysctl(parts: CallParts): Handler {
     [S.XEN_SYSCTL_cpu_hotplug]: host.cpuHotplug,
     [S.XEN_SYSCTL_cputopoinfo]: lists.cputopoinfo,
     [S.XEN_SYSCTL_scheduler_op]: scheduling.schedulerOp,
+    [S.XEN_SYSCTL_cpupool_op]: sysctlCpupool(parts, tools),
   };
 
   return (v) => {

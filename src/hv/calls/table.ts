@@ -37,7 +37,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   physdev_op: { partial: 'eoi, irq_status_query, map_pirq and unmap_pirq (of lines), get_free_pirq' },
   platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
-  sysctl: { partial: 'no trace buffers, power management, cpupools (docs/dom0.md); domain 0 only' },
+  sysctl: { partial: 'no trace buffers, power management (docs/dom0.md); domain 0 only' },
   memory_op: { partial: 'reservations; no physical map of its own' },
 };
 

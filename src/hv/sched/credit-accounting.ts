@@ -1,13 +1,12 @@
 /**
- * Accounting of the credit scheduler: hands out one timeslice's credits of the whole machine to the active domains by
+ * Accounting of the credit scheduler: hands out one timeslice's credits of the cpupool's pCPUs to its active domains by
  * weight, parks VCPUs over their cap (XEN-FACTS §1; by credit-rules.ts where profiles differ). Everything here runs under the
  * private lock.
  */
-import { ONLINE_MASK } from '../../balancer/records.js';
 import type { List } from '../../shared/list.js';
 import { NONE } from '../../shared/list.js';
 import type { Table } from '../../shared/struct.js';
-import { TRACE } from '../../shared/trace-ring.js';
+import { NOTE, TRACE } from '../../shared/trace-kinds.js';
 import type { HvContext } from '../context.js';
 import { PERFC } from '../perfc.js';
 import {
@@ -19,7 +18,7 @@ import {
   PRI_UNDER,
 } from './credit-records.js';
 import { CREDIT_RULES } from './credit-rules.js';
-import type { GenericScheduler } from './interface.js';
+import type { GenericScheduler, PoolView } from './interface.js';
 
 export interface CreditState {
   readonly cv: Table<typeof CREDIT_VCPU.fields>;
@@ -27,6 +26,7 @@ export interface CreditState {
   readonly cg: Table<typeof CREDIT_GLOBAL.fields>;
   readonly activeVcpus: List;
   readonly activeDomains: List;
+  readonly pool: PoolView;
 }
 
 export interface CreditAccounting {
@@ -43,11 +43,12 @@ export interface CreditAccounting {
 export function creditAccounting(hv: HvContext, generic: GenericScheduler, state: CreditState): CreditAccounting {
   const { image, vcpu, domain, queues, trace, perfc, params, words, me, now, machine } = hv;
   const { entry } = queues;
-  const { cv, cd, cg, activeVcpus, activeDomains } = state;
+  const { cv, cd, cg, activeVcpus, activeDomains, pool } = state;
+  /** The pool's record of CREDIT_GLOBAL. */
+  const G = pool.index;
   const rules = CREDIT_RULES[params.profile];
-  const ONLINE = queues.word(ONLINE_MASK);
   /** Credits of one pCPU per timeslice. */
-  const creditsPerTslice = (): number => Math.floor((cg.tsliceNs(0) / 1e6) * CREDITS_PER_MS);
+  const creditsPerTslice = (): number => Math.floor((cg.tsliceNs(G) / 1e6) * CREDITS_PER_MS);
   const P = PERFC;
   const creditColumn = image.column(CREDIT_VCPU, 'credit');
   const creditWord = (v: number): number => (creditColumn.base + (v << creditColumn.shift)) | 0;
@@ -57,9 +58,9 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     rules.weighs === 'vcpu' ? (d, n) => domain.weight(d) * n : (d, n) => (n > 0 ? domain.weight(d) : 0);
 
   /** The next instant of the raster of timeslices, which every third tick is one of. */
-  const rasterAfter = (ns: number): number => (Math.floor(ns / cg.tsliceNs(0)) + 1) * cg.tsliceNs(0);
+  const rasterAfter = (ns: number): number => (Math.floor(ns / cg.tsliceNs(G)) + 1) * cg.tsliceNs(G);
   const onRaster = (): number => rasterAfter(now());
-  const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + cg.tsliceNs(0);
+  const nextRun: () => number = rules.accounting === 'tick' ? onRaster : () => now() + cg.tsliceNs(G);
 
   function activate(v: number): void {
     const d = vcpu.domain(v);
@@ -67,12 +68,13 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     activeVcpus.append(d, v);
     const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, 1);
-    cg.addWeight(0, weightOf(d, n + 1) - weightOf(d, n));
-    if (!activeDomains.isLinked(d)) activeDomains.append(0, d);
+    trace.note(NOTE.acctStart, v, d, n + 1);
+    cg.addWeight(G, weightOf(d, n + 1) - weightOf(d, n));
+    if (!activeDomains.isLinked(d)) activeDomains.append(G, d);
     // Accounting sleeps while nobody is active; it wakes on its own raster, so a pause does not shift it.
-    if (cg.nextAccounting(0) === Infinity) {
-      cg.setNextAccounting(0, onRaster());
-      generic.keyChanged(0);
+    if (cg.nextAccounting(G) === Infinity) {
+      cg.setNextAccounting(G, onRaster());
+      generic.keyChanged(pool.master());
     }
   }
 
@@ -83,8 +85,9 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
     activeVcpus.remove(d, v);
     const n = cd.activeVcpus(d);
     cd.addActiveVcpus(d, -1);
-    cg.addWeight(0, weightOf(d, n - 1) - weightOf(d, n));
-    if (n === 1) activeDomains.remove(0, d);
+    trace.note(NOTE.acctStop, v, d, n - 1);
+    cg.addWeight(G, weightOf(d, n - 1) - weightOf(d, n));
+    if (n === 1) activeDomains.remove(G, d);
   }
 
   function park(v: number): void {
@@ -131,34 +134,34 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
 
     weightChanged() {
       let sum = 0;
-      for (let d = activeDomains.first(0); d !== NONE; d = activeDomains.next(d)) {
+      for (let d = activeDomains.first(G); d !== NONE; d = activeDomains.next(d)) {
         sum += weightOf(d, cd.activeVcpus(d));
       }
-      cg.setWeight(0, sum);
+      cg.setWeight(G, sum);
     },
 
     run() {
       const self = machine.turnOf(me);
-      const totalWeight = cg.weight(0);
-      trace.record(TRACE.accounting, totalWeight, cg.balance(0));
+      const totalWeight = cg.weight(G);
+      trace.record(TRACE.accounting, totalWeight, cg.balance(G));
       if (totalWeight === 0) {
-        cg.setBalance(0, 0);
+        cg.setBalance(G, 0);
         perfc.inc(self, P.acct_no_work);
-        cg.setNextAccounting(0, Infinity);
+        cg.setNextAccounting(G, Infinity);
         return;
       }
       perfc.inc(self, P.acct_run);
-      cg.setNextAccounting(0, nextRun());
-      const shortfall = Math.max(0, -cg.balance(0));
+      cg.setNextAccounting(G, nextRun());
+      const shortfall = Math.max(0, -cg.balance(G));
       if (shortfall > 0) perfc.inc(self, P.acct_balance);
       // What is to be handed out; grows by what domains cannot use, for the benefit of those after them.
       const CPT = creditsPerTslice();
-      let total = queues.masks.count(ONLINE) * CPT + shortfall;
+      let total = pool.pcpus() * CPT + shortfall;
       let weightLeft = totalWeight;
       let someoneWantsMore = false;
       let balance = 0;
       let nextDomain = NONE;
-      for (let d = activeDomains.first(0); d !== NONE; d = nextDomain) {
+      for (let d = activeDomains.first(G); d !== NONE; d = nextDomain) {
         nextDomain = activeDomains.next(d);
         const n = cd.activeVcpus(d);
         const weight = weightOf(d, n);
@@ -178,8 +181,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
           if (someoneWantsMore) {
             // Lazily: givers move to the head, so that next time their surplus reaches those who want it.
             perfc.inc(self, P.acct_reorder);
-            activeDomains.remove(0, d);
-            activeDomains.insertBefore(0, d, activeDomains.first(0));
+            activeDomains.remove(G, d);
+            activeDomains.insertBefore(G, d, activeDomains.first(G));
           }
           fair = peak;
         }
@@ -190,8 +193,8 @@ export function creditAccounting(hv: HvContext, generic: GenericScheduler, state
           balance += settle(v, share, capPerVcpu, CPT);
         }
       }
-      cg.setBalance(0, balance);
-      cg.addSortEpoch(0, 1);
+      cg.setBalance(G, balance);
+      cg.addSortEpoch(G, 1);
     },
   };
 }

@@ -1,5 +1,4 @@
 /** What the credit scheduler says of itself to the debug key `r`: the lines of Xen's csched_dump and csched_dump_pcpu. */
-import { ONLINE_MASK } from '../../balancer/records.js';
 import { DEFAULT_WEIGHT } from '../../shared/limits.js';
 import { NONE } from '../../shared/list.js';
 import type { HvContext } from '../context.js';
@@ -9,10 +8,11 @@ import type { SchedulerOps } from './interface.js';
 
 export function creditDump(
   hv: HvContext,
-  { cv, cg, activeVcpus, activeDomains }: CreditState,
+  { cv, cg, activeVcpus, activeDomains, pool }: CreditState,
 ): Required<Pick<SchedulerOps, 'dumpGlobal' | 'dumpPcpu'>> {
   const { domain, vcpu, pcpu, queues, isIdle, shape } = hv;
-  const { entry, runq, list, masks, word } = queues;
+  const { entry, runq, list, masks } = queues;
+  const G = pool.index;
   const all = Array.from({ length: shape.pcpus }, (_, p) => p);
 
   function unit(v: number): string {
@@ -36,26 +36,26 @@ export function creditDump(
 
   return {
     dumpGlobal() {
-      const tslice = cg.tsliceNs(0);
+      const tslice = cg.tsliceNs(G);
       const lines = [
         'info:',
-        `\tncpus              = ${masks.count(word(ONLINE_MASK))}`,
-        '\tmaster             = 0',
-        `\tcredit             = ${Math.floor((tslice / 1e6) * CREDITS_PER_MS) * masks.count(word(ONLINE_MASK))}`,
-        `\tcredit balance     = ${cg.balance(0)}`,
-        `\tweight             = ${cg.weight(0)}`,
-        `\trunq_sort          = ${cg.sortEpoch(0)}`,
+        `\tncpus              = ${pool.pcpus()}`,
+        `\tmaster             = ${pool.master()}`,
+        `\tcredit             = ${Math.floor((tslice / 1e6) * CREDITS_PER_MS) * pool.pcpus()}`,
+        `\tcredit balance     = ${cg.balance(G)}`,
+        `\tweight             = ${cg.weight(G)}`,
+        `\trunq_sort          = ${cg.sortEpoch(G)}`,
         `\tdefault-weight     = ${DEFAULT_WEIGHT}`,
         `\ttslice             = ${tslice / 1e6}ms`,
-        `\tratelimit          = ${cg.ratelimitNs(0) / 1e3}us`,
+        `\tratelimit          = ${cg.ratelimitNs(G) / 1e3}us`,
         `\tcredits per msec   = ${CREDITS_PER_MS}`,
-        `\tticks per tslice   = ${Math.round(tslice / cg.tickNs(0))}`,
-        `\tmigration delay    = ${cg.migrationDelayNs(0) / 1e3}us`,
+        `\tticks per tslice   = ${Math.round(tslice / cg.tickNs(G))}`,
+        `\tmigration delay    = ${cg.migrationDelayNs(G) / 1e3}us`,
         `idlers: ${bits(all.filter((p) => masks.has(queues.idlers(p), p)))}`,
         'active units:',
       ];
       let n = 0;
-      for (let d = activeDomains.first(0); d !== NONE; d = activeDomains.next(d)) {
+      for (let d = activeDomains.first(G); d !== NONE; d = activeDomains.next(d)) {
         for (let v = activeVcpus.first(d); v !== NONE; v = activeVcpus.next(v))
           lines.push(`\t${`${++n}`.padStart(3)}: ${unit(v)}`);
       }

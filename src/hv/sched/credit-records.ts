@@ -51,7 +51,7 @@ export const CREDIT_DOMAIN = struct('credit-domain', {
   linked: 'i32',
 });
 
-/** Private lock; one record. */
+/** Private lock; one for each cpupool. */
 export const CREDIT_GLOBAL = struct('credit-global', {
   nextAccounting: 'f64',
   /** What domain 0 may change at run time, ns; and the tick that follows from the timeslice. Read without the lock, as in Xen. */
@@ -72,6 +72,6 @@ export const CREDIT_GLOBAL = struct('credit-global', {
 export const creditRegions = (shape: PolicyShape): Region[] => [
   tableRegion(CREDIT_VCPU, shape.vcpus + shape.pcpus),
   tableRegion(CREDIT_DOMAIN, shape.domains),
-  tableRegion(CREDIT_GLOBAL, 1),
+  tableRegion(CREDIT_GLOBAL, shape.pools),
   tableRegion(CREDIT_FOUND, shape.runners),
 ];

@@ -16,7 +16,10 @@ export interface CreditRules {
   readonly tickles: 'one-idler' | 'all-idlers';
   /** A pCPU that looked for work elsewhere does not look again before this, ns. */
   readonly loadBalanceRatelimitNs: number;
-  /** `soft-then-hard`: a round of peers for each affinity, after the last victim. `once`: one round, after the thief itself. */
+  /**
+   * `soft-then-hard`: for each affinity a round of peers in each socket, its own first, after the last victim there. `once`: one
+   * round of all, after the thief itself.
+   */
   readonly stealRounds: 'soft-then-hard' | 'once';
 }
 

@@ -16,9 +16,10 @@ import { pickCpu } from '../../balancer/pick-cpu.js';
 import { hardMask } from '../../balancer/records.js';
 import { HARD, SOFT } from '../../balancer/run-queues.js';
 import { stealing } from '../../balancer/steal.js';
+import { flatTopology } from '../../balancer/topology.js';
 import { lists, NONE } from '../../shared/list.js';
-import { TRACE } from '../../shared/trace-ring.js';
-import { type HvContext, PRIVATE_LOCK, runqLock } from '../context.js';
+import { MOVES, NOTE, TRACE } from '../../shared/trace-kinds.js';
+import { type HvContext, privateLock, runqLock } from '../context.js';
 import { PERFC } from '../perfc.js';
 import { creditAccounting } from './credit-accounting.js';
 import { creditDump } from './credit-dump.js';
@@ -36,14 +37,13 @@ import {
 } from './credit-records.js';
 import { CREDIT_RULES } from './credit-rules.js';
 import { tickling } from './credit-tickle.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
+import type { GenericScheduler, PoolView, SchedulerOps, SchedulerPolicy } from './interface.js';
 
 const MS = 1e6;
-const ACCOUNTING_PCPU = 0;
 /** Shortest timer the rate limit may set, ns (CSCHED_MIN_TIMER). */
 const MIN_TIMER_NS = 500_000;
 
-function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
+function create(hv: HvContext, generic: GenericScheduler, pool: PoolView): SchedulerOps {
   const { image, machine, vcpu, pcpu, domain, queues, locks, words, trace, perfc, params, shape, me, now } = hv;
   const { isIdle, idleOf } = hv;
   const { entry, runq, list, masks, word } = queues;
@@ -61,14 +61,17 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     image.columns(CREDIT_DOMAIN, 'next', 'prev', 'linked'),
     image.columns(CREDIT_GLOBAL, 'first', 'last'),
   );
-  const pick = pickCpu(queues);
+  const pick = pickCpu(queues, params.topology, params.smtPowerSavings);
   const rules = CREDIT_RULES[params.profile];
-  /** Present where other groups may be taking turns. */
-  const found = hv.isOrdered && shape.runners > 1 ? foundVcpus(hv, cv) : undefined;
-  const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains });
+  /** Present where other groups may be taking turns. Of several pools each is within one group. */
+  const found = hv.isOrdered && shape.runners > 1 && shape.pools === 1 ? foundVcpus(hv, cv) : undefined;
+  const accounting = creditAccounting(hv, generic, { cv, cd, cg, activeVcpus, activeDomains, pool });
   const tickle = tickling(hv, generic, cv, rules.tickles);
 
   const { boost } = params;
+  /** The pool's record of CREDIT_GLOBAL, and its private lock. */
+  const G = pool.index;
+  const LOCK = privateLock(G);
   const LOAD_BALANCE_RATELIMIT_NS = rules.loadBalanceRatelimitNs;
   const P = PERFC;
 
@@ -81,11 +84,13 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       tryFailed: (p) => perfc.inc(p, P.steal_trylock_failed),
       peerIdle: (p) => perfc.inc(p, P.steal_peer_idle),
       hot: (p) => perfc.inc(p, P.vcpu_hot),
+      checked: (_, peer, result) => trace.note(NOTE.stealCheck, peer, result),
+      stolen: (_, peer, v, step) => trace.note(NOTE.stolen, peer, v, step),
     },
-    isHot: (v) => cg.migrationDelayNs(0) > 0 && now() - entry.lastRan(v) < cg.migrationDelayNs(0),
+    isHot: (v) => cg.migrationDelayNs(G) > 0 && now() - entry.lastRan(v) < cg.migrationDelayNs(G),
     ...(rules.stealRounds === 'once'
-      ? { firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
-      : { firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
+      ? { topology: flatTopology(shape.pcpus), firstStep: HARD, bias: { get: (p) => p, set: () => {} } }
+      : { topology: params.topology, firstStep: SOFT, bias: { get: queues.lastVictim, set: queues.setLastVictim } }),
   });
 
   /** Debits exactly what was run since the last debit; what is less than one credit is carried over. */
@@ -103,11 +108,17 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   /** Debits a whole tick to whoever happens to run at it. */
   function debitTick(v: number): void {
-    words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -(cg.tickNs(0) / MS) * CREDITS_PER_MS);
+    words.add((creditColumn.base + (v << creditColumn.shift)) | 0, -(cg.tickNs(G) / MS) * CREDITS_PER_MS);
   }
 
   const debitAtTick = rules.debit === 'exact' ? burnCredits : debitTick;
   const debitAtSwitch = rules.debit === 'exact' ? burnCredits : () => {};
+
+  function pickFor(v: number): number {
+    const p = pick.commit(v);
+    trace.note(NOTE.picked, v, p, pick.why());
+    return p;
+  }
 
   function insertRunnable(v: number): void {
     queues.addRunnable(entry.processor(v), 1);
@@ -135,11 +146,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     perfc.inc(p, P.schedule);
     if (!isIdle(current)) {
       debitAtSwitch(current);
-      const ratelimitNs = cg.ratelimitNs(0);
+      const ratelimitNs = cg.ratelimitNs(G);
       if (runnable && ratelimitNs > 0 && entry.yielded(current) === 0) {
         const ran = t - vcpu.stateEntryTime(current);
         if (ran < ratelimitNs) {
           perfc.inc(p, P.delay_ms);
+          trace.note(NOTE.ratelimit, current, ran);
           pcpu.setNext(p, current);
           pcpu.setNextSlice(p, Math.max(ratelimitNs - ran, MIN_TIMER_NS));
           return;
@@ -150,15 +162,18 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       entry.setYielded(current, 0);
     }
     let next = list.first(p);
+    let isStolen = false;
     const pri = next === NONE ? PRI_IDLE : entry.pri(next);
     if (pri <= PRI_OVER && t - runq.lastLoadBalance(p) >= LOAD_BALANCE_RATELIMIT_NS) {
       runq.setLastLoadBalance(p, t);
       const stolen = loadBalance(p, pri);
       if (stolen !== NONE) {
         next = stolen;
+        isStolen = true;
       } else if (next !== NONE) queues.remove(next);
     } else if (next !== NONE) queues.remove(next);
 
+    trace.note(NOTE.schedule, current, next === NONE ? idleOf(p) : next, isStolen ? 1 : 0);
     const idlers = queues.idlers(p);
     if (next === NONE) {
       if (!masks.has(idlers, p)) masks.setAtomic(idlers, p);
@@ -169,38 +184,45 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     if (masks.has(idlers, p)) masks.clearAtomic(idlers, p);
     cv.setStartTime(next, t);
     pcpu.setNext(p, next);
-    pcpu.setNextSlice(p, cg.tsliceNs(0));
+    pcpu.setNextSlice(p, cg.tsliceNs(G));
   }
 
   function setTimes(tsliceNs: number, ratelimitNs: number, migrationDelayNs: number): void {
-    cg.setTsliceNs(0, tsliceNs);
+    cg.setTsliceNs(G, tsliceNs);
     // A timeslice below 3 ms has one tick.
-    cg.setTickNs(0, tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3));
-    cg.setRatelimitNs(0, ratelimitNs);
-    cg.setMigrationDelayNs(0, migrationDelayNs);
+    cg.setTickNs(G, tsliceNs < 3 * MS ? tsliceNs : Math.floor(tsliceNs / 3));
+    cg.setRatelimitNs(G, ratelimitNs);
+    cg.setMigrationDelayNs(G, migrationDelayNs);
   }
 
   const isActive = (v: number): boolean => activeVcpus.isLinked(v) || found?.isNoted(v) === true;
 
   function activate(v: number, p: number): void {
-    locks.acquire(PRIVATE_LOCK, p);
-    // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for.
-    if (!activeVcpus.isLinked(v)) accounting.activate(v);
-    locks.release(PRIVATE_LOCK, p);
+    locks.acquire(LOCK, p);
+    // Looked at again: it may have been put there, or its domain weighed anew, while the lock was waited for. One whose domain has
+    // gone to another pool is off in a moment.
+    if (!activeVcpus.isLinked(v) && domain.pool(vcpu.domain(v)) === G) accounting.activate(v);
+    locks.release(LOCK, p);
   }
 
   return {
     name: 'credit',
-    accountingPcpu: ACCOUNTING_PCPU,
 
     init() {
-      for (let p = 0; p < shape.pcpus; p++) {
-        entry.setPri(idleOf(p), PRI_IDLE);
-        runq.setLastLoadBalance(p, -LOAD_BALANCE_RATELIMIT_NS);
-      }
-      cg.setNextAccounting(0, Infinity);
-      setTimes(params.tsliceNs, params.ratelimitNs, params.migrationDelayNs);
+      cg.setNextAccounting(G, Infinity);
+      cg.setWeight(G, 0);
+      cg.setBalance(G, 0);
+      const { tsliceNs, ratelimitNs, migrationDelayNs } = pool.params;
+      setTimes(tsliceNs, ratelimitNs, migrationDelayNs);
     },
+
+    initPcpu(p) {
+      entry.setPri(idleOf(p), PRI_IDLE);
+      runq.setLastLoadBalance(p, now() - LOAD_BALANCE_RATELIMIT_NS);
+      runq.setSortEpoch(p, cg.sortEpoch(G));
+    },
+
+    deinitPcpu() {},
 
     insert(v) {
       entry.setPri(v, PRI_UNDER);
@@ -210,13 +232,13 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       cv.setIsMigrating(v, 0);
       cv.setIsParked(v, 0);
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
-      entry.setProcessor(v, pick(v));
+      entry.setProcessor(v, pickFor(v));
     },
 
     remove(v) {
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.deactivate(v);
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     sleep(v) {
@@ -250,6 +272,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       if (boost && migrating === 0 && entry.pri(v) === PRI_UNDER && cv.isParked(v) === 0) {
         entry.setPri(v, PRI_BOOST);
         perfc.inc(self, P.vcpu_boost);
+        trace.note(NOTE.boost, v, 0);
       }
       insertRunnable(v);
       tickle(v);
@@ -264,7 +287,7 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     pickCpu(v) {
       // Asked when v is being moved: the wake-up at the end of the move must not boost it.
       cv.setIsMigrating(v, 1);
-      return pick(v);
+      return pickFor(v);
     },
 
     migrate(v, p) {
@@ -274,32 +297,35 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
     contextSaved: () => {},
 
     adjust() {
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.weightChanged();
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     adjustAffinity(v) {
       cv.setIsPinned(v, masks.count(word(hardMask(v))) === 1 ? 1 : 0);
     },
 
-    nextTick: () => (Math.floor(now() / cg.tickNs(0)) + 1) * cg.tickNs(0),
+    nextTick: () => (Math.floor(now() / cg.tickNs(G)) + 1) * cg.tickNs(G),
 
     tick(p) {
       const v = pcpu.current(p);
       if (!isIdle(v)) {
-        if (entry.pri(v) === PRI_BOOST) entry.setPri(v, PRI_UNDER);
+        if (entry.pri(v) === PRI_BOOST) {
+          entry.setPri(v, PRI_UNDER);
+          trace.note(NOTE.unboost, v, 0);
+        }
         debitAtTick(v);
         if (!isActive(v)) {
           if (found === undefined) activate(v, p);
           else found.note(v, p);
-        } else if (pick(v) !== p) {
+        } else if (pick.look(v) !== p) {
           perfc.inc(p, P.migrate_running);
-          generic.requestMigration(v);
+          generic.requestMigration(v, MOVES.better);
           generic.raiseSchedule(p);
         }
       }
-      const epoch = cg.sortEpoch(0);
+      const epoch = cg.sortEpoch(G);
       if (runq.sortEpoch(p) !== epoch) {
         runq.setSortEpoch(p, epoch);
         locks.acquire(runqLock(p), p);
@@ -308,42 +334,42 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       }
     },
 
-    nextAccounting: () => cg.nextAccounting(0),
+    nextAccounting: () => cg.nextAccounting(G),
     // While nobody is active any tick may begin it, at the next instant of its raster.
     accountingFrom(ns) {
-      const next = cg.nextAccounting(0);
+      const next = cg.nextAccounting(G);
       return next === Infinity ? accounting.rasterAfter(ns) : next;
     },
     settle() {
       if (found === undefined || !found.forEach(activate)) return;
       // One that was found on the accounting pCPU did not tell it, whose turn it was.
       machine.setTurnOf(me, NONE);
-      generic.keyChanged(ACCOUNTING_PCPU);
+      generic.keyChanged(pool.master());
     },
 
     accounting() {
       // The tick of this turn.
       found?.forEach(activate);
-      locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.acquire(LOCK, hv.machine.turnOf(me));
       accounting.run();
-      locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+      locks.release(LOCK, hv.machine.turnOf(me));
     },
 
     dumpSettings: () =>
-      `credit (${params.profile}): tslice=${cg.tsliceNs(0) / MS}ms ratelimit=${cg.ratelimitNs(0) / 1000}us migration-delay=${cg.migrationDelayNs(0) / 1000}us ` +
+      `credit (${params.profile}): tslice=${cg.tsliceNs(G) / MS}ms ratelimit=${cg.ratelimitNs(G) / 1000}us migration-delay=${cg.migrationDelayNs(G) / 1000}us ` +
       `weights=${Array.from({ length: shape.domains }, (_, d) => domain.weight(d)).join(',')}`,
 
     settings: {
-      tsliceNs: () => cg.tsliceNs(0),
-      ratelimitNs: () => cg.ratelimitNs(0),
-      migrationDelayNs: () => cg.migrationDelayNs(0),
+      tsliceNs: () => cg.tsliceNs(G),
+      ratelimitNs: () => cg.ratelimitNs(G),
+      migrationDelayNs: () => cg.migrationDelayNs(G),
       set(tsliceNs, ratelimitNs, migrationDelayNs) {
-        locks.acquire(PRIVATE_LOCK, hv.machine.turnOf(me));
+        locks.acquire(LOCK, hv.machine.turnOf(me));
         setTimes(tsliceNs, ratelimitNs, migrationDelayNs);
-        locks.release(PRIVATE_LOCK, hv.machine.turnOf(me));
+        locks.release(LOCK, hv.machine.turnOf(me));
       },
     },
-    ...creditDump(hv, { cv, cd, cg, activeVcpus, activeDomains }),
+    ...creditDump(hv, { cv, cd, cg, activeVcpus, activeDomains, pool }),
   };
 }
 

@@ -34,13 +34,13 @@ import {
   TICKLED,
 } from './credit2-records.js';
 import { credit2Tickle } from './credit2-tickle.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
+import type { GenericScheduler, PoolView, SchedulerOps, SchedulerPolicy } from './interface.js';
 
 /** More than a reset leaves anybody by what being taken over is worth. */
 const MOST_CREDIT = CREDIT_INIT + CARRYOVER_MAX + MIGRATE_COMPENSATION;
 
-/** @param instance number of its global record: each pool of pCPUs has a scheduler of its own */
-function create(hv: HvContext, generic: GenericScheduler, instance: number): SchedulerOps {
+/** Its run queues are those of the whole host: there is one instance of it. */
+function create(hv: HvContext, generic: GenericScheduler, { index: instance }: PoolView): SchedulerOps {
   const { vcpu, pcpu, domain, queues, locks, perfc, params, shape, machine, me, now, isIdle, idleOf } = hv;
   const { entry, list, masks, word } = queues;
   const own = credit2Queues(hv);
@@ -189,7 +189,6 @@ function create(hv: HvContext, generic: GenericScheduler, instance: number): Sch
 
   return {
     name: 'credit2',
-    accountingPcpu: 0,
 
     init() {
       const leads = runqueueLeads(params.topology, params.credit2.runqueue);
@@ -202,6 +201,9 @@ function create(hv: HvContext, generic: GenericScheduler, instance: number): Sch
       }
       cg.setRatelimitNs(instance, params.ratelimitNs);
     },
+
+    initPcpu() {},
+    deinitPcpu() {},
 
     insert(v) {
       const d = vcpu.domain(v);
@@ -326,5 +328,5 @@ export const credit2: SchedulerPolicy = {
   name: 'credit2',
   title: 'Credit2: fair shares by weight over run queues that pCPUs share, with caps',
   regions: credit2Regions,
-  create: (hv, generic) => create(hv, generic, 0),
+  create,
 };

@@ -1,7 +1,7 @@
 /**
  * The uniform scheduler interface (S19), after Xen's `struct scheduler`. A policy is one such record of operations
- * plus four state records (per VCPU, per domain, per pCPU, global); it is made once per worker by its factory, keeps
- * all state in the image and is listed in registry.ts.
+ * plus four state records (per VCPU, per domain, per pCPU, and global ones, one a cpupool); it is made once per worker and cpupool by
+ * its factory, keeps all state in the image and is listed in registry.ts.
  *
  * Locking: every operation that names a VCPU is called with the run-queue lock of that VCPU's pCPU held, `doSchedule`
  * with the lock of the pCPU that schedules; `remove`, `contextSaved`, `tick`, `accounting` and `adjust` with none.
@@ -16,8 +16,8 @@ export interface GenericScheduler {
   /** Stops a VCPU without waiting for it, for parking. */
   pause(v: number): void;
   unpause(v: number): void;
-  /** Asks that a running VCPU be moved: it is taken off its pCPU and finds a new one once its state is saved. */
-  requestMigration(v: number): void;
+  /** Asks that a running VCPU be moved: it is taken off its pCPU and finds a new one once its state is saved. @param why one of MOVES, for the trace */
+  requestMigration(v: number, why?: number): void;
   raiseSchedule(p: number): void;
   keyChanged(p: number): void;
   /** Takes the lock of the run queue that VCPU v belongs to, wherever it is moved meanwhile, and returns its number. */
@@ -26,13 +26,32 @@ export interface GenericScheduler {
   park(v: number): void;
 }
 
+/** The cpupool that a policy works for: each has the records of its own number. */
+export interface PoolView {
+  readonly index: number;
+  readonly params: PoolParams;
+  /** How many pCPUs it has, and the first of them, which does its accounting; -1 = it has none. */
+  pcpus(): number;
+  master(): number;
+}
+
+/** Parameters of a pool's scheduler, for those that use them. */
+export interface PoolParams {
+  readonly tsliceNs: number;
+  readonly ratelimitNs: number;
+  readonly migrationDelayNs: number;
+}
+
 export interface SchedulerOps {
   readonly name: string;
-  /** Prepares policy state; once, on the main thread, before any VCPU exists. */
+  /** Prepares the state of a pool, before it has pCPUs and VCPUs. */
   init(): void;
-  /** A new VCPU, with its affinity and initial pCPU set; its record may have been another's. */
+  /** A pCPU comes to the pool, idle and with an empty queue; or has left it so. */
+  initPcpu(p: number): void;
+  deinitPcpu(p: number): void;
+  /** A VCPU comes, a new one, whose record may have been another's, or one of another pool, with its affinity and a first pCPU set. It neither runs nor is queued. */
   insert(v: number): void;
-  /** The VCPU, which neither runs nor is queued, is no more. With no lock held. */
+  /** A VCPU is no more, or leaves for another pool. It is not queued; in the latter case it may run for a moment still. No lock is held. */
   remove(v: number): void;
   sleep(v: number): void;
   wake(v: number): void;
@@ -51,10 +70,9 @@ export interface SchedulerOps {
   /** Next tick of pCPU p while it runs a VCPU; Infinity = the policy has none. */
   nextTick(p: number): number;
   tick(p: number): void;
-  /** Time of the next accounting, Infinity = none wanted; runs on `accountingPcpu`. */
-  nextAccounting(): number;
-  accounting(): void;
-  readonly accountingPcpu: number;
+  /** Time of the next accounting, Infinity = none wanted; it runs on pCPU p, the pool's first. */
+  nextAccounting(p: number): number;
+  accounting(p: number): void;
   /**
    * The first instant at or after `ns` at which accounting may come, whatever turns from `ns` on up to it do.
    * @default nextAccounting()
@@ -86,6 +104,7 @@ export interface PolicyShape {
   readonly vcpus: number;
   readonly domains: number;
   readonly runners: number;
+  readonly pools: number;
 }
 
 export interface SchedulerPolicy {
@@ -99,6 +118,7 @@ export interface SchedulerPolicy {
    * `settle` and `adjust`. Otherwise the machine is one group. @default false
    */
   readonly isLocal?: boolean;
+  /** Records for so many pCPUs, VCPUs and domains, and those that each cpupool has for itself. */
   regions(shape: PolicyShape): Region[];
-  create(hv: HvContext, generic: GenericScheduler): SchedulerOps;
+  create(hv: HvContext, generic: GenericScheduler, pool: PoolView): SchedulerOps;
 }

@@ -131,10 +131,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   return {
     name: 'null',
-    accountingPcpu: 0,
-    init() {
-      for (let p = 0; p < shape.pcpus; p++) entry.setPri(idleOf(p), PRI_IDLE);
+    init: () => {},
+    initPcpu(p) {
+      entry.setPri(idleOf(p), PRI_IDLE);
+      np.setAssigned(p, 0);
     },
+    deinitPcpu: () => {},
 
     insert(v) {
       const locked = entry.processor(v);

@@ -164,10 +164,12 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
 
   return {
     name: 'sedf',
-    accountingPcpu: 0,
     init() {},
+    initPcpu: setStale,
+    deinitPcpu() {},
 
     insert(v) {
+      // What it was promised in another pool is not what it is here.
       sv.setPeriod(v, 0);
       sv.setIsMoving(v, 0);
       entry.setProcessor(v, pickCpu(v));

@@ -7,7 +7,7 @@ import { type Region, tableRegion } from '../../shared/image.js';
 import { lists, NONE } from '../../shared/list.js';
 import { struct } from '../../shared/struct.js';
 import type { HvContext } from '../context.js';
-import type { GenericScheduler, SchedulerOps, SchedulerPolicy } from './interface.js';
+import type { GenericScheduler, PoolView, SchedulerOps, SchedulerPolicy } from './interface.js';
 import { registerScheduler } from './registry.js';
 
 export interface UserPolicy {
@@ -24,7 +24,7 @@ const REQUIRED = ['insert', 'sleep', 'wake', 'yield', 'doSchedule', 'pickCpu', '
 /** What a policy must do; the rest of the scheduler interface may be left out. */
 export type PolicyOps = Pick<SchedulerOps, (typeof REQUIRED)[number]> & Partial<SchedulerOps>;
 export interface Policy extends Partial<Omit<SchedulerPolicy, 'name' | 'create'>> {
-  create(hv: HvContext, generic: GenericScheduler): PolicyOps;
+  create(hv: HvContext, generic: GenericScheduler, pool: PoolView): PolicyOps;
 }
 /** The default export of a policy file. */
 export type PolicyFactory = (kit: PolicyKit) => Policy;
@@ -36,6 +36,8 @@ export class PolicyError extends Error {
 /** Operations that a policy may leave out, and what they do then: nothing, never. */
 const OPTIONAL: Omit<SchedulerOps, 'name' | (typeof REQUIRED)[number]> = {
   init: () => {},
+  initPcpu: () => {},
+  deinitPcpu: () => {},
   remove: () => {},
   contextSaved: () => {},
   adjust: () => {},
@@ -44,7 +46,6 @@ const OPTIONAL: Omit<SchedulerOps, 'name' | (typeof REQUIRED)[number]> = {
   tick: () => {},
   nextAccounting: () => Infinity,
   accounting: () => {},
-  accountingPcpu: 0,
   dumpSettings: () => '',
 };
 
@@ -107,6 +108,6 @@ export async function loadPolicy({ file, code }: UserPolicy): Promise<void> {
     title: policy.title ?? file,
     isWorkConserving: policy.isWorkConserving ?? true,
     regions: (shape): Region[] => policy.regions?.(shape) ?? [],
-    create: (hv, generic) => checked(file, hv, generic, complete(file, policy.create(hv, generic))),
+    create: (hv, generic, pool) => checked(file, hv, generic, complete(file, policy.create(hv, generic, pool))),
   });
 }
