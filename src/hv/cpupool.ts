@@ -51,8 +51,8 @@ export interface Cpupools {
   addCpu(id: number, p: number): number;
   /**
    * VCPUs move away first. @param p ANY: the last one. -ENOENT, -EINVAL; -EADDRNOTAVAIL for one that is not in this pool; -EBUSY for
-   * the last one of a pool with domains; -EAGAIN where another worker has to do it. Not for a pCPU whose turn goes on after it: the
-   * VCPU that runs there does not any more.
+   * the last one of a pool with domains, but for those that have ended, which go to Pool-0; -EAGAIN where another worker has to do
+   * it. Not for a pCPU whose turn goes on after it: the VCPU that runs there does not any more.
    */
   removeCpu(id: number, p: number): number;
   /** With all its VCPUs, whose affinity is all pCPUs again. -ESRCH, -EBUSY for a domain that has ended; -ENOENT for no pool, or one without pCPUs */
@@ -99,6 +99,13 @@ export function cpupools(hv: HvContext, { sched, smp, workers, stopped }: Cpupoo
     return n;
   }
 
+  /** Those that have ended, but still have their VCPUs. */
+  function endedDomains(id: number): number[] {
+    return Array.from({ length: shape.domains }, (_, d) => d).filter(
+      (d) => domain.pool(d) === id && domain.state(d) !== DOMAIN_STATE.free && domain.maxVcpus(d) > 0 && !isLive(d),
+    );
+  }
+
   function init(id: number, spec: CpupoolSpec): void {
     pools.setTsliceNs(id, spec.tsliceNs);
     pools.setRatelimitNs(id, spec.ratelimitNs);
@@ -139,13 +146,28 @@ export function cpupools(hv: HvContext, { sched, smp, workers, stopped }: Cpupoo
     }
   }
 
+  function transfer(d: number, id: number): void {
+    workers.allow(domain.firstVcpu(d), cpusOf(queues.pool(id)));
+    domain.setPool(d, id);
+    for (let k = 0; k < domain.maxVcpus(d); k++) sched.changePool(domain.firstVcpu(d) + k);
+    workers.review();
+    trace.note(TRACE.cpupool, id, d);
+  }
+
   function removeCpu(id: number, p: number): number {
     if (!exists(id)) return -XEN_ENOENT;
     const which = p === ANY ? (cpusOf(queues.pool(id)).at(-1) ?? NONE) : p;
     if (!isPcpu(which)) return -XEN_EINVAL;
     if (runq.pool(which) !== id) return -XEN_EADDRNOTAVAIL;
-    if (pools.pcpus(id) === 1 && liveDomains(id) > 0) return -XEN_EBUSY;
+    const isLast = cpusOf(queues.pool(id)).length === 1;
+    if (isLast && liveDomains(id) > 0) return -XEN_EBUSY;
+    const ended = isLast ? endedDomains(id) : [];
+    // One that is being destroyed loses them anyhow, in a moment.
+    if (ended.some((d) => id === 0 || pools.pcpus(0) === 0 || domain.state(d) === DOMAIN_STATE.dying))
+      return -XEN_EBUSY;
     if (!smp.isMine(which)) return -XEN_EAGAIN;
+    // As Xen does: their VCPUs may be about to leave their pCPUs still, and must have where to go.
+    for (const d of ended) transfer(d, 0);
     masks.clear(queues.pool(id), which);
     resettle(id);
     sched.vacate(which);
@@ -227,11 +249,7 @@ export function cpupools(hv: HvContext, { sched, smp, workers, stopped }: Cpupoo
         if (!exists(id) || pools.pcpus(id) === 0) return -XEN_ENOENT;
         if (!isLive(d)) return -XEN_EBUSY;
         if (domain.pool(d) === id) return 0;
-        workers.allow(domain.firstVcpu(d), cpusOf(queues.pool(id)));
-        domain.setPool(d, id);
-        for (let k = 0; k < domain.maxVcpus(d); k++) sched.changePool(domain.firstVcpu(d) + k);
-        workers.review();
-        trace.note(TRACE.cpupool, id, d);
+        transfer(d, id);
         return 0;
       }),
     info,

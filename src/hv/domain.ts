@@ -1,13 +1,13 @@
 /** Domains: creation, shutdown, crash. A domain that ended keeps its records until it is destroyed (destroy.ts). */
 import { hardMask } from '../balancer/records.js';
 import { PAGE_SIZE } from '../shared/image.js';
+import { NONE } from '../shared/list.js';
 import { XEN_LEGACY_MAX_VCPUS } from '../shared/public/arch-x86.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_offline } from '../shared/public/vcpu.js';
 import { VIRQ_DOM_EXC } from '../shared/public/xen.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
-import { NONE } from '../shared/list.js';
 import { NOTE, TRACE } from '../shared/trace-kinds.js';
 import type { Affinities } from './affinity.js';
 import type { ConsoleRing } from './console-ring.js';

@@ -45,7 +45,9 @@ export function domctlVcpus(parts: CallParts, tools: Toolstack) {
     return isMade ? 0 : -XEN_ENOMEM;
   };
 
-  const online = (cpus: readonly number[]): number[] => cpus.filter(queues.isOnline);
+  /** Which of them v can have: on line, and in its domain's cpupool (Xen's VCPU2ONLINE). */
+  const usable = (v: number, cpus: readonly number[]): number[] =>
+    cpus.filter((p) => queues.isOnline(p) && masks.has(queues.pool(entry.pool(v)), p));
   const given = (v: number, step: number): number[] => all.filter((p) => masks.has(queues.givenAffinity(v, step), p));
 
   /** What both affinity commands look at: the VCPU, and the masks that are named and can be read. */
@@ -69,13 +71,13 @@ export function domctlVcpus(parts: CallParts, tools: Toolstack) {
     if (typeof args === 'number') return args;
     const { target, hard, soft } = args;
     const [hardCpus, softCpus] = [hard?.read(), soft?.read()];
-    if (hardCpus && online(hardCpus).length === 0) return -XEN_EINVAL;
-    if (softCpus && online(softCpus).length === 0) return -XEN_EINVAL;
+    if (hardCpus && usable(target, hardCpus).length === 0) return -XEN_EINVAL;
+    if (softCpus && usable(target, softCpus).length === 0) return -XEN_EINVAL;
     if (hardCpus) separation.allow(target, hardCpus);
     if (hardCpus || softCpus) sched.setAffinity(target, hardCpus, softCpus);
-    const effective = online(given(target, HARD));
+    const effective = usable(target, given(target, HARD));
     hard?.write(effective);
-    soft?.write(online(given(target, SOFT)).filter((p) => effective.includes(p)));
+    soft?.write(usable(target, given(target, SOFT)).filter((p) => effective.includes(p)));
     return 0;
   };
 

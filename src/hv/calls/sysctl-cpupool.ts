@@ -14,7 +14,7 @@ import type { SysctlHandler, Toolstack } from './toolstack.js';
 
 export function sysctlCpupool(parts: CallParts, tools: Toolstack): SysctlHandler {
   const { context, memory, cpupools, domains, deferred, smp } = parts;
-  const { params, isOrdered, machine, domain, me } = context;
+  const { params, isOrdered, machine, domain, vcpu, me } = context;
   const AT = offsetsOf(xen_sysctl, 64);
 
   const numberAt = (at: number): number => {
@@ -38,7 +38,9 @@ export function sysctlCpupool(parts: CallParts, tools: Toolstack): SysctlHandler
     const asked = numberAt(op + AT['u.cpupool_op.cpupool_id']);
     const number = memory.u32(op + AT['u.cpupool_op.sched_id']);
     // 0 is whichever the host was booted with.
-    const policy = params.policies.findIndex((name) => (number === 0 ? name === params.scheduler : schedulerId(name) === number));
+    const policy = params.policies.findIndex((name) =>
+      number === 0 ? name === params.scheduler : schedulerId(name) === number,
+    );
     const { tsliceNs, ratelimitNs, migrationDelayNs } = params;
     const spec = { policy, tsliceNs, ratelimitNs, migrationDelayNs };
     const id = carryOut(
@@ -100,10 +102,11 @@ export function sysctlCpupool(parts: CallParts, tools: Toolstack): SysctlHandler
     return 0;
   }
 
-  function moveDomain(op: number): number {
+  function moveDomain(v: number, op: number): number {
     const id = numberAt(op + AT['u.cpupool_op.cpupool_id']);
     const d = domains.find(memory.u32(op + AT['u.cpupool_op.domid']));
     if (d === NOBODY) return -E.XEN_ESRCH;
+    if (d === vcpu.domain(v)) return -E.XEN_EPERM;
     return carryOut(
       () => {
         const pool = poolOf(id);
@@ -136,7 +139,7 @@ export function sysctlCpupool(parts: CallParts, tools: Toolstack): SysctlHandler
       case S.XEN_SYSCTL_CPUPOOL_OP_RMCPU:
         return removeCpu(op);
       case S.XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN:
-        return moveDomain(op);
+        return moveDomain(v, op);
       case S.XEN_SYSCTL_CPUPOOL_OP_FREEINFO:
         return freeInfo(v, op);
       default:
