@@ -43,11 +43,12 @@ const NOBODY = -1;
 /** @param isSeparate whether the workers may be separate, so that nothing of what they do is atomic (separation.ts) */
 export function freeMachine(config: MachineConfig, isSeparate = false): FreeMachine {
   const built = buildMachine({ ...config, mode: 'free' }, 1);
-  if (!isSeparate) built.core.hv.separation.together();
   const { image, shape, params } = built;
   const { context } = built.core.hv;
   const { pcpu } = context;
   const cores = Array.from({ length: shape.workers }, (_, w) => processorCore(image, shape, params, w));
+  // By a worker: boot took its turns as ordered mode does.
+  if (!isSeparate) cores[0]!.hv.separation.together();
   const calls = cores.map(({ hv }) => guestHypercalls(modelMemory(image, hv)));
   // Who waits for a lock that another holds in mid-turn would wait for ever: he is told so.
   image.table(CONTROL).setState(0, RUN.aborted);
