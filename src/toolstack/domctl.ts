@@ -2,8 +2,10 @@
  * A toolstack's hypercalls about one domain, as libxc has them: arguments in, a call for domain 0 to make out, and what its answer
  * says. Whether a call is right is the hypervisor's to say.
  */
+
+import { entryPointOffset } from '../shared/guest-context.js';
 import { VGCF_online } from '../shared/public/arch-x86.js';
-import { entryPointOffset, vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
+import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import * as D from '../shared/public/domctl.js';
 import { xen_domctl, xen_domctl_getdomaininfo } from '../shared/public/domctl-layout.js';
 import { offsetsOf, sizeOf } from '../shared/public/layout.js';

@@ -1,8 +1,8 @@
 /** The calls of a toolstack as a test makes them, from VCPU 0 of domain 0: fields by name, answers by name. */
 
-import { entryPointOffset } from '../../src/hv/calls/vcpu-op.js';
 import { MACHINE_DEFAULTS, type MachineConfig } from '../../src/machine/config.js';
 import { START_ENTRY } from '../../src/pcpu/model/boot.js';
+import { entryPointOffset } from '../../src/shared/guest-context.js';
 import { PAGE_SIZE } from '../../src/shared/image.js';
 import { VGCF_online } from '../../src/shared/public/arch-x86.js';
 import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';

@@ -119,7 +119,8 @@ describe('credit2 in free mode', () => {
       expect(machine.verify()).to.deep.equal([]);
       for (const { vcpus } of await machine.domains()) {
         const ran = vcpus.reduce((sum, v) => sum + v.timeNs, 0);
-        expect(ran / 200e6).to.be.within(1.3, 1.55);
+        // Ordered mode gives 1.48. Here the other worker's floor may hold up a budget that is due: less than the cap, never more.
+        expect(ran / 200e6).to.be.within(1, 1.55);
       }
       await machine.stop();
     } finally {

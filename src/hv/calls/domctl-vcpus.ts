@@ -1,5 +1,6 @@
 /** domctl: the VCPUs of a domain: how many, where they may run, where they begin, what they do (S22, S24). */
 import { HARD, SOFT } from '../../balancer/run-queues.js';
+import { entryPointOffset } from '../../shared/guest-context.js';
 import { VGCF_online } from '../../shared/public/arch-x86.js';
 import { vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT } from '../../shared/public/domctl.js';
@@ -11,7 +12,6 @@ import { FAULT } from '../guest-memory.js';
 import { VPF_blocked, VPF_down } from '../records.js';
 import type { CallParts } from './call.js';
 import type { DomctlHandler, Toolstack } from './toolstack.js';
-import { entryPointOffset } from './vcpu-op.js';
 
 export function domctlVcpus(parts: CallParts, tools: Toolstack) {
   const { context, memory, domains, sched, separation, runstates } = parts;

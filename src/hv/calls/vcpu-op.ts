@@ -1,7 +1,8 @@
 /** vcpu_op (vcpu.h): a guest's own VCPUs: up, down, runstates, timers, registered areas. */
 
+import { entryPointOffset } from '../../shared/guest-context.js';
 import { PAGE_SIZE } from '../../shared/image.js';
-import { entryPointOffset, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import {
   XEN_EEXIST,
   XEN_EFAULT,
@@ -21,8 +22,6 @@ import { type CallParts, type Handler, pointer } from './call.js';
 
 /** Shortest period of a periodic timer, ns (Xen refuses less). */
 const MIN_PERIOD_NS = 1e6;
-
-export { entryPointOffset };
 
 export function vcpuOp(parts: CallParts): Handler {
   const { context, memory, smp, sched, events, timers, runstates, time } = parts;

@@ -2,8 +2,9 @@
  * How the guest kernel starts: VCPU 0 registers callbacks, binds its virtual interrupts, starts the clock of the use case
  * and brings up the other VCPUs; each VCPU then binds its own.
  */
-import { entryPointOffset } from '../../hv/calls/vcpu-op.js';
+
 import { CRASH } from '../../hv/domain.js';
+import { entryPointOffset } from '../../shared/guest-context.js';
 import { PAGE_SIZE } from '../../shared/image.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as V from '../../shared/public/vcpu.js';

@@ -3,7 +3,7 @@
  * unless noted; a member that one ABI alone has is `null` in the other's column.
  */
 
-import { layout, offsetsOf, type Width } from './layout.js';
+import { layout } from './layout.js';
 
 /** Address of the last page fault. */
 export const arch_vcpu_info = layout('struct arch_vcpu_info', [24, 16], {
@@ -100,10 +100,3 @@ export const xen_callback_t = layout('xen_callback_t', [8, 8], {
   cs: [0, null],
   eip: [4, null],
 });
-
-/** Where a VCPU's first instruction stands in its vcpu_guest_context, bytes. */
-export function entryPointOffset(width: Width): number {
-  return width === 64
-    ? offsetsOf(vcpu_guest_context, 64).user_regs + offsetsOf(cpu_user_regs, 64).rip
-    : offsetsOf(vcpu_guest_context, 32).user_regs + offsetsOf(cpu_user_regs, 32).eip;
-}
