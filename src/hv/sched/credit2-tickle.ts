@@ -17,6 +17,8 @@ export interface Credit2Tickle {
   cpu(p: number): void;
   /** Finds somebody for v, which was just queued. */
   for(v: number): void;
+  /** The pCPU that was told of v has taken another: one that is free is told, if there is one. */
+  again(v: number): void;
 }
 
 /** @param burn debits the VCPU that runs on pCPU p */
@@ -99,6 +101,13 @@ export function credit2Tickle(
 
   return {
     cpu,
+    again(v) {
+      const target = freeFor(v, own.queueOf(v));
+      cv.setTickledOn(v, target + 1);
+      if (target === NONE) return;
+      trace.record(TRACE.tickle, target, v);
+      cpu(target);
+    },
     for(v) {
       const q = own.queueOf(v);
       const self = machine.turnOf(me);

@@ -165,6 +165,8 @@ function create(hv: HvContext, generic: GenericScheduler, { index: instance }: P
       cv.setStartTime(next, now());
     }
     cv.setTickledOn(next, 0);
+    // Xen leaves them waiting, though others may be free, until one of those happens to look.
+    for (let v = list.first(q); v !== NONE; v = list.next(v)) if (cv.tickledOn(v) === p + 1) tickle.again(v);
     const isTaken = entry.processor(next) !== p;
     entry.setProcessor(next, p);
     const waiter = list.first(q);
