@@ -66,6 +66,20 @@ class Up {
     await this.machine.runUntil((await this.machine.pause()) + ns);
     await this.machine.resume();
   }
+
+  /** What a domain has of a pCPU over the next `ns`, the machine standing still at both ends. */
+  async share(name: string, ns: number): Promise<number> {
+    const from = await this.machine.pause();
+    const ran = async (): Promise<number> => {
+      const { vcpus } = (await this.machine.domains()).find((d) => d.name === name)!;
+      return vcpus.reduce((sum, { timeNs }) => sum + timeNs, 0);
+    };
+    const before = await ran();
+    const to = await this.machine.runUntil(from + ns);
+    const after = await ran();
+    await this.machine.resume();
+    return (after - before) / (to - from);
+  }
 }
 
 describe('the verbs of xl', () => {
@@ -143,10 +157,7 @@ describe('the verbs of xl', () => {
     await up.run('sched-credit', '--domain=hogs', '--weight=512');
     expect((await up.run('sched-credit', '-d', 'hogs')).split('\n')[1]).to.match(/^hogs +1 +512 +60$/);
     await up.pass(200e6);
-    const from = [up.machine.progress().simulatedNs, await up.seconds('hogs')] as const;
-    await up.pass(20e9);
-    const to = [up.machine.progress().simulatedNs, await up.seconds('hogs')] as const;
-    expect((to[1] - from[1]) / ((to[0] - from[0]) / 1e9)).to.be.closeTo(0.6, 0.06);
+    expect(await up.share('hogs', 20e9)).to.be.closeTo(0.6, 0.06);
     await up.run('sched-credit', '-d', 'hogs', '-c', '0');
   });
 
@@ -398,10 +409,7 @@ describe('sched-sedf', () => {
       expect(await row()).to.match(/^a +1 +100\.0 +0\.0 +0\.0 +1 +1$/);
       await up.run('sched-sedf', '-d', 'a', '-p', '10', '-s', '2.5', '-e', '0');
       expect(await row()).to.match(/^a +1 +10\.0 +2\.5 +0\.0 +0 +0$/);
-      const from = [up.machine.progress().simulatedNs, await up.seconds('a')] as const;
-      await up.pass(20e9);
-      const to = [up.machine.progress().simulatedNs, await up.seconds('a')] as const;
-      expect((to[1] - from[1]) / ((to[0] - from[0]) / 1e9)).to.be.closeTo(0.25, 0.02);
+      expect(await up.share('a', 20e9)).to.be.closeTo(0.25, 0.02);
       await up.run('sched-sedf', '-d', 'a', '-w', '3');
       expect(await row()).to.match(/^a +1 +10\.0 +0\.0 +0\.0 +0 +3$/);
       for (const wrong of [
@@ -496,17 +504,7 @@ describe('sched-credit2', () => {
       );
       await up.run('sched-credit2', '-d', 'a', '-w', '512', '-c', '25');
       expect((await up.run('sched-credit2', '-d', 'a')).split('\n')[1]).to.match(/^a +1 +512 +25$/);
-      // Standing still: the time and what was had of it belong together.
-      const look = async (): Promise<{ readonly at: number; readonly ran: number }> => {
-        const at = await up.machine.pause();
-        const a = (await up.machine.domains()).find(({ name }) => name === 'a')!;
-        await up.machine.resume();
-        return { at, ran: a.vcpus[0]!.timeNs };
-      };
-      const from = await look();
-      await up.pass(20e9);
-      const to = await look();
-      expect((to.ran - from.ran) / (to.at - from.at)).to.be.closeTo(0.25, 0.02);
+      expect(await up.share('a', 20e9)).to.be.closeTo(0.25, 0.02);
       await up.run('sched-credit2', '-s', '-r', '500');
       expect(await up.run('sched-credit2', '-s')).to.equal('Cpupool Pool-0: ratelimit=500us\n');
       expect(await up.refuse('sched-credit2', '-s', '-r', '99')).to.match(/Invalid argument/);
