@@ -159,7 +159,8 @@ export function cpupools(hv: HvContext, { sched, smp, workers, stopped }: Cpupoo
     const which = p === ANY ? (cpusOf(queues.pool(id)).at(-1) ?? NONE) : p;
     if (!isPcpu(which)) return -XEN_EINVAL;
     if (runq.pool(which) !== id) return -XEN_EADDRNOTAVAIL;
-    const isLast = cpusOf(queues.pool(id)).length === 1;
+    // One that is off line is no place for anybody.
+    const isLast = queues.isOnline(which) && pools.pcpus(id) === 1;
     if (isLast && liveDomains(id) > 0) return -XEN_EBUSY;
     const ended = isLast ? endedDomains(id) : [];
     // One that is being destroyed loses them anyhow, in a moment.

@@ -93,7 +93,7 @@ export function sysctlCpupool(parts: CallParts, tools: Toolstack): SysctlHandler
     if (pool === undefined) return -E.XEN_ENOENT;
     const p = asked === ANY ? (pool.cpus.at(-1) ?? ANY) : asked;
     if (!pool.cpus.includes(p)) return -E.XEN_EADDRNOTAVAIL;
-    if (pool.cpus.length === 1 && pool.domains > 0) return -E.XEN_EBUSY;
+    if (cpupools.isLast(p)) return -E.XEN_EBUSY;
     // Another worker's pCPU cannot be emptied from here.
     if (!smp.isMine(p)) return -E.XEN_EBUSY;
     if (isOrdered && p !== machine.turnOf(me)) return cpupools.removeCpu(id, p);

@@ -99,14 +99,18 @@ export function credit2Tickle(
     generic.raiseSchedule(p);
   }
 
+  function tell(target: number, v: number): void {
+    trace.record(TRACE.tickle, target, v);
+    cpu(target);
+    cv.setTickledOn(v, target + 1);
+  }
+
   return {
     cpu,
     again(v) {
       const target = freeFor(v, own.queueOf(v));
-      cv.setTickledOn(v, target + 1);
-      if (target === NONE) return;
-      trace.record(TRACE.tickle, target, v);
-      cpu(target);
+      if (target === NONE) cv.setTickledOn(v, 0);
+      else tell(target, v);
     },
     for(v) {
       const q = own.queueOf(v);
@@ -119,9 +123,7 @@ export function credit2Tickle(
         perfc.inc(self, target === NONE ? P.tickled_no_cpu : P.tickled_busy_cpu);
         if (target === NONE) return;
       }
-      trace.record(TRACE.tickle, target, v);
-      cpu(target);
-      cv.setTickledOn(v, target + 1);
+      tell(target, v);
     },
   };
 }
