@@ -178,6 +178,24 @@ describe('cpupools at run time', () => {
     expect(shares(m, 600).reduce((x, y) => x + y)).to.be.closeTo(4, 1e-6);
   });
 
+  it('keep the last pCPU on line while they have domains, though another is off line', () => {
+    const m = two();
+    m.run(50);
+    const id = m.do(() => m.pools.create(SPEC, ANY));
+    for (const p of [2, 3]) {
+      expect(m.remove(0, p)).to.equal(0);
+      expect(m.do(() => m.pools.addCpu(id, p))).to.equal(0);
+    }
+    expect(m.do(() => m.pools.moveDomain(2, id))).to.equal(0);
+    m.run(1);
+    m.do(() => m.hv.hotplug.offline(3));
+    m.run(1);
+    expect(m.pools.info(id)!.cpus).to.deep.equal([2, 3]);
+    expect(m.remove(id, 2)).to.equal(-E.XEN_EBUSY);
+    m.run(5);
+    expect(m.pcpusOf(2)).to.deep.equal([2]);
+  });
+
   it('have their accounting on their own first pCPU', () => {
     const m = live({ guests: [hogs('a', 1, { cap: 30 }), hogs('b', 1), hogs('c', 1, { weight: 512 })] });
     const id = m.do(() => m.pools.create(SPEC, ANY));
