@@ -1,24 +1,19 @@
 /** What must hold of the credit2 scheduler's records between any two turns, beside what holds under every scheduler (invariants.ts). */
 
-import { machineMaskWords } from '../balancer/records.js';
 import { VPF_migrating, VPF_parked } from '../hv/records.js';
+import { credit2Queues } from '../hv/sched/credit2-queues.js';
 import {
   ACTIVE,
   CARRYOVER_MAX,
   CREDIT_INIT,
   CREDIT_MIN,
-  CREDIT2_DOMAIN,
-  CREDIT2_GLOBAL,
-  CREDIT2_RUNQ,
-  CREDIT2_VCPU,
   FREE,
   MIGRATE_COMPENSATION,
-  RUNQ_MASKS,
   SMT_FREE,
   TICKLED,
 } from '../hv/sched/credit2-records.js';
 import { isMailUnderWay } from '../pcpu/mail.js';
-import { lists, NONE } from '../shared/list.js';
+import { NONE } from '../shared/list.js';
 import type { BuiltMachine } from './build.js';
 
 type Must = (holds: boolean, what: () => string) => void;
@@ -29,17 +24,7 @@ export function credit2Invariants(
 ): () => void {
   const { vcpu, pcpu, domain, queues, shape, isIdle } = core.hv.context;
   const { runq, entry, list, masks } = queues;
-  const cv = image.table(CREDIT2_VCPU);
-  const cq = image.table(CREDIT2_RUNQ);
-  const cd = image.table(CREDIT2_DOMAIN);
-  const cg = image.table(CREDIT2_GLOBAL);
-  const members = lists(
-    image.i32,
-    image.columns(CREDIT2_VCPU, 'next', 'prev', 'linked'),
-    image.columns(CREDIT2_RUNQ, 'first', 'last'),
-  );
-  const base = image.region('credit2-masks').base >> 2;
-  const mask = (q: number, kind: number): number => base + (RUNQ_MASKS * q + kind) * machineMaskWords(shape.pcpus);
+  const { cv, cq, cd, cg, members, mask } = credit2Queues(core.hv.context);
   const { threads } = params.hv.topology;
 
   function membersOf(q: number): number[] {
