@@ -306,9 +306,10 @@ export class Machine {
     return this.#paused();
   }
 
-  /** Runs up to the first turn at or after `ns` and pauses there. */
+  /** Runs up to the first turn at or after `ns`, a whole number or Infinity, and pauses there. */
   async runUntil(ns: number): Promise<number> {
-    if (Number.isNaN(ns)) throw new RangeError('NaN is no time');
+    // What is left of a fraction would be computed for ever: no clock of a guest can show it.
+    if (!Number.isInteger(ns) && ns !== Number.POSITIVE_INFINITY) throw new RangeError(`${ns} is no time in whole ns`);
     await this.#command((c) => c.runUntil(ns));
     return this.#paused();
   }

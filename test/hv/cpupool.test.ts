@@ -41,7 +41,7 @@ function live(over: Partial<MachineConfig> & { guests: readonly GuestConfig[] })
     run(ms: number): void {
       const from = hv.context.machine.now(0);
       for (let n = 1; n <= 10; n++) {
-        sim.run(from + (n * ms * 1e6) / 10);
+        sim.run(Math.round(from + (n * ms * 1e6) / 10));
         expect(check()).to.deep.equal([]);
       }
     },

@@ -132,6 +132,7 @@ describe('control channel', () => {
         () => machine.step(-1),
         () => machine.step(Number.NaN),
         () => machine.runUntil(Number.NaN),
+        () => machine.runUntil(10e6 + 0.5),
       ]) {
         const error: unknown = await Promise.race([
           attempt().catch((reason: unknown) => reason),

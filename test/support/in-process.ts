@@ -55,6 +55,9 @@ export function simulate(config: MachineConfig): Simulation {
   return {
     built,
     run(ns = config.durationNs, afterTurn) {
+      // As `Machine.runUntil`.
+      if (!Number.isInteger(ns) && ns !== Number.POSITIVE_INFINITY)
+        throw new RangeError(`${ns} is no time in whole ns`);
       for (;;) {
         const p = keys.root();
         const t = keys.key(p);
