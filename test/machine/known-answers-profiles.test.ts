@@ -98,6 +98,33 @@ describe('known answers by profile: a rogue that keeps clear of ticks', () => {
   }
 });
 
+describe('known answers by profile: a domain that serves a network beside a hog', () => {
+  const io = guest({
+    name: 'io',
+    cpus: [[0]],
+    workload: workload({ stack: { serve: 'tcp', run: 150, respond: { ref: 'tcp', bytes: 64 } } }),
+  });
+  const wire = guest({
+    name: 'wire',
+    cpus: [[1]],
+    workload: workload({
+      packet: { instance: 16, request: { to: 'io', ref: 'tcp', bytes: 3000 }, sleep: 6000 },
+    }),
+  });
+  const rival = guest({ name: 'hog', cpus: [[0]], workload: hog() });
+
+  for (const profile of PROFILES) {
+    it(`${profile}: moves nearly what it does alone with boost, a fifth without`, () => {
+      const moved = (boost: boolean, ...guests: GuestConfig[]): number =>
+        run({ profile, pcpus: 2, durationNs: 5e9, boost, guests }).domains[0]!.services![0]!.latency.count;
+      const alone = moved(true, io, wire);
+      expect(alone).to.be.above(10_000);
+      expect(moved(true, io, wire, rival) / alone).to.be.within(0.88, 1);
+      expect(moved(false, io, wire, rival) / alone).to.be.closeTo(0.2, 0.03);
+    });
+  }
+});
+
 describe('known answers of the classic profile that are those of the modern one', () => {
   it('holds a hog to half of a pCPU by a cap of 50', () => {
     const [share] = sharesOf({

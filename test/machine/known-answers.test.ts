@@ -159,3 +159,30 @@ describe('known answers: wake-up latency behind k hogs', () => {
     expect(shares[1]).to.be.closeTo(shares[2] ?? 0, 0.02);
   });
 });
+
+describe('known answers: the ratelimit', () => {
+  it('saves some 30 % of the context switches of a host at peak load, and takes nobody his part', () => {
+    const tasks = {
+      worker: { instance: 4, run: 300, sleep: 1100 },
+      log: { run: 400, sleep: 3000 },
+    };
+    const guests = [
+      ...Array.from({ length: 8 }, (_, k) => guest({ name: `web-${k}`, vcpus: 2, workload: workload(tasks) })),
+      ...hogs(2),
+    ];
+    const [without, limited] = [0, 1000].map((ratelimitUs) => {
+      const simulation = simulate(machineConfig({ pcpus: 4, durationNs: 5e9, ratelimitUs, guests }));
+      simulation.run();
+      const { pcpus, domains } = simulation.result();
+      return {
+        switches: pcpus.reduce((sum, { switches }) => sum + switches, 0),
+        shares: domains.map(({ share }) => share),
+      };
+    });
+    expect(limited!.switches / without!.switches).to.be.closeTo(0.7, 0.07);
+    // 4 pCPUs among 18 VCPUs, of which each domain of the eight has two.
+    for (const { shares } of [without!, limited!]) {
+      for (const [k, share] of shares.entries()) expect(share).to.be.closeTo(k < 8 ? 4 / 9 : 2 / 9, 0.02);
+    }
+  });
+});
