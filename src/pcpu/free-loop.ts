@@ -195,7 +195,10 @@ export function freeLoop(
       publish(t, -Infinity);
       own[TOOK_AT] = t;
       turns.take(p);
-      if (n % NUDGE_TURNS === NUDGE_TURNS - 1) nudgeOthers();
+      if (n % NUDGE_TURNS === NUDGE_TURNS - 1) {
+        nudgeOthers();
+        if (bells.isRung(self)) return WHY.goOn;
+      }
     }
     return WHY.goOn;
   }
@@ -226,7 +229,7 @@ export function freeLoop(
   }
 
   async function work(): Promise<void> {
-    safe.serveCommands();
+    await safe.serveCommands();
     if (safe.isOver()) return;
     if (safe.state() === RUN.paused) {
       await safe.park();
@@ -257,7 +260,7 @@ export function freeLoop(
           safe.pass();
           if (bells.isRung(self)) await safe.serveMessages();
           if (bells.hasToken(self)) await work();
-          else if (safe.hasCommands()) safe.serveCommands();
+          else if (safe.hasCommands()) await safe.serveCommands();
           else bells.await(self, 0, WATCH_MS);
         }
       } catch (error) {
@@ -266,7 +269,7 @@ export function freeLoop(
       }
       nudgeOthers();
       await safe.serveMessages();
-      safe.serveCommands();
+      await safe.serveCommands();
     },
   };
 }

@@ -15,8 +15,10 @@ import type { ProcessorCore } from './processor.js';
 import { NAP_MS, type SafePoint, WATCH_MS } from './safe-point.js';
 import { type Sections, sections } from './sections.js';
 
-/** Turns between two safe points: about half a host millisecond; the cost of a handover is lost in it. */
+/** Turns between two safe points: some host milliseconds; the cost of a handover is lost in it. */
 const BATCH = 2048;
+/** Turns between two looks at whether somebody outside waits for a safe point: some hundred host microseconds. */
+const LOOK_TURNS = 64;
 /** Simulated time between two safe points of a paced run, host ns. */
 const PACE_STEP_NS = 5e6;
 
@@ -80,8 +82,14 @@ export function orderedLoop(
       // Before the turn: whoever may run ahead may do so up to here plus L.
       floors.setFloor(0, t);
       turns.take(p);
+      if (n % LOOK_TURNS === LOOK_TURNS - 1 && isAsked()) return n + 1;
     }
     return most;
+  }
+
+  /** Whether there is a message for this worker, or another one has a command. */
+  function isAsked(): boolean {
+    return bells.isRung(self) || Atomics.load(image.i32, WANTED) > 0;
   }
 
   /** The same where groups take turns side by side. @param isStep whether the turns are counted: then one after the other */
@@ -95,8 +103,8 @@ export function orderedLoop(
     return most;
   }
 
-  function serveCommands(): void {
-    safe.serveCommands();
+  async function serveCommands(): Promise<void> {
+    await safe.serveCommands();
     if (worker.wants(self) !== 0) {
       worker.setWants(self, 0);
       Atomics.sub(image.i32, WANTED, 1);
@@ -122,11 +130,11 @@ export function orderedLoop(
   }
 
   async function turnOfThisWorker(): Promise<void> {
-    serveCommands();
+    await serveCommands();
     if (safe.isOver()) return;
     if (safe.state() === RUN.paused) {
       await safe.park();
-      serveCommands();
+      await serveCommands();
       return;
     }
     const ahead = safe.aheadMs(Math.min(keys.key(keys.least()), horizonNs), floors.floor(0));
@@ -171,14 +179,14 @@ export function orderedLoop(
         if (bells.isRung(self)) await safe.serveMessages();
         if (bells.hasToken(self)) await turnOfThisWorker();
         else if (groups?.isCalled() === true) groups.help();
-        else if (safe.hasCommands() && safe.state() === RUN.paused) serveCommands();
+        else if (safe.hasCommands() && safe.state() === RUN.paused) await serveCommands();
         else {
           if (safe.hasCommands()) want();
           bells.await(self, spins, WATCH_MS);
         }
       }
       await safe.serveMessages();
-      serveCommands();
+      await serveCommands();
     },
   };
 }

@@ -26,8 +26,8 @@ export interface SafePoint {
   pass(): void;
   serveMessages(): Promise<void>;
   hasCommands(): boolean;
-  /** Executes the commands that wait here, in order. */
-  serveCommands(): void;
+  /** Executes the commands that wait here, in order, and sends the answers. */
+  serveCommands(): Promise<void>;
   /** Called before commands are executed. */
   onCommands: () => void;
   /** Queues a command for `serveCommands`. */
@@ -68,7 +68,7 @@ export function safePoint(
 
   const state = (): number => Atomics.load(image.i32, STATE);
 
-  function serveCommands(): void {
+  function execute(): void {
     if (commands.length > 0) safe.onCommands();
     for (let command = commands.shift(); command; command = commands.shift()) command();
   }
@@ -94,7 +94,12 @@ export function safePoint(
       for (let n = 0; n < 4; n++) await immediate();
     },
     hasCommands: () => commands.length > 0,
-    serveCommands,
+    async serveCommands() {
+      if (commands.length === 0) return;
+      execute();
+      // Not after the next batch of turns: who waits for an answer has more to ask.
+      await safe.serveMessages();
+    },
     queue(command) {
       return new Promise((resolve, reject) => {
         commands.push(() => {
@@ -125,7 +130,7 @@ export function safePoint(
           wakeParked = resolve;
         });
         await Promise.race([rung, delay(WATCH_MS)]);
-        serveCommands();
+        execute();
       }
       Atomics.store(image.i32, PARKED, 0);
       pacedFrom = undefined;

@@ -123,8 +123,8 @@ export function setVcpuAffinity(
 
 export interface Query<T> {
   readonly call: ToolCall;
-  /** What the answer's data says. */
-  read(data: Uint8Array): T;
+  /** What the answer's data says, and the number that the call returned, which is not negative. */
+  read(data: Uint8Array, rc: number): T;
 }
 
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength);

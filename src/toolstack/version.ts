@@ -44,8 +44,7 @@ export const virtStart = (): Query<bigint> => ({
   read: (data) => new DataView(data.buffer, data.byteOffset).getBigUint64(0, true),
 });
 
-/** Answered in `rc`: major in bits 31:16, minor in 15:0. */
-export const version = (): Query<undefined> => ({
+export const version = (): Query<{ readonly major: number; readonly minor: number }> => ({
   call: new Argument(8).call(__HYPERVISOR_xen_version, [V.XENVER_version]),
-  read: () => undefined,
+  read: (_data, rc) => ({ major: rc >>> 16, minor: rc & 0xffff }),
 });

@@ -33,8 +33,10 @@ async function vcpuList(session: Session, names: readonly string[]): Promise<str
   const { pcpus } = session;
   const domains = chosen(await session.world(), names);
   const ids = domains.flatMap(({ id, vcpus }) => Array.from({ length: vcpus }, (_, v) => [id, v] as const));
-  const states = await session.ask(ids.map(([d, v]) => domctl.getVcpuInfo(d, v)));
-  const masks = await session.ask(ids.map(([d, v]) => domctl.getVcpuAffinity(d, v, pcpus)));
+  const [states, masks] = await session.askLists([
+    ids.map(([d, v]) => domctl.getVcpuInfo(d, v)),
+    ids.map(([d, v]) => domctl.getVcpuAffinity(d, v, pcpus)),
+  ]);
   const rows = ids.map(([d, v], n) => ({
     id: d,
     name: domains.find(({ id }) => id === d)!.name,
@@ -91,15 +93,15 @@ async function cpupoolList(session: Session, args: readonly string[]): Promise<s
 }
 
 async function info(session: Session): Promise<string> {
-  const [host, extra, caps, changeset, compile, hole] = await session.ask([
+  const [host, extra, caps, changeset, compile, hole, version] = await session.ask([
     sysctl.physInfo(),
     xen.extraVersion(),
     xen.capabilities(),
     xen.changeset(),
     xen.compileInfo(),
     xen.virtStart(),
+    xen.version(),
   ] as const);
-  const [version] = await session.machine.privcmd([xen.version().call]);
   const world = await session.world();
   return format.info({
     host,
@@ -108,8 +110,7 @@ async function info(session: Session): Promise<string> {
     changeset,
     compile,
     hole,
-    major: (version?.rc ?? 0) >>> 16,
-    minor: (version?.rc ?? 0) & 0xffff,
+    ...version,
     scheduler: world.pools[0]?.scheduler ?? 'unknown',
     freeCpus: freeCpus(world).length,
   });

@@ -33,7 +33,7 @@ export interface ToolstackMachine {
 const DOMAINS = 128;
 
 /** A question that costs a call and asks nothing, in the place of one that does not apply. */
-const NOTHING: domctl.Query<undefined> = version();
+const NOTHING: domctl.Query<undefined> = { ...version(), read: () => undefined };
 
 /** `create` has its own way while a machine is up. */
 const NOBODY: ReadonlyMap<string, NewDomain> = new Map();
@@ -87,31 +87,60 @@ export class Session {
     const results = queries.length === 0 ? [] : await this.machine.privcmd(queries.map((q) => q.call));
     const last = results.at(-1);
     if (last !== undefined && last.rc < 0) throw new XlError(`libxl: error: ${errnoText(last.rc)}`);
-    return queries.map((q, n) => q.read(results[n]!.data)) as {
+    return queries.map((q, n) => q.read(results[n]!.data, results[n]!.rc)) as {
       [K in keyof T]: T[K] extends domctl.Query<infer R> ? R : never;
     };
   }
 
-  async #domains(): Promise<domctl.DomainState[]> {
-    const all: domctl.DomainState[] = [];
-    for (;;) {
-      const [some] = await this.ask([sysctl.getDomainInfoList((all.at(-1)?.id ?? -1) + 1, DOMAINS)]);
-      all.push(...some);
-      if (some.length < DOMAINS) return all;
-    }
+  /** Lists of queries in one job. @throws XlError when one of them fails */
+  async askLists<const T extends readonly (readonly domctl.Query<unknown>[])[]>(
+    lists: T,
+  ): Promise<{ [K in keyof T]: T[K] extends readonly domctl.Query<infer R>[] ? R[] : never }> {
+    const answers: unknown[] = await this.ask(lists.flat());
+    return lists.map(({ length }) => answers.splice(0, length)) as {
+      [K in keyof T]: T[K] extends readonly domctl.Query<infer R>[] ? R[] : never;
+    };
   }
 
-  async #pools(): Promise<KnownPool[]> {
+  /** Domains and cpupools in one job, as far as they are where the names say: each job waits for domain 0's VCPU to run. */
+  async #look(): Promise<{ readonly states: domctl.DomainState[]; readonly pools: KnownPool[] }> {
+    const states: domctl.DomainState[] = [];
     const pools: KnownPool[] = [];
-    for (let next = 0; ; ) {
-      const query = sysctl.poolInfo(next, this.pcpus);
-      const [result] = await this.machine.privcmd([query.call]);
-      if (result?.rc === -XEN_ENOSYS) return this.#withoutPools();
-      if (result === undefined || result.rc < 0) return pools;
-      const { id, scheduler, cpus } = query.read(result.data);
-      pools.push({ id, name: this.poolNames.get(id) ?? `Pool-${id}`, scheduler: schedulerName(scheduler), cpus });
-      next = id + 1;
+    /** Numbers to look from; undefined where all is known. */
+    let domain: number | undefined = 0;
+    let pool: number | undefined = 0;
+    while (domain !== undefined || pool !== undefined) {
+      const domains: domctl.Query<domctl.DomainState[]>[] =
+        domain === undefined ? [] : [sysctl.getDomainInfoList(domain, DOMAINS)];
+      const from: number[] = pool === undefined ? [] : [pool, ...this.#poolsFrom(pool).map((id) => id + 1)];
+      const asked = from.map((id) => sysctl.poolInfo(id, this.pcpus));
+      const results = await this.machine.privcmd([...domains, ...asked].map(({ call }) => call));
+      for (const query of domains) {
+        const { rc, data } = results.shift()!;
+        if (rc < 0) throw new XlError(`libxl: error: ${errnoText(rc)}`);
+        const some = query.read(data, rc);
+        states.push(...some);
+        domain = some.length < DOMAINS ? undefined : some.at(-1)!.id + 1;
+      }
+      for (const [n, { rc, data }] of results.entries()) {
+        if (rc === -XEN_ENOSYS) return { states, pools: await this.#withoutPools() };
+        // There are others than the names say.
+        if (from[n] !== pool) break;
+        if (rc < 0) {
+          pool = undefined;
+          break;
+        }
+        const { id, scheduler, cpus } = asked[n]!.read(data, rc);
+        pools.push({ id, name: this.poolNames.get(id) ?? `Pool-${id}`, scheduler: schedulerName(scheduler), cpus });
+        pool = id + 1;
+      }
     }
+    return { states, pools };
+  }
+
+  /** Numbers, in order. */
+  #poolsFrom(id: number): number[] {
+    return [...this.poolNames.keys()].filter((known) => known >= id).sort((a, b) => a - b);
   }
 
   /** Xen 3.0.4 knows no pools: all pCPUs are under the one scheduler. */
@@ -123,7 +152,7 @@ export class Session {
 
   /** The machine as domain 0 sees it. */
   async world(wanted: Wanted = {}): Promise<LiveWorld> {
-    const [states, pools] = [await this.#domains(), await this.#pools()];
+    const { states, pools } = await this.#look();
     const known = states.map((state): LiveDomain => {
       const { id, vcpus, pool } = state;
       return { id, name: this.domainNames.get(id) ?? `(null)`, vcpus, pool, state };
@@ -138,22 +167,25 @@ export class Session {
     pools: readonly KnownPool[],
   ): Promise<Pick<LiveWorld, 'domains' | 'pools'>> {
     const under = (d: LiveDomain): string | undefined => pools.find((p) => p.id === d.pool)?.scheduler;
-    const credits = new Map<LiveDomain, domctl.CreditParams>();
-    for (const scheduler of ['credit', 'credit2'] as const) {
-      const those = domains.filter((d) => under(d) === scheduler);
-      const answers = await this.ask(those.map((d) => domctl.getCredit(d.id, scheduler)));
-      for (const [n, d] of those.entries()) credits.set(d, answers[n]!);
-    }
+    const credited = domains.flatMap((d) => {
+      const scheduler = under(d);
+      return scheduler === 'credit' || scheduler === 'credit2' ? [{ d, scheduler } as const] : [];
+    });
     const underSedf = domains.filter((d) => under(d) === 'sedf');
-    const sedf = await this.ask(underSedf.map((d) => domctl.getSedf(d.id)));
-    const globals = await this.ask(
+    const [credits, sedf, globals] = await this.askLists([
+      credited.map(({ d, scheduler }) => domctl.getCredit(d.id, scheduler)),
+      underSedf.map((d) => domctl.getSedf(d.id)),
       pools.map(({ id, scheduler }): domctl.Query<sysctl.CreditGlobals | undefined> => {
         if (scheduler === 'credit') return sysctl.getCreditGlobals(id);
         return scheduler === 'credit2' ? sysctl.getCredit2Globals(id) : NOTHING;
       }),
-    );
+    ]);
     return {
-      domains: domains.map((d) => ({ ...d, credit: credits.get(d), sedf: sedf[underSedf.indexOf(d)] })),
+      domains: domains.map((d) => ({
+        ...d,
+        credit: credits[credited.findIndex((c) => c.d === d)],
+        sedf: sedf[underSedf.indexOf(d)],
+      })),
       pools: pools.map((pool, n) => ({ ...pool, globals: globals[n] })),
     };
   }

@@ -314,7 +314,8 @@ describe('devices on any number of threads', () => {
           expect(here.arrived, name).to.be.closeTo(there.arrived, 10);
           expect(here.taken + here.dropped, name).to.be.within(here.arrived - 300, here.arrived);
         }
-        expect(of(result, 'disk').taken).to.be.above(0.5 * of(ordered, 'disk').taken);
+        // Each request waits for the one before, so how many there are hangs on how the host runs the workers.
+        expect(of(result, 'disk').taken).to.be.above(0.25 * of(ordered, 'disk').taken);
         expect(of(result, 'stray').line.unhandled).to.equal(1);
       } finally {
         await machine.close();
