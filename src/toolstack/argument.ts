@@ -71,5 +71,8 @@ export class Argument {
 
 /** Numbers of the set bits from `at` on. */
 export function readBitmap(data: Uint8Array, at: number, bits: number): number[] {
-  return Array.from({ length: bits }, (_, k) => k).filter((k) => ((data[at + (k >> 3)]! >> (k & 7)) & 1) === 1);
+  const set: number[] = [];
+  // Not by Array.from: a list of 1,024 VCPUs on 128 pCPUs has 2,048 masks.
+  for (let k = 0; k < bits; k++) if (((data[at + (k >> 3)]! >> (k & 7)) & 1) === 1) set.push(k);
+  return set;
 }
