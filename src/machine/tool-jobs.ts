@@ -9,8 +9,8 @@ import { DATA, dataBytes, type ToolCall, type ToolResult, type ToolstackConfig }
 export const GUEST_ENTRY = START_ENTRY;
 
 /** Room for what comes from outside: longer jobs are cut up. */
-export const LIVE_CALLS = 2048;
-export const LIVE_BYTES = 1 << 19;
+export const LIVE_CALLS = 4096;
+export const LIVE_BYTES = 1 << 20;
 
 export interface ToolRoom {
   readonly jobs: number;
