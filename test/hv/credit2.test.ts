@@ -242,6 +242,23 @@ describe('caps under credit2', () => {
     expectShares(found, [0.7, 1.5], 0.01);
   });
 
+  it('are handed out in parts, so that VCPUs run side by side', () => {
+    const sim = simulate(credit2Machine([busy('a', { cap: 150, vcpus: 3 })], { pcpus: 4 }));
+    const { pcpu, isIdle } = sim.built.core.hv.context;
+    const busyPcpus = (): number => [0, 1, 2, 3].filter((p) => !isIdle(pcpu.current(p))).length;
+    // Each may take 5 of the 15 ms of a period, so at its beginning all three run, and then nobody.
+    for (const [ms, running] of [
+      [1, 3],
+      [4, 3],
+      [6, 0],
+      [14, 3],
+      [16, 0],
+    ] as const) {
+      sim.run(ms * MS);
+      expect(busyPcpus(), `${ms} ms`).to.equal(running);
+    }
+  });
+
   it('leave what others do not use alone', () => {
     expectShares(shares([busy('a', { cap: 25 }), busy('b')], { durationNs: 2e9 }), [0.25, 0.75], 0.005);
   });

@@ -119,8 +119,7 @@ describe('credit2 in free mode', () => {
       expect(machine.verify()).to.deep.equal([]);
       for (const { vcpus } of await machine.domains()) {
         const ran = vcpus.reduce((sum, v) => sum + v.timeNs, 0);
-        // Ordered mode gives 1.48. Here the other worker's floor may hold up a budget that is due: less than the cap, never more.
-        expect(ran / 200e6).to.be.within(1, 1.55);
+        expect(ran / 200e6).to.be.within(1.4, 1.55);
       }
       await machine.stop();
     } finally {

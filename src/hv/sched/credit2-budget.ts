@@ -93,8 +93,9 @@ export function credit2Budget(
 
   return {
     hasCap: (v) => cv.budget(v) !== Infinity,
+    // Of all that the domain is to have: there are none yet when the first of them comes.
     quotaOf: (d) =>
-      domain.cap(d) === 0 ? Infinity : Math.max(Math.floor(budgetFor(d) / domain.maxVcpus(d)), MIN_TIMER_NS),
+      domain.cap(d) === 0 ? Infinity : Math.max(Math.floor(budgetFor(d) / domain.vcpuLimit(d)), MIN_TIMER_NS),
 
     begin(d) {
       if (domain.cap(d) === 0 || cd.totBudget(d) > 0) return;
