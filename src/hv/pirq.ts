@@ -15,7 +15,7 @@ const FIRST_FREE_PIRQ = 16;
 export interface Pirqs {
   /** How line `irq` is triggered, and where it goes while nobody has it. At boot. */
   define(irq: number, trigger: number, p: number): void;
-  /** Whether domain d may have a line: for XEN_DOMCTL_irq_permission. Domain 0 may have all. */
+  /** Whether domain d may have a line from now on. Domain 0 may have all. */
   permit(d: number, irq: number, isAllowed: boolean): void;
   isPermitted(d: number, irq: number): boolean;
   /** Gives a domain a pirq for a line: the pirq, or a negated errno. Any free one when `pirq` is negative. */

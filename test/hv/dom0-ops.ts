@@ -21,7 +21,7 @@ import { type Probe, probe } from './probe.js';
 const WIDE =
   /(memkb|handle|ctxt|bitmap|buffer|info|desc|val|keys|cputopo|cpu_time|pages|extent_start|nr_extents|idletime|now|period|slice|latency|avail_bytes|v\.vcpus|getcpuinfo\.info)$/;
 const NARROW = /(^domain|credit\.weight|credit\.cap|credit2\.weight|credit2\.cap|first_domain|^domid)$/;
-const BYTE = /(readconsole\.clear|readconsole\.incremental|getvcpuinfo\.(online|blocked|running))$/;
+const BYTE = /(readconsole\.clear|readconsole\.incremental|getvcpuinfo\.(online|blocked|running)|allow_access)$/;
 
 const bytesOf = (field: string): 1 | 2 | 4 | 8 =>
   BYTE.test(field) ? 1 : NARROW.test(field) ? 2 : WIDE.test(field) ? 8 : 4;

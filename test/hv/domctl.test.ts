@@ -20,13 +20,14 @@ import { XENMEM_populate_physmap } from '../../src/shared/public/memory.js';
 import { __HYPERVISOR_domctl, DOMID_SELF } from '../../src/shared/public/xen.js';
 import { type Dom0, dom0Machine } from './dom0-ops.js';
 import { eventOps } from './event-ops.js';
+import { irqOps, LEVEL, QUIET_DEVICES } from './irq-ops.js';
 
 const COMMANDS = [
   ...[D.XEN_DOMCTL_createdomain, D.XEN_DOMCTL_getdomaininfo, D.XEN_DOMCTL_destroydomain, D.XEN_DOMCTL_pausedomain],
   ...[D.XEN_DOMCTL_unpausedomain, D.XEN_DOMCTL_max_mem, D.XEN_DOMCTL_max_vcpus, D.XEN_DOMCTL_setvcpuaffinity],
   ...[D.XEN_DOMCTL_getvcpuaffinity, D.XEN_DOMCTL_setvcpucontext, D.XEN_DOMCTL_getvcpucontext],
   ...[D.XEN_DOMCTL_getvcpuinfo, D.XEN_DOMCTL_scheduler_op, D.XEN_DOMCTL_setdomainhandle],
-  ...[D.XEN_DOMCTL_set_address_size, D.XEN_DOMCTL_get_address_size],
+  ...[D.XEN_DOMCTL_set_address_size, D.XEN_DOMCTL_get_address_size, D.XEN_DOMCTL_irq_permission],
 ];
 
 /** Runs on, and looks at all records after each turn. */
@@ -345,4 +346,32 @@ describe('domctl', () => {
       expect(host.freePages(0)).to.equal((256 - 128) * 256);
     });
   });
+});
+
+describe('irq_permission', () => {
+  for (const profile of ['modern', 'classic'] as const) {
+    it(`${profile}: lets a domain bind a line, or takes it from those it may bind`, () => {
+      const m = dom0Machine({ profile, devices: QUIET_DEVICES });
+      const ops = irqOps(m.p);
+      const domU = m.p.context.domain.firstVcpu(1);
+      const permit = (pirq: number, allow: boolean): number =>
+        m.domctl(D.XEN_DOMCTL_irq_permission, 1, {
+          'u.irq_permission.pirq': pirq,
+          'u.irq_permission.allow_access': allow ? 1 : 0,
+        }).rc;
+      runChecked(m, 5e6);
+      expect(permit(24, true)).to.equal(-XEN_EINVAL);
+      expect(ops.bind(domU, LEVEL)).to.equal(-XEN_EPERM);
+      if (profile === 'modern') {
+        // Without a pirq of its own domain 0 has no name for the line.
+        expect(permit(LEVEL, true)).to.equal(-XEN_EPERM);
+        expect(ops.map(m.v, LEVEL, LEVEL)).to.equal(LEVEL);
+        expect(ops.map(m.v, LEVEL, LEVEL, 1)).to.equal(LEVEL);
+      }
+      expect(permit(LEVEL, false)).to.equal(0);
+      expect(ops.bind(domU, LEVEL)).to.equal(-XEN_EPERM);
+      expect(permit(LEVEL, true)).to.equal(0);
+      expect(ops.bind(domU, LEVEL)).to.be.above(0);
+    });
+  }
 });

@@ -12,6 +12,7 @@ import { DOMCTL_LOCK } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { domctlIrq } from './domctl-irq.js';
 import { domctlLife } from './domctl-life.js';
 import { domctlScheduler } from './domctl-scheduler.js';
 import { domctlVcpus } from './domctl-vcpus.js';
@@ -41,6 +42,7 @@ export function domctl(parts: CallParts): Handler {
     [D.XEN_DOMCTL_getvcpuinfo]: vcpus.getvcpuinfo,
     [D.XEN_DOMCTL_setvcpucontext]: vcpus.setvcpucontext,
     [D.XEN_DOMCTL_getvcpucontext]: vcpus.getvcpucontext,
+    [D.XEN_DOMCTL_irq_permission]: domctlIrq(parts).irqPermission,
     [D.XEN_DOMCTL_scheduler_op]: domctlScheduler(parts, tools),
   };
   /** These name a domain that need not be there. */
