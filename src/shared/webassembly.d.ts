@@ -4,4 +4,14 @@ declare namespace WebAssembly {
     constructor(descriptor: { initial: number; maximum?: number; shared?: boolean });
     readonly buffer: ArrayBuffer | SharedArrayBuffer;
   }
+  class Module {
+    constructor(bytes: Uint8Array);
+  }
+  class Instance {
+    constructor(module: Module, imports: Record<string, Record<string, unknown>>);
+  }
+  class Table {
+    constructor(descriptor: { element: 'anyfunc'; initial: number });
+    get(index: number): unknown;
+  }
 }

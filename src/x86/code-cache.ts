@@ -1,0 +1,201 @@
+/**
+ * Code as records (state.ts), by the frame of machine memory that it lies in: decoded when it is first run, a straight line at a time, and
+ * forgotten when the frame is written. Each worker has its own, in an area of the image.
+ */
+import iced from 'iced-x86';
+import type { Image } from '../shared/image.js';
+import { type Form, decoded } from './forms.js';
+import { SLOT } from './handlers.js';
+import { REC, RECORD_BYTES } from './state.js';
+
+const FRAME = 4096;
+/** Longest instruction, bytes. */
+const LONGEST = 15;
+/** Bytes of a frame's table: the record of each of its bytes, or 0. */
+const TABLE_BYTES = 4 * FRAME;
+/** Instructions decoded at a time. */
+const MOST = 64;
+
+interface CodeFrame {
+  readonly table: number;
+  /** Records of the frame: first and last address of each straight line. */
+  readonly lines: [number, number][];
+  /** Records of branches to places in the frame that are not decoded yet. */
+  readonly waiting: Map<number, number[]>;
+}
+
+export interface CodeCache {
+  hasCode(frame: number): boolean;
+  /** Forgets the code of a frame; handlers that run it come back with a miss. */
+  drop(frame: number): void;
+  /** Address of a frame's table of records. */
+  tableOf(frame: number): number;
+  /** The record of the instruction at an offset of a frame; 0: it goes on in the next frame. */
+  recordAt(frame: number, offset: number): number;
+  /** The record of an instruction that lies in two frames: until the next such. */
+  recordOfTwo(first: number, offset: number, second: number): number;
+  /** How often everything was forgotten for want of room. */
+  readonly flushes: number;
+}
+
+/**
+ * @param area image addresses of the room for tables and records
+ * @param handlerOf the table's slot for a form
+ * @param onFlush everything was forgotten
+ * @param onNew a frame has code from now on: it must not be written unseen
+ */
+export function codeCache(
+  image: Image,
+  area: { readonly base: number; readonly bytes: number },
+  handlerOf: (form: Form) => number,
+  onFlush: () => void,
+  onNew: () => void,
+): CodeCache {
+  const { i32, u8 } = image;
+  const view = new DataView(image.buffer);
+  const word = (address: number): number => address >> 2;
+  const frames = new Map<number, CodeFrame>();
+  const scratch = area.base;
+  let next = area.base + 2 * RECORD_BYTES;
+  const end = area.base + area.bytes;
+  let flushes = 0;
+
+  /** Room for so many bytes, or −1. */
+  function take(bytes: number): number {
+    if (next + bytes > end) return -1;
+    const at = next;
+    next += bytes;
+    return at;
+  }
+
+  function flush(): void {
+    frames.clear();
+    next = area.base + 2 * RECORD_BYTES;
+    flushes++;
+    onFlush();
+  }
+
+  function frameOf(frame: number): CodeFrame {
+    const known = frames.get(frame);
+    if (known !== undefined) return known;
+    const room = TABLE_BYTES + (MOST + 1) * RECORD_BYTES;
+    if (next + room > end) flush();
+    const table = take(TABLE_BYTES);
+    i32.fill(0, word(table), word(table + TABLE_BYTES));
+    const made: CodeFrame = { table, lines: [], waiting: new Map() };
+    frames.set(frame, made);
+    onNew();
+    return made;
+  }
+
+  function write(at: number, record: Uint8Array, handler: number): void {
+    u8.set(record, at);
+    i32[word(at + REC.handler)] = handler;
+  }
+
+  /** A record that is no instruction: goes on at `offset` of the frame, which may be the next one's. */
+  function writeLink(at: number, offset: number, record: number): void {
+    u8.fill(0, at, at + RECORD_BYTES);
+    i32[word(at + REC.handler)] = SLOT.link;
+    view.setUint16(at + REC.offset, offset, true);
+    i32[word(at + REC.disp)] = record;
+    view.setBigInt64(at + REC.imm, BigInt(offset), true);
+  }
+
+  const decoderOf = (bytes: Uint8Array, offset: number): iced.Decoder => {
+    const decoder = new iced.Decoder(64, bytes, iced.DecoderOptions.None);
+    decoder.ip = BigInt(offset);
+    return decoder;
+  };
+
+  /** Decodes from `offset` on; false where the first instruction lies in two frames. */
+  function decode(frame: number, code: CodeFrame, offset: number): boolean {
+    // iced-x86 copies what it reads, and not from shared memory.
+    const decoder = decoderOf(u8.slice(frame + offset, frame + FRAME), offset);
+    const instruction = new iced.Instruction();
+    const from = next;
+    let at = offset;
+    let isOpen = true;
+    for (let n = 0; n < MOST && isOpen && at < FRAME; n++) {
+      const known = i32[word(code.table) + at]!;
+      if (known !== 0) break;
+      decoder.decodeOut(instruction);
+      if (instruction.isInvalid && decoder.lastError === iced.DecoderError.NoMoreBytes) {
+        if (n === 0 && FRAME - at < LONGEST) {
+          decoder.free();
+          instruction.free();
+          return false;
+        }
+        break;
+      }
+      const { form, record, length, endsBlock } = decoded(instruction, at);
+      const here = take(RECORD_BYTES);
+      write(here, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
+      i32[word(code.table) + at] = here;
+      if (form.operands[0]?.kind === 'branch') lead(code, here);
+      for (const branch of code.waiting.get(at) ?? []) i32[word(branch + REC.disp)] = here;
+      code.waiting.delete(at);
+      at += length;
+      isOpen = !endsBlock && !instruction.isInvalid;
+    }
+    decoder.free();
+    instruction.free();
+    if (isOpen) writeLink(take(RECORD_BYTES), at, at < FRAME ? i32[word(code.table) + at]! : 0);
+    code.lines.push([from, next]);
+    return true;
+  }
+
+  /** Where a branch leads in its own frame. */
+  function lead(code: CodeFrame, record: number): void {
+    const target = view.getBigInt64(record + REC.imm, true);
+    i32[word(record + REC.disp)] = 0;
+    if (target < 0n || target >= BigInt(FRAME)) return;
+    const to = Number(target);
+    const known = i32[word(code.table) + to]!;
+    if (known !== 0) i32[word(record + REC.disp)] = known;
+    else code.waiting.set(to, [...(code.waiting.get(to) ?? []), record]);
+  }
+
+  return {
+    hasCode: (frame) => frames.has(frame),
+    drop(frame) {
+      const code = frames.get(frame);
+      if (code === undefined) return;
+      for (const [from, to] of code.lines) {
+        for (let at = from; at < to; at += RECORD_BYTES) i32[word(at + REC.handler)] = SLOT.miss;
+      }
+      i32.fill(0, word(code.table), word(code.table + TABLE_BYTES));
+      code.waiting.clear();
+      code.lines.length = 0;
+      frames.delete(frame);
+    },
+    tableOf: (frame) => frameOf(frame).table,
+    recordAt(frame, offset) {
+      let code = frameOf(frame);
+      const known = i32[word(code.table) + offset]!;
+      if (known !== 0) return known;
+      if (next + (MOST + 1) * RECORD_BYTES > end) {
+        flush();
+        code = frameOf(frame);
+      }
+      return decode(frame, code, offset) ? i32[word(code.table) + offset]! : 0;
+    },
+    recordOfTwo(first, offset, second) {
+      const bytes = new Uint8Array(2 * LONGEST);
+      bytes.set(u8.subarray(first + offset, first + FRAME));
+      bytes.set(u8.subarray(second, second + LONGEST), FRAME - offset);
+      const decoder = decoderOf(bytes.slice(0, LONGEST), offset);
+      const instruction = decoder.decode();
+      const { form, record, length } = decoded(instruction, offset);
+      write(scratch, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
+      i32[word(scratch + REC.disp)] = form.operands[0]?.kind === 'branch' ? 0 : i32[word(scratch + REC.disp)]!;
+      writeLink(scratch + RECORD_BYTES, offset + length, 0);
+      decoder.free();
+      instruction.free();
+      return scratch;
+    },
+    get flushes() {
+      return flushes;
+    },
+  };
+}

@@ -1,0 +1,238 @@
+/** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
+import type { Image } from '../shared/image.js';
+import { codeCache } from './code-cache.js';
+import type { Form } from './forms.js';
+import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services, SLOT } from './handlers.js';
+import type { Step } from './ir.js';
+import { meaningOf } from './meanings/index.js';
+import { type MachineMemory, type Mmu, mmu } from './mmu.js';
+import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+
+const WASM_PAGE = 65536;
+/** Handlers at most; slots of the table. */
+const TABLE_SLOTS = 16384;
+/** A new loop is made when there are more than so many times the forms of the last one, and so many more. */
+const LOOP_GROWTH = 1.5;
+const LOOP_LEAST = 1;
+
+/** Instructions run at a time: the engine changes to optimised code only when the loop is entered. */
+const SLICE = 1 << 20;
+
+type Handler = (st: number, pc: number, left: number) => number;
+
+export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
+export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
+
+/** What of the machine a core has for itself, as image addresses. */
+export interface CoreArea {
+  readonly tlb: number;
+  readonly codeTlb: number;
+  readonly code: { readonly base: number; readonly bytes: number };
+}
+
+/** What the core does not know by itself. */
+export interface Surroundings {
+  readonly memory: MachineMemory;
+  /** Machine frame of a VCPU's top-level page table. */
+  rootOf(st: number): number;
+  /** The cycle counter, low and high word. */
+  counter(st: number): readonly [number, number];
+  /** CPUID: eax, ebx, ecx, edx. */
+  cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
+  /** Code that the core does not have. */
+  unknown(st: number, form: Form): void;
+}
+
+export interface X86Core {
+  readonly mmu: Mmu;
+  /**
+   * Runs from `rip` on. @param budget instructions at most, at least 1
+   * @returns one of EXIT but `miss`; `left` of the block says how many of the budget are left, `rip` of it where to go on, or the
+   *   instruction that faulted
+   */
+  run(st: number, budget: number): number;
+  /** Forgets all translations, as for another page table. */
+  flush(st: number): void;
+  /** Handlers made so far. */
+  readonly handlers: number;
+}
+
+export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
+  const { i32 } = image;
+  const view = new DataView(image.buffer);
+  const word = (address: number): number => address >> 2;
+  const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
+  const memoryPages = image.buffer.byteLength / WASM_PAGE;
+  const slots = new Map<string, number>();
+  const cache = codeCache(image, area.code, handlerOf, forgetCode, () => paging.flush());
+  const paging = mmu(
+    image,
+    outside.memory,
+    { hasCode: cache.hasCode, written: cache.drop },
+    area.tlb,
+    outside.rootOf,
+  );
+
+  const services: Services = {
+    load: (st, access) => paging.load(st, access & (FOR_WRITE - 1), (access & FOR_WRITE) !== 0),
+    store: (st, size) => paging.store(st, size),
+    helper: {
+      divide: (st) => divide(st, false),
+      divideSigned: (st) => divide(st, true),
+      cpuid(st) {
+        const [eax, ebx, ecx, edx] = outside.cpuid(i32[word(st)]!, i32[word(st + 8)]!);
+        for (const [n, x] of [eax, ecx, edx, ebx].entries()) {
+          i32[word(st + 8 * n)] = x;
+          i32[word(st + 8 * n) + 1] = 0;
+        }
+        return 0;
+      },
+      rdtsc(st) {
+        const [low, high] = outside.counter(st);
+        for (const [n, x] of [[0, low], [2, high]] as const) {
+          i32[word(st + 8 * n)] = x;
+          i32[word(st + 8 * n) + 1] = 0;
+        }
+        return 0;
+      },
+      string: (st) => raise(st, VECTOR.UD),
+    },
+  };
+
+  function raise(st: number, vector: number): number {
+    i32[word(st + ST.vector)] = vector;
+    i32[word(st + ST.errorCode)] = 0;
+    return 1 + EXIT.exception;
+  }
+
+  /** RDX:RAX by a divisor of 64 bits. */
+  function divide(st: number, isSigned: boolean): number {
+    const read = (at: number): bigint => (isSigned ? view.getBigInt64(st + at, true) : view.getBigUint64(st + at, true));
+    const divisor = read(ST.address);
+    const dividend = (read(ST.gpr + 16) << 64n) | view.getBigUint64(st + ST.gpr, true);
+    const quotient = dividend / divisor;
+    if (quotient !== (isSigned ? BigInt.asIntN(64, quotient) : BigInt.asUintN(64, quotient))) return raise(st, VECTOR.DE);
+    view.setBigUint64(st + ST.gpr, BigInt.asUintN(64, quotient), true);
+    view.setBigUint64(st + ST.gpr + 16, BigInt.asUintN(64, dividend % divisor), true);
+    return 0;
+  }
+
+  function instantiate({ bytes, helpers }: HandlerModule): void {
+    const env: Record<string, unknown> = { memory: image.memory, table, load: services.load, store: services.store };
+    for (const name of helpers) env[name] = services.helper[name];
+    new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+  }
+
+  /** Steps of all forms so far, in the order of their slots. */
+  const all: (readonly Step[])[] = [];
+  /** How many of them are in the loop, and how many have a function or are in the loop. */
+  let [inLoop, made] = [0, 0];
+
+  function makeLoop(): void {
+    instantiate(loopModule(all, memoryPages));
+    loop = table.get(0) as Handler;
+    inLoop = all.length;
+    made = all.length;
+  }
+  let loop: Handler;
+  makeLoop();
+
+  function handlerOf(form: Form): number {
+    const known = slots.get(form.key);
+    if (known !== undefined) return known;
+    const steps = meaningOf(form);
+    const slot = steps === undefined ? SLOT.undefined : SLOT.first + all.length;
+    if (steps !== undefined) all.push(steps);
+    slots.set(form.key, slot);
+    return slot;
+  }
+
+  /** Makes handlers for the forms that have none yet, before their code is run. */
+  function makeHandlers(): void {
+    if (made === all.length) return;
+    if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) makeLoop();
+    else instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
+    made = all.length;
+  }
+
+  function forgetCode(): void {
+    for (let n = 0; n < TLB_ENTRIES; n++) {
+      const entry = area.codeTlb + n * CODE_TLB_ENTRY.bytes;
+      // As in the TLB: a page that is not looked for here.
+      i32[word(entry)] = (n ^ 1) << 12;
+      i32[word(entry) + 1] = 0;
+    }
+  }
+  forgetCode();
+  paging.flush();
+
+  const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
+
+  /** The record of the instruction at `rip` of the block, which code goes on from; 0: an exception is set up. */
+  function locate(st: number): number {
+    const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
+    const frame = paging.translate(st, low, high, 'fetch');
+    if (frame < 0) return 0;
+    const offset = low & 4095;
+    let record = cache.recordAt(frame, offset);
+    if (record === 0) {
+      const next = ((low & ~4095) + 4096) | 0;
+      const second = paging.translate(st, next, next === 0 ? (high + 1) | 0 : high, 'fetch');
+      if (second < 0) return 0;
+      record = cache.recordOfTwo(frame, offset, second);
+    }
+    makeHandlers();
+    const records = cache.tableOf(frame);
+    i32[word(st + ST.codePage)] = low & ~4095;
+    i32[word(st + ST.codePage) + 1] = high;
+    i32[word(st + ST.records)] = records;
+    const entry = area.codeTlb + indexOf(low) * CODE_TLB_ENTRY.bytes;
+    i32[word(entry)] = low & ~4095;
+    i32[word(entry) + 1] = high;
+    i32[word(entry + CODE_TLB_ENTRY.records)] = records;
+    return record;
+  }
+
+  /** `rip` of the block from `record` of it, where that says it. */
+  function settle(st: number): void {
+    const record = i32[word(st + ST.record)]!;
+    if (record === 0) return;
+    const offset = view.getUint16(record + REC.offset, true);
+    view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.codePage, true) + BigInt(offset), true);
+  }
+
+  return {
+    mmu: paging,
+    run(st, budget) {
+      i32[word(st + ST.tlb)] = area.tlb;
+      i32[word(st + ST.codeTlb)] = area.codeTlb;
+      let rest = budget;
+      for (;;) {
+        const slice = Math.min(rest, SLICE);
+        i32[word(st + ST.left)] = slice;
+        const record = locate(st);
+        const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
+        rest -= slice - i32[word(st + ST.left)]!;
+        i32[word(st + ST.left)] = rest;
+        if (record === 0) return reason;
+        settle(st);
+        if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
+        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
+          // A trap: reported behind the instruction.
+          view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
+        }
+        return reason;
+      }
+    },
+    flush(st) {
+      paging.flush();
+      forgetCode();
+      // No page that code can lie in.
+      view.setBigInt64(st + ST.codePage, 1n, true);
+    },
+    get handlers() {
+      return all.length;
+    },
+  };
+}
+

@@ -1,0 +1,150 @@
+/**
+ * From iced-x86's instructions to what the rest of the core works with: a form, which is all that an instruction's meaning hangs on, and
+ * the numbers that make one instruction of that form: registers, displacement, immediate.
+ */
+import iced from 'iced-x86';
+import type { AddressForm, Size } from './ir.js';
+import { REC, RECORD_BYTES, ST } from './state.js';
+
+const { Mnemonic, OpKind, Register, RegisterExt, MemorySizeExt, ConditionCode } = iced;
+
+export type OperandForm =
+  | { readonly kind: 'register'; readonly size: Size }
+  | { readonly kind: 'xmm' }
+  /** `size` is 0 where there is none: of an address only, or of an area. */
+  | { readonly kind: 'memory'; readonly size: number }
+  | { readonly kind: 'immediate' }
+  | { readonly kind: 'branch' }
+  /** What no instruction of the core has: segment, control, debug and x87 registers, … */
+  | { readonly kind: 'other' };
+
+export interface Form {
+  /** iced-x86's name. */
+  readonly mnemonic: string;
+  /** iced-x86's number of the exact encoding, which says what the operands do not. */
+  readonly code: number;
+  readonly operands: readonly OperandForm[];
+  readonly address: AddressForm | undefined;
+  /** Of Jcc, SETcc, CMOVcc, LOOPcc: iced-x86's name, as in `ne`; else `None`. */
+  readonly condition: string;
+  readonly isLocked: boolean;
+  readonly repeat: '' | 'repe' | 'repne';
+  /** What handlers are found by: equal for forms of equal meaning. */
+  readonly key: string;
+}
+
+/** An instruction as a record of RECORD_BYTES, but for its handler; and its form. */
+export interface Decoded {
+  readonly form: Form;
+  readonly record: Uint8Array;
+  readonly length: number;
+  /** Whether the next instruction in memory does not follow it. */
+  readonly endsBlock: boolean;
+}
+
+/** Offset in a VCPU's block of a general register, as wide as it is; undefined for others. */
+function registerOffset(register: number): number | undefined {
+  if (register >= Register.AH && register <= Register.BH) return ST.gpr + 8 * (register - Register.AH) + 1;
+  if (RegisterExt.isGPR(register)) return ST.gpr + 8 * RegisterExt.number(register);
+  if (RegisterExt.isXMM(register) && RegisterExt.number(register) < 16) return ST.xmm + 16 * RegisterExt.number(register);
+  return undefined;
+}
+
+function operandForm(instruction: iced.Instruction, n: number): OperandForm {
+  const kind = instruction.opKind(n);
+  switch (kind) {
+    case OpKind.Register: {
+      const register = instruction.opRegister(n);
+      if (RegisterExt.isGPR(register)) return { kind: 'register', size: RegisterExt.size(register) as Size };
+      return RegisterExt.isXMM(register) && RegisterExt.number(register) < 16 ? { kind: 'xmm' } : { kind: 'other' };
+    }
+    case OpKind.NearBranch16:
+    case OpKind.NearBranch32:
+    case OpKind.NearBranch64:
+      return { kind: 'branch' };
+    case OpKind.Memory:
+      return { kind: 'memory', size: MemorySizeExt.size(instruction.memorySize) };
+    case OpKind.MemorySegSI:
+    case OpKind.MemorySegESI:
+    case OpKind.MemorySegRSI:
+    case OpKind.MemoryESDI:
+    case OpKind.MemoryESEDI:
+    case OpKind.MemoryESRDI:
+    case OpKind.MemorySegDI:
+    case OpKind.MemorySegEDI:
+    case OpKind.MemorySegRDI:
+      return { kind: 'other' };
+    default:
+      return kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64 ? { kind: 'immediate' } : { kind: 'other' };
+  }
+}
+
+/** Whether segment register `segment` has a base of its own in 64-bit mode. */
+const hasBase = (segment: number): boolean => segment === Register.FS || segment === Register.GS;
+
+function addressForm(instruction: iced.Instruction): AddressForm | undefined {
+  const operands = Array.from({ length: instruction.opCount }, (_, n) => instruction.opKind(n));
+  if (!operands.includes(OpKind.Memory)) return undefined;
+  const base = instruction.memoryBase;
+  const isNarrow =
+    base === Register.EIP ||
+    (base >= Register.EAX && base <= Register.R15D) ||
+    (instruction.memoryIndex >= Register.EAX && instruction.memoryIndex <= Register.R15D) ||
+    (base === Register.None && instruction.memoryIndex === Register.None && instruction.memoryDisplSize === 4);
+  return {
+    hasIndex: instruction.memoryIndex !== Register.None,
+    hasSegment: hasBase(instruction.segmentPrefix),
+    bits: isNarrow ? 32 : 64,
+  };
+}
+
+const keyOfOperand = (operand: OperandForm): string =>
+  operand.kind[0] + ('size' in operand ? String(operand.size) : '');
+
+/**
+ * What an instruction is. Its address is the offset in its page: nothing in a record says which page.
+ * @param offset where in its page it lies
+ */
+export function decoded(instruction: iced.Instruction, offset: number): Decoded {
+  const operands = Array.from({ length: instruction.opCount }, (_, n) => operandForm(instruction, n));
+  const address = addressForm(instruction);
+  const condition = ConditionCode[instruction.conditionCode] ?? 'None';
+  const repeat = instruction.hasRepnePrefix ? 'repne' : instruction.hasRepPrefix ? 'repe' : '';
+  const mnemonic = Mnemonic[instruction.mnemonic] ?? 'INVALID';
+  const isLocked = instruction.hasLockPrefix;
+  const how = address === undefined ? '' : `${address.hasIndex ? 'i' : ''}${address.hasSegment ? 's' : ''}${address.bits}`;
+  const exact = operands.some(({ kind }) => kind === 'other') || instruction.mnemonic === Mnemonic.Push || operands.length === 0 ? `#${instruction.code}` : '';
+  const key = `${mnemonic} ${operands.map(keyOfOperand).join(',')} ${how} ${isLocked ? 'lock' : ''} ${repeat} ${exact}`;
+
+  const record = new Uint8Array(RECORD_BYTES);
+  const view = new DataView(record.buffer);
+  view.setUint16(REC.offset, offset, true);
+  view.setUint8(REC.length, instruction.length);
+  for (const at of [REC.base, REC.index, REC.segment]) view.setUint16(at, ST.zero, true);
+  for (const [n, { kind }] of operands.entries()) {
+    if (kind === 'register' || kind === 'xmm') {
+      if (n < 3) view.setUint16(REC.operand0 + 2 * n, registerOffset(instruction.opRegister(n))!, true);
+    } else if (kind === 'immediate') view.setBigInt64(REC.imm, instruction.immediate(n), true);
+    else if (kind === 'branch') view.setBigInt64(REC.imm, instruction.nearBranchTarget, true);
+  }
+  if (address !== undefined) {
+    const base = instruction.memoryBase;
+    // iced-x86 has added the address of the next instruction, which here is that in the page.
+    if (base === Register.RIP || base === Register.EIP) view.setUint16(REC.base, ST.codePage, true);
+    else if (base !== Register.None) view.setUint16(REC.base, registerOffset(base)!, true);
+    if (address.hasIndex) view.setUint16(REC.index, registerOffset(instruction.memoryIndex)!, true);
+    view.setUint8(REC.shift, Math.log2(instruction.memoryIndexScale));
+    if (address.hasSegment) {
+      view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
+    }
+    view.setInt32(REC.disp, Number(BigInt.asIntN(32, instruction.memoryDisplacement)), true);
+  }
+  const { Next, ConditionalBranch } = iced.FlowControl;
+  const flow = instruction.flowControl;
+  return {
+    form: { mnemonic, code: instruction.code, operands, address, condition, isLocked, repeat, key },
+    record,
+    length: instruction.length,
+    endsBlock: flow !== Next && flow !== ConditionalBranch,
+  };
+}

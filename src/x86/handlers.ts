@@ -1,0 +1,575 @@
+/**
+ * The interpreter: a handler for each form, made from the form's steps. It finds its operands by the record that it is for, so one
+ * serves all instructions of its form. Handlers are cases of one WebAssembly function, a loop around a switch: code that is run
+ * stays in it from its first instruction to an exit. Forms that turn up later are functions of their own, which the loop calls, until
+ * there are so many that a new loop with all of them is worth it (core.ts).
+ *
+ * (st: the VCPU's block, pc: the record, left: instructions left of the budget, this one among them) → one of EXIT, or of GO
+ */
+import type { Binary, Comparison, HelperName, Size, Step, Unary } from './ir.js';
+import { CODE_TLB_ENTRY, EXIT, REC, RECORD_BYTES, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import { Code, type FuncType, I32, I64, type ImportedFunc, MEM, moduleBytes, OP } from './wasm-module.js';
+
+const HANDLER: FuncType = { params: [I32, I32, I32], results: [I32] };
+const OF_STATE: FuncType = { params: [I32], results: [I32] };
+const OF_ACCESS: FuncType = { params: [I32, I32], results: [I32] };
+const TYPES = [HANDLER, OF_STATE, OF_ACCESS];
+const TYPE = { handler: 0, ofState: 1, ofAccess: 2 } as const;
+
+/** Functions of the core that handlers call. All are called with the VCPU's block, whose `record` is set. */
+export interface Services {
+  /**
+   * For a read that the TLB does not answer: `address` is where. The image address of the bytes, or −1: an exception is set up.
+   * @param access its size in bytes; plus FOR_WRITE where it may be written, too
+   */
+  load(st: number, access: number): number;
+  /** Writes the bytes of `value` to `address`. 0, or −1: an exception is set up. */
+  store(st: number, size: number): number;
+  /** 0 where the instruction is done, else 1 + an exit. */
+  helper: Readonly<Record<HelperName, (st: number) => number>>;
+}
+
+export const FOR_WRITE = 16;
+
+/** Cases that are always there; handlers of forms follow. 0 is that of records that hold nothing. */
+export const SLOT = { miss: 0, jump: 1, link: 2, undefined: 3, first: 4 } as const;
+
+/** How a handler that is a function of its own says that code goes on: at `record`, or at `rip`. */
+const GO = { atRecord: -1, atRip: -2 } as const;
+
+const [STATE, PC, LEFT] = [0, 1, 2];
+
+const IMPORTS: ImportedFunc[] = [
+  { name: 'load', type: TYPE.ofAccess },
+  { name: 'store', type: TYPE.ofAccess },
+];
+const LOAD_SLOW = 0;
+const STORE_SLOW = 1;
+
+const BINARY: Readonly<Record<Exclude<Binary, 'mulhi_u' | 'mulhi_s'>, number>> = {
+  add: OP.i64_add,
+  sub: OP.i64_sub,
+  mul: OP.i64_mul,
+  and: OP.i64_and,
+  or: OP.i64_or,
+  xor: OP.i64_xor,
+  shl: OP.i64_shl,
+  shr_u: OP.i64_shr_u,
+  shr_s: OP.i64_shr_s,
+  rotl: OP.i64_rotl,
+  rotr: OP.i64_rotr,
+  div_u: OP.i64_div_u,
+  div_s: OP.i64_div_s,
+  rem_u: OP.i64_rem_u,
+  rem_s: OP.i64_rem_s,
+};
+const UNARY: Readonly<Record<Unary, number>> = {
+  clz: OP.i64_clz,
+  ctz: OP.i64_ctz,
+  popcnt: OP.i64_popcnt,
+  extend8_s: OP.i64_extend8_s,
+  extend16_s: OP.i64_extend16_s,
+  extend32_s: OP.i64_extend32_s,
+};
+const COMPARE: Readonly<Record<Comparison, number>> = {
+  eq: OP.i64_eq,
+  ne: OP.i64_ne,
+  lt_s: OP.i64_lt_s,
+  lt_u: OP.i64_lt_u,
+  gt_s: OP.i64_gt_s,
+  gt_u: OP.i64_gt_u,
+  le_s: OP.i64_le_s,
+  le_u: OP.i64_le_u,
+  ge_s: OP.i64_ge_s,
+  ge_u: OP.i64_ge_u,
+};
+const LOADS: Readonly<Record<Size, number>> = {
+  1: MEM.i64_load8_u,
+  2: MEM.i64_load16_u,
+  4: MEM.i64_load32_u,
+  8: MEM.i64_load,
+};
+const STORES: Readonly<Record<Size, number>> = {
+  1: MEM.i64_store8,
+  2: MEM.i64_store16,
+  4: MEM.i64_store32,
+  8: MEM.i64_store,
+};
+
+/** Leaves with an exit; pc is the record that was not done. */
+function leave(code: Code, reason: number): void {
+  code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
+  code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+  code.i32(reason).op(OP.return);
+}
+
+/** Leaves with an exit; `rip` says where to go on. */
+function leaveAtRip(code: Code, reason: number): void {
+  code.get(STATE).i32(0).mem(MEM.i32_store, ST.record);
+  code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+  code.i32(reason).op(OP.return);
+}
+
+/** How handlers go on, which is what the two kinds differ in. */
+interface Flow {
+  /** With the record in PC. */
+  toRecord(code: Code): void;
+  /** With the address in `rip`. */
+  toRip(code: Code): void;
+}
+
+const BY_RETURN: Flow = {
+  toRecord: (code) => leave(code, GO.atRecord),
+  toRip: (code) => leave(code, GO.atRip),
+};
+
+/** The instruction is done. Leaves when the budget is used up; PC is where to go on. */
+function retire(code: Code): void {
+  code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
+  leave(code, EXIT.budget);
+  code.op(OP.end);
+}
+
+function nextRecord(code: Code, flow: Flow): void {
+  code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
+  retire(code);
+  flow.toRecord(code);
+}
+
+/** Goes on at the virtual address in local `target`. */
+function jumpTo(code: Code, flow: Flow, target: number): void {
+  code.get(STATE).get(target).mem(MEM.i64_store, ST.rip);
+  flow.toRip(code);
+}
+
+/** Address of an operand's register: offset `at` of the record says where in the VCPU's block. */
+function operandAddress(code: Code, at: number): void {
+  code.get(STATE).get(PC).mem(MEM.i32_load16_u, at).op(OP.i32_add);
+}
+
+class Translation {
+  readonly code: Code;
+  readonly #flow: Flow;
+  /** Local of each step's value. */
+  readonly #locals: number[] = [];
+  readonly #steps: readonly Step[];
+  readonly #helpers: Map<HelperName, number>;
+  #tlbEntry = -1;
+  #offset = -1;
+  #host = -1;
+
+  constructor(steps: readonly Step[], helpers: Map<HelperName, number>, code: Code, flow: Flow) {
+    this.#steps = steps;
+    this.#helpers = helpers;
+    this.code = code;
+    this.#flow = flow;
+  }
+
+  translate(): void {
+    let isLeft = false;
+    for (const [n, step] of this.#steps.entries()) isLeft = this.#step(n, step) || isLeft;
+    if (!isLeft) nextRecord(this.code, this.#flow);
+  }
+
+  #value(n: number): Code {
+    const step = this.#steps[n]!;
+    return step.op === 'const' ? this.code.i64(step.value) : this.code.get(this.#locals[n]!);
+  }
+
+  #keep(n: number, type: typeof I32 | typeof I64 = I64): void {
+    const local = this.code.local(type);
+    this.#locals[n] = local;
+    this.code.set(local);
+  }
+
+  /** @returns whether the handler has been left */
+  #step(n: number, step: Step): boolean {
+    const { code } = this;
+    switch (step.op) {
+      case 'const':
+        return false;
+      case 'operand':
+        operandAddress(code, REC.operand0 + 2 * step.n);
+        code.mem(LOADS[step.size], 0);
+        this.#keep(n);
+        return false;
+      case 'fixed':
+        code.get(STATE).mem(LOADS[step.size], step.at);
+        this.#keep(n);
+        return false;
+      case 'imm':
+        code.get(PC).mem(MEM.i64_load, REC.imm);
+        this.#keep(n);
+        return false;
+      case 'address':
+        operandAddress(code, REC.base);
+        code.mem(MEM.i64_load, 0);
+        code.get(PC).mem(MEM.i64_load32_s, REC.disp).op(OP.i64_add);
+        if (step.form.hasIndex) {
+          operandAddress(code, REC.index);
+          code.mem(MEM.i64_load, 0);
+          code.get(PC).mem(MEM.i64_load8_u, REC.shift).op(OP.i64_shl).op(OP.i64_add);
+        }
+        if (step.form.bits === 32) code.i64(0xffff_ffffn).op(OP.i64_and);
+        if (step.form.hasSegment) {
+          operandAddress(code, REC.segment);
+          code.mem(MEM.i64_load, 0).op(OP.i64_add);
+        }
+        this.#keep(n);
+        return false;
+      case 'nextRip':
+        code.get(STATE).mem(MEM.i64_load, ST.codePage);
+        code.get(PC).mem(MEM.i64_load16_u, REC.offset).op(OP.i64_add);
+        code.get(PC).mem(MEM.i64_load8_u, REC.length).op(OP.i64_add);
+        this.#keep(n);
+        return false;
+      case 'binary':
+        if (step.fn === 'mulhi_u' || step.fn === 'mulhi_s') this.#highProduct(step.a, step.b, step.fn === 'mulhi_s');
+        else {
+          this.#value(step.a);
+          this.#value(step.b);
+          code.op(BINARY[step.fn]);
+        }
+        this.#keep(n);
+        return false;
+      case 'unary':
+        this.#value(step.a);
+        code.op(UNARY[step.fn]);
+        this.#keep(n);
+        return false;
+      case 'compare':
+        this.#value(step.a);
+        this.#value(step.b);
+        code.op(COMPARE[step.fn]);
+        this.#keep(n, I32);
+        return false;
+      case 'both':
+      case 'either':
+      case 'differ':
+        this.#value(step.a);
+        this.#value(step.b);
+        code.op(step.op === 'both' ? OP.i32_and : step.op === 'either' ? OP.i32_or : OP.i32_xor);
+        this.#keep(n, I32);
+        return false;
+      case 'not':
+        this.#value(step.a);
+        code.op(OP.i32_eqz);
+        this.#keep(n, I32);
+        return false;
+      case 'select':
+        this.#value(step.a);
+        this.#value(step.b);
+        this.#value(step.when);
+        code.op(OP.select);
+        this.#keep(n);
+        return false;
+      case 'load':
+        this.#load(n, step.address, step.size, step.forWrite);
+        return false;
+      case 'store':
+        this.#store(step.address, step.size, step.value);
+        return false;
+      case 'setOperand':
+        operandAddress(code, REC.operand0 + 2 * step.n);
+        this.#set(step.size, step.value, 0);
+        return false;
+      case 'setFixed':
+        code.get(STATE);
+        // Registers of 4 bytes are extended; other words of the block are not.
+        if (step.size === 4 && step.at >= ST.codePage) {
+          this.#value(step.value);
+          code.mem(MEM.i64_store32, step.at);
+        } else this.#set(step.size, step.value, step.at);
+        return false;
+      case 'trap':
+        this.#value(step.when);
+        code.if();
+        code.get(STATE).i32(step.vector).mem(MEM.i32_store, ST.vector);
+        code.get(STATE).i32(step.errorCode).mem(MEM.i32_store, ST.errorCode);
+        leave(code, EXIT.exception);
+        code.op(OP.end);
+        return false;
+      case 'helper':
+        if (step.argument !== undefined) {
+          code.get(STATE);
+          this.#value(step.argument);
+          code.mem(MEM.i64_store, ST.address);
+        }
+        this.#helper(step.name);
+        return false;
+      case 'branch':
+        this.#branch(step.when);
+        return true;
+      case 'jump': {
+        const target = code.local(I64);
+        this.#value(step.target);
+        code.set(target);
+        jumpTo(code, this.#flow, target);
+        return true;
+      }
+      case 'exit':
+        code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
+        code.get(LEFT).i32(1).op(OP.i32_sub).set(LEFT);
+        leave(code, step.reason);
+        return true;
+    }
+  }
+
+  /** A register: 4 bytes clear the upper half, 1 and 2 leave the rest. The block's address is on the stack. */
+  #set(size: Size, value: number, at: number): void {
+    const { code } = this;
+    this.#value(value);
+    if (size === 4) code.i64(0xffff_ffffn).op(OP.i64_and).mem(MEM.i64_store, at);
+    else code.mem(STORES[size], at);
+  }
+
+  /** The entry of the TLB for an address, and the address's distance from the page that the entry has for `tag`. */
+  #lookUp(address: number, tag: number): void {
+    const { code } = this;
+    if (this.#tlbEntry < 0) {
+      this.#tlbEntry = code.local(I32);
+      this.#offset = code.local(I64);
+      this.#host = code.local(I32);
+    }
+    // The page's number, folded once: strides of any power of 2 are spread.
+    code.get(STATE).mem(MEM.i32_load, ST.tlb);
+    this.#value(address);
+    code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
+    this.#value(address);
+    code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
+    code.i32(TLB_ENTRIES - 1).op(OP.i32_and).i32(Math.log2(TLB_ENTRY.bytes)).op(OP.i32_shl).op(OP.i32_add);
+    code.tee(this.#tlbEntry).mem(MEM.i64_load, tag);
+    this.#value(address);
+    code.op(OP.i64_xor).tee(this.#offset);
+  }
+
+  #toSlow(address: number): void {
+    const { code } = this;
+    code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
+    code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+    code.get(STATE);
+    this.#value(address);
+    code.mem(MEM.i64_store, ST.address);
+  }
+
+  #load(n: number, address: number, size: Size, forWrite: boolean): void {
+    const { code } = this;
+    this.#lookUp(address, forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
+    // Within the page to the last byte.
+    code.i64(BigInt(4097 - size)).op(OP.i64_lt_u).if();
+    code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
+    code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add).set(this.#host);
+    code.op(OP.else);
+    this.#toSlow(address);
+    code.get(STATE).i32(size + (forWrite ? FOR_WRITE : 0)).call(LOAD_SLOW).tee(this.#host);
+    code.i32(-1).op(OP.i32_eq).if();
+    code.i32(EXIT.exception).op(OP.return).op(OP.end).op(OP.end);
+    code.get(this.#host).mem(LOADS[size], 0);
+    this.#keep(n);
+  }
+
+  #store(address: number, size: Size, value: number): void {
+    const { code } = this;
+    this.#lookUp(address, TLB_ENTRY.writeTag);
+    code.i64(BigInt(4097 - size)).op(OP.i64_lt_u).if();
+    code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
+    code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add);
+    this.#value(value);
+    code.mem(STORES[size], 0);
+    code.op(OP.else);
+    this.#toSlow(address);
+    code.get(STATE);
+    this.#value(value);
+    code.mem(MEM.i64_store, ST.value);
+    code.get(STATE).i32(size).call(STORE_SLOW).if();
+    code.i32(EXIT.exception).op(OP.return).op(OP.end).op(OP.end);
+  }
+
+  #helper(name: HelperName): void {
+    const { code } = this;
+    let index = this.#helpers.get(name);
+    if (index === undefined) {
+      index = IMPORTS.length + this.#helpers.size;
+      this.#helpers.set(name, index);
+    }
+    if (this.#host < 0) this.#host = code.local(I32);
+    code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
+    code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+    code.get(STATE).call(index).tee(this.#host).if();
+    code.get(this.#host).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
+  }
+
+  #branch(when: number | undefined): void {
+    const { code } = this;
+    if (when !== undefined) {
+      this.#value(when);
+      code.op(OP.i32_eqz).if();
+      nextRecord(code, this.#flow);
+      code.op(OP.end);
+    }
+    // To a record of the same page that is known, or by the address.
+    const to = code.local(I32);
+    code.get(PC).mem(MEM.i32_load, REC.disp).tee(to).if();
+    code.get(to).set(PC);
+    retire(code);
+    this.#flow.toRecord(code);
+    code.op(OP.end);
+    const target = code.local(I64);
+    code.get(STATE).mem(MEM.i64_load, ST.codePage).get(PC).mem(MEM.i64_load, REC.imm).op(OP.i64_add).set(target);
+    jumpTo(code, this.#flow, target);
+  }
+
+  /** The upper half of a product, from four products of halves (Hacker's Delight, 8-2). */
+  #highProduct(a: number, b: number, isSigned: boolean): void {
+    const { code } = this;
+    const low = 0xffff_ffffn;
+    const shift = isSigned ? OP.i64_shr_s : OP.i64_shr_u;
+    const local = (): number => code.local(I64);
+    const [a0, a1, b0, b1, w0, t, w1] = [local(), local(), local(), local(), local(), local(), local()];
+    const split = (x: number, lower: number, upper: number): void => {
+      this.#value(x);
+      code.i64(low).op(OP.i64_and).set(lower);
+      this.#value(x);
+      code.i64(32n).op(shift).set(upper);
+    };
+    split(a, a0, a1);
+    split(b, b0, b1);
+    code.get(a0).get(b0).op(OP.i64_mul).set(w0);
+    code.get(a1).get(b0).op(OP.i64_mul).get(w0).i64(32n).op(OP.i64_shr_u).op(OP.i64_add).set(t);
+    code.get(t).i64(low).op(OP.i64_and).get(a0).get(b1).op(OP.i64_mul).op(OP.i64_add).set(w1);
+    code.get(a1).get(b1).op(OP.i64_mul).get(t).i64(32n).op(shift).op(OP.i64_add);
+    code.get(w1).i64(32n).op(shift).op(OP.i64_add);
+  }
+}
+
+/** The cases that are always there: see SLOT. */
+const STANDING: readonly ((code: Code, flow: Flow) => void)[] = [
+  // miss
+  (code) => leave(code, EXIT.miss),
+
+  // jump: the instruction is done; `rip` says where to. First the page that code is run from, then the TLB for code.
+  (code, flow) => {
+    const [target, page, entry] = [code.local(I64), code.local(I64), code.local(I32)];
+    code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
+    leaveAtRip(code, EXIT.budget);
+    code.op(OP.end);
+    code.get(STATE).mem(MEM.i64_load, ST.rip).tee(target).i64(-4096n).op(OP.i64_and).tee(page);
+    code.get(STATE).mem(MEM.i64_load, ST.codePage).op(OP.i64_ne).if();
+    code.get(STATE).mem(MEM.i32_load, ST.codeTlb);
+    code.get(page).i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
+    code.get(page).i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
+    code.i32(TLB_ENTRIES - 1).op(OP.i32_and).i32(Math.log2(CODE_TLB_ENTRY.bytes)).op(OP.i32_shl).op(OP.i32_add);
+    code.tee(entry).mem(MEM.i64_load, CODE_TLB_ENTRY.tag).get(page).op(OP.i64_ne).if();
+    leaveAtRip(code, EXIT.miss);
+    code.op(OP.end);
+    code.get(STATE).get(page).mem(MEM.i64_store, ST.codePage);
+    code.get(STATE).get(entry).mem(MEM.i32_load, CODE_TLB_ENTRY.records).mem(MEM.i32_store, ST.records);
+    code.op(OP.end);
+    code.get(STATE).mem(MEM.i32_load, ST.records);
+    code.get(target).op(OP.i32_wrap_i64).i32(4095).op(OP.i32_and).i32(2).op(OP.i32_shl).op(OP.i32_add);
+    code.mem(MEM.i32_load, 0).tee(PC).op(OP.i32_eqz).if();
+    leaveAtRip(code, EXIT.miss);
+    code.op(OP.end);
+    flow.toRecord(code);
+  },
+
+  // link: no instruction; code goes on where it was decoded before, or in the next page.
+  (code, flow) => {
+    const to = code.local(I32);
+    code.get(PC).mem(MEM.i32_load, REC.disp).tee(to).if();
+    code.get(to).set(PC);
+    flow.toRecord(code);
+    code.op(OP.end);
+    code.get(STATE).get(STATE).mem(MEM.i64_load, ST.codePage).get(PC).mem(MEM.i64_load, REC.imm).op(OP.i64_add);
+    code.mem(MEM.i64_store, ST.rip);
+    // A jump is an instruction, which this is none.
+    code.get(LEFT).i32(1).op(OP.i32_add).set(LEFT);
+    flow.toRip(code);
+  },
+
+  // undefined
+  (code) => {
+    code.get(STATE).i32(VECTOR.UD).mem(MEM.i32_store, ST.vector);
+    code.get(STATE).i32(0).mem(MEM.i32_store, ST.errorCode);
+    leave(code, EXIT.exception);
+  },
+];
+
+export interface HandlerModule {
+  readonly bytes: Uint8Array;
+  /** Functions of the core that it imports beside `load` and `store`. */
+  readonly helpers: readonly HelperName[];
+}
+
+function moduleOf(codes: readonly Code[], helpers: Map<HelperName, number>, firstSlot: number, memoryPages: number): HandlerModule {
+  const names = [...helpers.keys()];
+  const bytes = moduleBytes({
+    types: TYPES,
+    memoryPages,
+    tableLength: firstSlot + codes.length,
+    imports: [...IMPORTS, ...names.map((name): ImportedFunc => ({ name, type: TYPE.ofState }))],
+    funcs: codes.map((code) => ({ type: TYPE.handler, code })),
+    firstSlot,
+  });
+  return { bytes, helpers: names };
+}
+
+/** Handlers as functions, which go into the table from `firstSlot` on. */
+export function handlerModule(forms: readonly (readonly Step[])[], firstSlot: number, memoryPages: number): HandlerModule {
+  const helpers = new Map<HelperName, number>();
+  const codes = forms.map((steps) => {
+    const code = new Code(3);
+    new Translation(steps, helpers, code, BY_RETURN).translate();
+    // Every way out is a return.
+    code.op(OP.unreachable);
+    return code;
+  });
+  return moduleOf(codes, helpers, firstSlot, memoryPages);
+}
+
+/** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'. It goes into slot 0 of the table. */
+export function loopModule(forms: readonly (readonly Step[])[], memoryPages: number): HandlerModule {
+  const helpers = new Map<HelperName, number>();
+  const code = new Code(3);
+  const cases = STANDING.length + forms.length;
+  const which = code.local(I32);
+  code.get(PC).mem(MEM.i32_load, REC.handler).set(which);
+  code.loop();
+  const again = code.depth;
+  const flow: Flow = {
+    toRecord(c) {
+      c.get(PC).mem(MEM.i32_load, REC.handler).set(which).br(c.depth - again);
+    },
+    toRip(c) {
+      c.i32(SLOT.jump).set(which).br(c.depth - again);
+    },
+  };
+  // One block for each case, the first innermost, and one around them for functions.
+  for (let n = 0; n <= cases; n++) code.block();
+  code.get(which).brTable(Array.from({ length: cases + 1 }, (_, n) => n));
+  for (let n = 0; n < cases; n++) {
+    code.op(OP.end);
+    code.releaseLocals();
+    // `which` is the first of its type.
+    code.local(I32);
+    const standing = STANDING[n];
+    if (standing !== undefined) standing(code, flow);
+    else new Translation(forms[n - STANDING.length]!, helpers, code, flow).translate();
+  }
+  code.op(OP.end);
+  code.releaseLocals();
+  code.local(I32);
+  const said = code.local(I32);
+  code.get(STATE).get(PC).get(LEFT).get(which).callIndirect(TYPE.handler).tee(said).i32(0).op(OP.i32_lt_s).if();
+  code.get(STATE).mem(MEM.i32_load, ST.record).set(PC);
+  code.get(STATE).mem(MEM.i32_load, ST.left).set(LEFT);
+  code.get(said).i32(GO.atRip).op(OP.i32_eq).if();
+  flow.toRip(code);
+  code.op(OP.end);
+  flow.toRecord(code);
+  code.op(OP.end);
+  code.get(said).op(OP.return);
+  code.op(OP.end);
+  code.op(OP.unreachable);
+  return moduleOf([code], helpers, 0, memoryPages);
+}

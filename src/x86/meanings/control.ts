@@ -1,0 +1,108 @@
+/** Where code goes on, flags by themselves, and what does nothing (Intel SDM vol. 1, 7.3.8, 7.3.13). */
+import type { Value } from '../ir.js';
+import { EXIT, RSP, ST, VECTOR } from '../state.js';
+import type { Meaning, Writer } from './writer.js';
+
+const RCX = ST.gpr + 8;
+const R11 = ST.gpr + 8 * 11;
+
+const target = (w: Writer): Value => w.read(0);
+
+const jump: Meaning = (w) => {
+  if (w.form.operands[0]!.kind === 'branch') w.branch();
+  else w.jump(target(w));
+};
+
+const jumpIf: Meaning = (w) => w.branch(w.condition(w.form.condition));
+
+const call: Meaning = (w) => {
+  const to = w.form.operands[0]!.kind === 'branch' ? undefined : target(w);
+  const top = w.sub(w.rsp(), w.const(8));
+  w.store(top, 8, w.nextRip());
+  w.setFixed(RSP, 8, top);
+  if (to === undefined) w.branch();
+  else w.jump(to);
+};
+
+const ret: Meaning = (w) => {
+  const top = w.rsp();
+  const to = w.load(top, 8);
+  const more = w.form.operands[0]?.kind === 'immediate' ? w.add(w.const(8), w.and(w.imm(), w.const(0xffff))) : w.const(8);
+  w.setFixed(RSP, 8, w.add(top, more));
+  w.jump(to);
+};
+
+function loop(condition: 'e' | 'ne' | undefined): Meaning {
+  return (w) => {
+    const rest = w.sub(w.fixed(RCX, 8), w.const(1));
+    const goesOn = w.compare('ne', rest, w.const(0));
+    const when = condition === undefined ? goesOn : w.both(goesOn, w.condition(condition));
+    w.setFixed(RCX, 8, rest);
+    w.branch(when);
+  };
+}
+
+const setCarry =
+  (how: (w: Writer) => Value): Meaning =>
+  (w) => {
+    const aux = w.aux();
+    w.setFixed(ST.aux, 8, w.auxWith(aux, how(w), w.number(w.overflow())));
+  };
+
+const nothing: Meaning = () => {};
+
+const raise =
+  (vector: number): Meaning =>
+  (w) =>
+    w.trap(w.isZero(w.const(0)), vector);
+
+/** The return address and flags as SYSCALL leaves them; the rest is the hypervisor's. */
+const systemCall: Meaning = (w) => {
+  w.setFixed(RCX, 8, w.nextRip());
+  w.setFixed(R11, 8, w.or(w.or(w.fixed(ST.flags, 4), w.shl(w.fixed(ST.df, 4), 10)), w.or(w.statusFlags(), w.const(2))));
+  w.exit(EXIT.syscall);
+};
+
+export const CONTROL: Readonly<Record<string, Meaning>> = {
+  Jmp: jump,
+  Call: call,
+  Ret: ret,
+  Loop: loop(undefined),
+  Loope: loop('e'),
+  Loopne: loop('ne'),
+  Jrcxz: (w) => w.branch(w.isZero(w.fixed(RCX, 8))),
+  Jecxz: (w) => w.branch(w.isZero(w.fixed(RCX, 4))),
+  Clc: setCarry((w) => w.const(0)),
+  Stc: setCarry((w) => w.const(1)),
+  Cmc: setCarry((w) => w.xor(w.carry(), w.const(1))),
+  Cld: (w) => w.setFixed(ST.df, 4, w.const(0)),
+  Std: (w) => w.setFixed(ST.df, 4, w.const(1)),
+  Nop: nothing,
+  Reservednop: nothing,
+  Pause: nothing,
+  Endbr64: nothing,
+  Lfence: nothing,
+  Sfence: nothing,
+  Mfence: nothing,
+  Prefetchnta: nothing,
+  Prefetcht0: nothing,
+  Prefetcht1: nothing,
+  Prefetcht2: nothing,
+  Prefetchw: nothing,
+  Int3: raise(VECTOR.BP),
+  Ud2: raise(VECTOR.UD),
+  Hlt: raise(VECTOR.GP),
+  Cli: raise(VECTOR.GP),
+  Sti: raise(VECTOR.GP),
+  In: raise(VECTOR.GP),
+  Out: raise(VECTOR.GP),
+  Syscall: systemCall,
+  Cpuid: (w) => w.helper('cpuid'),
+  Rdtsc: (w) => w.helper('rdtsc'),
+  ...Object.fromEntries(
+    ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'].map((cc) => [
+      `J${cc}`,
+      jumpIf,
+    ]),
+  ),
+};

@@ -1,0 +1,22 @@
+/** What every instruction of the core means, by iced-x86's mnemonic. Others raise #UD. */
+import type { Form } from '../forms.js';
+import type { Step } from '../ir.js';
+import { ARITHMETIC } from './arithmetic.js';
+import { CONTROL } from './control.js';
+import { DATA } from './data.js';
+import { SHIFTS } from './shifts.js';
+import { type Meaning, Writer } from './writer.js';
+
+export const MEANINGS: Readonly<Record<string, Meaning>> = { ...ARITHMETIC, ...DATA, ...SHIFTS, ...CONTROL };
+
+/** Whether the core has operands like these. */
+const isKnown = ({ operands }: Form): boolean => operands.every(({ kind }) => kind !== 'other' && kind !== 'xmm');
+
+/** The steps of a form; undefined where the core does not have it. */
+export function meaningOf(form: Form): readonly Step[] | undefined {
+  const meaning = MEANINGS[form.mnemonic];
+  if (meaning === undefined || !isKnown(form)) return undefined;
+  const writer = new Writer(form);
+  meaning(writer);
+  return writer.steps;
+}

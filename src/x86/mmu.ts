@@ -1,0 +1,176 @@
+/**
+ * Paging as a 64-bit guest in ring 3 has it (Intel SDM vol. 3, 4.5): 4-level walks, accessed and dirty bits, and the TLB that handlers look
+ * into. An access that the TLB does not answer comes here.
+ */
+import type { Image } from '../shared/image.js';
+import { ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+
+/** Bits of a page-table entry; its low word. */
+const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
+/** No-execute, in the high word. */
+const PTE_NX = 0x8000_0000 | 0;
+
+/** Bits of a page fault's error code. */
+const ERROR = { present: 1, write: 2, user: 4, fetch: 16 } as const;
+
+export type Access = 'read' | 'write' | 'fetch';
+
+/** Where the frames of machine memory are. */
+export interface MachineMemory {
+  /** Image address of machine frame `mfn`; −1 where there is none. */
+  addressOf(mfn: number): number;
+}
+
+/** What of code the MMU has to know: frames that code was decoded from must not be written unseen. */
+export interface CodeFrames {
+  hasCode(frame: number): boolean;
+  /** The frame at this image address is about to be written. */
+  written(frame: number): void;
+}
+
+export interface Mmu {
+  /** Machine frame of the top-level page table from now on; forgets all translations. */
+  setRoot(st: number, mfn: number): void;
+  flush(): void;
+  flushPage(low: number): void;
+  /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
+  translate(st: number, low: number, high: number, access: Access): number;
+  /** See Services in handlers.ts. */
+  load(st: number, size: number, forWrite: boolean): number;
+  store(st: number, size: number): number;
+}
+
+/** @param tlb image address of this worker's TLB: TLB_ENTRIES of TLB_ENTRY.bytes */
+export function mmu(image: Image, memory: MachineMemory, code: CodeFrames, tlb: number, rootOf: (st: number) => number): Mmu {
+  const { i32, u8 } = image;
+  const word = (address: number): number => address >> 2;
+  /** The page after the last that was translated for an access that lies in two. */
+  const SCRATCH = ST.value;
+
+  const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
+
+  function forget(n: number): void {
+    const entry = tlb + n * TLB_ENTRY.bytes;
+    // A page that is never looked for here: its own place is the neighbour's.
+    const none = (n ^ 1) << 12;
+    for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag]) {
+      i32[word(entry + tag)] = none;
+      i32[word(entry + tag) + 1] = 0;
+    }
+  }
+
+  function flush(): void {
+    for (let n = 0; n < TLB_ENTRIES; n++) forget(n);
+  }
+
+  function fault(st: number, low: number, high: number, errorCode: number): number {
+    i32[word(st + ST.vector)] = VECTOR.PF;
+    i32[word(st + ST.errorCode)] = errorCode | ERROR.user;
+    i32[word(st + ST.cr2)] = low;
+    i32[word(st + ST.cr2) + 1] = high;
+    return -1;
+  }
+
+  function protection(st: number): number {
+    i32[word(st + ST.vector)] = VECTOR.GP;
+    i32[word(st + ST.errorCode)] = 0;
+    return -1;
+  }
+
+  function translate(st: number, low: number, high: number, access: Access): number {
+    const top = high >> 15;
+    if (top !== 0 && top !== -1) return protection(st);
+    const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
+    const indices = [
+      (high >>> 7) & 511,
+      ((high & 0x7f) << 2) | (low >>> 30),
+      (low >>> 21) & 511,
+      (low >>> 12) & 511,
+    ];
+    let table = memory.addressOf(rootOf(st));
+    let isWritable = true;
+    let at = 0;
+    for (const [level, index] of indices.entries()) {
+      if (table < 0) return fault(st, low, high, wanted);
+      at = word(table + 8 * index);
+      const entry = Atomics.load(i32, at);
+      if ((entry & PTE.present) === 0) return fault(st, low, high, wanted);
+      if ((entry & PTE.user) === 0) return fault(st, low, high, wanted | ERROR.present);
+      const upper = i32[at + 1]!;
+      if ((entry & PTE.writable) === 0) isWritable = false;
+      if (access === 'write' && !isWritable) return fault(st, low, high, wanted | ERROR.present);
+      if (access === 'fetch' && (upper & PTE_NX) !== 0) return fault(st, low, high, wanted | ERROR.present);
+      // Guests have no large pages.
+      if (level < 3 && (entry & PTE.large) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
+      table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
+      const seen = PTE.accessed | (level === 3 && access === 'write' ? PTE.dirty : 0);
+      if ((entry & seen) !== seen) Atomics.or(i32, at, seen);
+    }
+    if (table < 0) return fault(st, low, high, wanted);
+    const isDirty = (i32[at]! & PTE.dirty) !== 0;
+    if (access !== 'fetch') remember(low, high, table, isWritable && isDirty && !code.hasCode(table));
+    return table;
+  }
+
+  function remember(low: number, high: number, frame: number, mayBeWritten: boolean): void {
+    const n = indexOf(low);
+    forget(n);
+    const entry = tlb + n * TLB_ENTRY.bytes;
+    i32[word(entry + TLB_ENTRY.page)] = frame;
+    for (const tag of mayBeWritten ? [TLB_ENTRY.readTag, TLB_ENTRY.writeTag] : [TLB_ENTRY.readTag]) {
+      i32[word(entry + tag)] = low & ~4095;
+      i32[word(entry + tag) + 1] = high;
+    }
+  }
+
+  const lowOf = (st: number): number => i32[word(st + ST.address)]!;
+  const highOf = (st: number): number => i32[word(st + ST.address) + 1]!;
+
+  /** The two pages of an access across their border; the first is −1 where one faults. */
+  function twoPages(st: number, access: Access): readonly [number, number] {
+    const [low, high] = [lowOf(st), highOf(st)];
+    const first = translate(st, low, high, access);
+    if (first < 0) return [-1, -1];
+    const next = ((low & ~4095) + 4096) | 0;
+    const second = translate(st, next, next === 0 ? (high + 1) | 0 : high, access);
+    return second < 0 ? [-1, -1] : [first, second];
+  }
+
+  return {
+    setRoot: flush,
+    flush,
+    flushPage: (low) => forget(indexOf(low)),
+    translate,
+    load(st, size, forWrite) {
+      const low = lowOf(st);
+      const offset = low & 4095;
+      const access = forWrite ? 'write' : 'read';
+      if (offset + size <= 4096) {
+        const page = translate(st, low, highOf(st), access);
+        return page < 0 ? -1 : page + offset;
+      }
+      const [first, second] = twoPages(st, access);
+      if (first < 0) return -1;
+      const inFirst = 4096 - offset;
+      for (let n = 0; n < size; n++) {
+        u8[st + SCRATCH + n] = u8[n < inFirst ? first + offset + n : second + n - inFirst]!;
+      }
+      return st + SCRATCH;
+    },
+    store(st, size) {
+      const low = lowOf(st);
+      const offset = low & 4095;
+      const inFirst = Math.min(size, 4096 - offset);
+      let [first, second] = [0, 0];
+      if (inFirst === size) first = translate(st, low, highOf(st), 'write');
+      else [first, second] = twoPages(st, 'write');
+      if (first < 0) return -1;
+      if (code.hasCode(first)) code.written(first);
+      if (inFirst < size && code.hasCode(second)) code.written(second);
+      for (let n = 0; n < size; n++) {
+        u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + SCRATCH + n]!;
+      }
+      return 0;
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * What an x86 VCPU consists of while it runs, at fixed offsets from the address of its block in the image, and what a decoded instruction
+ * is made into. Handlers (handlers.ts) know both by these offsets and nothing else, so that code belongs to no VCPU.
+ *
+ * Status flags are kept as what they are computed from: the last result, sign-extended to 64 bits, and `AUX`. ZF: the result is 0;
+ * SF: its bit 63, exclusive or AUX bit 0; PF: even parity of (result ^ AUX >> 8) & 0xff; CF: AUX bit 63; OF: AUX bit 63 ^ bit 62; AF: AUX
+ * bit 3. So every instruction says all flags by two words without telling what it was.
+ */
+
+/** Bytes of a VCPU's block. */
+export const STATE_BYTES = 1024;
+
+/** Offsets in a VCPU's block. */
+export const ST = {
+  /** 16 general registers of 8 bytes, in the order of their encoding. */
+  gpr: 0,
+  /** Virtual address of the page that code is run from. */
+  codePage: 128,
+  result: 136,
+  aux: 144,
+  /** Direction flag: 0 or 1. */
+  df: 152,
+  /** RFLAGS but for the status flags and DF. */
+  flags: 156,
+  fsBase: 160,
+  gsBase: 168,
+  /** Always 0: the base or index that there is not. */
+  zero: 176,
+  /** At an exit: the record that was not executed or did not finish; 0 = `rip` says where. */
+  record: 184,
+  /** At an exit: instructions left of the budget. */
+  left: 188,
+  /** Of an exception. */
+  vector: 192,
+  errorCode: 196,
+  cr2: 200,
+  /** A virtual address on its way: of a jump, or of an access that takes the slow path. */
+  rip: 208,
+  address: 216,
+  /** Image addresses of this worker's TLB, of its TLB for code, and of the current code page's table of records. */
+  tlb: 224,
+  codeTlb: 228,
+  records: 232,
+  /** Bytes of an access that takes the slow path. */
+  value: 240,
+  xmm: 256,
+  mxcsr: 512,
+} as const;
+
+export const RSP = ST.gpr + 8 * 4;
+
+/** Bytes of a decoded instruction. */
+export const RECORD_BYTES = 32;
+
+/** Offsets in a decoded instruction. */
+export const REC = {
+  /** Its handler: an index of the worker's table of functions. */
+  handler: 0,
+  /** Where it lies in its page, and how long it is. */
+  offset: 4,
+  length: 6,
+  /** Memory operand: left shift of the index. */
+  shift: 7,
+  /** Offsets in the VCPU's block of its register operands, and of the registers of its memory operand. */
+  operand0: 8,
+  operand1: 10,
+  operand2: 12,
+  base: 14,
+  index: 16,
+  segment: 18,
+  /** Displacement of the memory operand, signed; of a branch: the record it leads to, 0 = not known. */
+  disp: 20,
+  /** Immediate, extended to 64 bits; of a branch: its target, relative to the page. */
+  imm: 24,
+} as const;
+
+/** Why a run of code ended. */
+export const EXIT = {
+  /** The budget is used up. */
+  budget: 0,
+  /** An exception: `vector`, `errorCode`, `cr2`. */
+  exception: 1,
+  /** There is no code at `rip` or `record` yet. */
+  miss: 2,
+  /** SYSCALL; the instruction is done. */
+  syscall: 3,
+} as const;
+
+/** Exceptions by vector (Intel SDM vol. 3, 6.15). */
+export const VECTOR = { DE: 0, DB: 1, BP: 3, OF: 4, UD: 6, NM: 7, DF: 8, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, XM: 19 } as const;
+
+/** Bits of RFLAGS. */
+export const FLAG = {
+  CF: 1,
+  PF: 4,
+  AF: 0x10,
+  ZF: 0x40,
+  SF: 0x80,
+  TF: 0x100,
+  IF: 0x200,
+  DF: 0x400,
+  OF: 0x800,
+  IOPL: 0x3000,
+  NT: 0x4000,
+  RF: 0x10000,
+  AC: 0x40000,
+  ID: 0x200000,
+} as const;
+
+export const STATUS_FLAGS = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF;
+
+/** Ways of the TLB and of the TLB for code: entries of one tag each, found by a hash of the page. */
+export const TLB_ENTRIES = 1024;
+/** Bytes of an entry: pages that may be read (`readTag`) and written (`writeTag`), or an odd number; image address of the page. */
+export const TLB_ENTRY = { bytes: 32, readTag: 0, writeTag: 8, page: 16 } as const;
+/** Bytes of an entry of the TLB for code: page, table of its records. */
+export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;

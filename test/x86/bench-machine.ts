@@ -1,0 +1,113 @@
+/** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
+import { Image, layOut, rawRegion } from '../../src/shared/image.js';
+import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/x86/core.js';
+import { ST, STATE_BYTES } from '../../src/x86/state.js';
+
+const FRAME = 4096;
+const CODE_AREA = 1 << 20;
+
+export interface Mapping {
+  readonly virtual: bigint;
+  readonly bytes: number;
+  readonly isWritable?: boolean;
+  readonly isExecutable?: boolean;
+}
+
+export interface BareMachine {
+  readonly image: Image;
+  readonly core: X86Core;
+  /** The VCPU's block. */
+  readonly st: number;
+  /** Image address of a mapped virtual address. */
+  at(virtual: bigint): number;
+  map(mapping: Mapping): void;
+  unmap(virtual: bigint): void;
+  /** The page-table entry of a page, low word: to look at A and D. */
+  entry(virtual: bigint): number;
+}
+
+/** @param frames of memory */
+export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine {
+  const image = Image.create(
+    layOut([
+      rawRegion('state', STATE_BYTES, 1),
+      rawRegion('tlb', TLB_BYTES, 1),
+      rawRegion('code-tlb', CODE_TLB_BYTES, 1),
+      rawRegion('code', codeBytes, 1),
+      rawRegion('frames', FRAME, frames, FRAME),
+    ]),
+  );
+  const base = image.region('frames').base;
+  const st = image.region('state').base;
+  let nextFrame = 1;
+  const words = new BigUint64Array(image.buffer);
+  const core = x86Core(
+    image,
+    {
+      tlb: image.region('tlb').base,
+      codeTlb: image.region('code-tlb').base,
+      code: { base: image.region('code').base, bytes: codeBytes },
+    },
+    {
+      memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
+      rootOf: () => 0,
+      counter: () => [0, 0],
+      cpuid: () => [0, 0, 0, 0],
+      unknown: () => {},
+    },
+  );
+
+  /** Index into `words` of the page-table entry of a page. */
+  function entryOf(virtual: bigint, isMade: boolean): number {
+    let table = 0;
+    for (let level = 3; ; level--) {
+      const index = Number((virtual >> BigInt(12 + 9 * level)) & 511n);
+      const at = (base + table * FRAME) / 8 + index;
+      if (level === 0) return at;
+      if ((words[at]! & 1n) === 0n) {
+        if (!isMade) throw new Error(`nothing is mapped at ${virtual.toString(16)}`);
+        words[at] = (BigInt(nextFrame++) << 12n) | 7n;
+      }
+      table = Number((words[at]! >> 12n) & 0xffffffn);
+    }
+  }
+
+  return {
+    image,
+    core,
+    st,
+    at: (virtual) => {
+      const entry = words[entryOf(virtual, false)]!;
+      return base + Number((entry >> 12n) & 0xffffffn) * FRAME + Number(virtual & 4095n);
+    },
+    map({ virtual, bytes, isWritable = true, isExecutable = false }) {
+      for (let n = 0n; n < BigInt(bytes); n += BigInt(FRAME)) {
+        const flags = 5n | (isWritable ? 2n : 0n) | (isExecutable ? 0n : 1n << 63n);
+        words[entryOf(virtual + n, true)] = (BigInt(nextFrame++) << 12n) | flags;
+      }
+      core.flush(st);
+    },
+    unmap(virtual) {
+      words[entryOf(virtual, false)] = 0n;
+      core.flush(st);
+    },
+    entry: (virtual) => Number(words[entryOf(virtual, false)]! & 0xfffn),
+  };
+}
+
+/** The registers of a machine's VCPU, by value. */
+export function registers({ image, st }: BareMachine) {
+  const view = new DataView(image.buffer);
+  return {
+    get: (n: number): bigint => view.getBigUint64(st + ST.gpr + 8 * n, true),
+    set: (n: number, x: bigint): void => view.setBigUint64(st + ST.gpr + 8 * n, x, true),
+    get rip(): bigint {
+      return view.getBigUint64(st + ST.rip, true);
+    },
+    set rip(x: bigint) {
+      view.setBigUint64(st + ST.rip, x, true);
+    },
+    word: (at: number): number => view.getInt32(st + at, true),
+    wide: (at: number): bigint => view.getBigUint64(st + at, true),
+  };
+}
