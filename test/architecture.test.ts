@@ -36,7 +36,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   balancer: /^node:/,
   hv: /^node:/,
   devices: /^node:/,
-  pcpu: /^(node:|comlink$|comlink\/)/,
+  pcpu: /^(node:|iced-x86$|comlink$|comlink\/)/,
   machine: /^(node:|amaro$|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
 

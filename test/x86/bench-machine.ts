@@ -1,7 +1,7 @@
 /** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
-import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/x86/core.js';
-import { ST, STATE_BYTES } from '../../src/x86/state.js';
+import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
+import { ST, STATE_BYTES } from '../../src/pcpu/x86/state.js';
 
 const FRAME = 4096;
 const CODE_AREA = 1 << 20;

@@ -1,5 +1,5 @@
 /** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
-import type { Image } from '../shared/image.js';
+import type { Image } from '../../shared/image.js';
 import { codeCache } from './code-cache.js';
 import type { Form } from './forms.js';
 import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services, SLOT } from './handlers.js';

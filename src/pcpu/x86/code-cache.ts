@@ -3,7 +3,7 @@
  * forgotten when the frame is written. Each worker has its own, in an area of the image.
  */
 import iced from 'iced-x86';
-import type { Image } from '../shared/image.js';
+import type { Image } from '../../shared/image.js';
 import { type Form, decoded } from './forms.js';
 import { SLOT } from './handlers.js';
 import { REC, RECORD_BYTES } from './state.js';

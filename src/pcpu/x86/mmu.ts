@@ -2,7 +2,7 @@
  * Paging as a 64-bit guest in ring 3 has it (Intel SDM vol. 3, 4.5): 4-level walks, accessed and dirty bits, and the TLB that handlers look
  * into. An access that the TLB does not answer comes here.
  */
-import type { Image } from '../shared/image.js';
+import type { Image } from '../../shared/image.js';
 import { ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
 
 /** Bits of a page-table entry; its low word. */
