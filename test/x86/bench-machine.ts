@@ -1,7 +1,8 @@
 /** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
-import { Image, layOut, rawRegion } from '../../src/shared/image.js';
+
 import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
-import { ST, STATE_BYTES } from '../../src/pcpu/x86/state.js';
+import { FLAG, ST, STATE_BYTES } from '../../src/pcpu/x86/state.js';
+import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;
 const CODE_AREA = 1 << 20;
@@ -56,6 +57,9 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       unknown: () => {},
     },
   );
+
+  // Interrupts are on, as for every application.
+  new DataView(image.buffer).setInt32(st + ST.flags, FLAG.IF, true);
 
   /** Index into `words` of the page-table entry of a page. */
   function entryOf(virtual: bigint, isMade: boolean): number {

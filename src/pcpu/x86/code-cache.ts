@@ -4,7 +4,7 @@
  */
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
-import { type Form, decoded } from './forms.js';
+import { decoded, type Form } from './forms.js';
 import { SLOT } from './handlers.js';
 import { REC, RECORD_BYTES } from './state.js';
 

@@ -7,6 +7,7 @@ import type { Step } from './ir.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu } from './mmu.js';
 import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
@@ -51,6 +52,8 @@ export interface X86Core {
    *   instruction that faulted
    */
   run(st: number, budget: number): number;
+  /** A frame was written by somebody else: its image address. */
+  codeChanged(frame: number): void;
   /** Forgets all translations, as for another page table. */
   flush(st: number): void;
   /** Handlers made so far. */
@@ -65,13 +68,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
   const cache = codeCache(image, area.code, handlerOf, forgetCode, () => paging.flush());
-  const paging = mmu(
-    image,
-    outside.memory,
-    { hasCode: cache.hasCode, written: cache.drop },
-    area.tlb,
-    outside.rootOf,
-  );
+  const paging = mmu(image, outside.memory, { hasCode: cache.hasCode, written: cache.drop }, area.tlb, outside.rootOf);
+
+  const string = strings(image, paging, (frame) => {
+    if (cache.hasCode(frame)) cache.drop(frame);
+  });
 
   const services: Services = {
     load: (st, access) => paging.load(st, access & (FOR_WRITE - 1), (access & FOR_WRITE) !== 0),
@@ -89,13 +90,17 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       },
       rdtsc(st) {
         const [low, high] = outside.counter(st);
-        for (const [n, x] of [[0, low], [2, high]] as const) {
+        for (const [n, x] of [
+          [0, low],
+          [2, high],
+        ] as const) {
           i32[word(st + 8 * n)] = x;
           i32[word(st + 8 * n) + 1] = 0;
         }
         return 0;
       },
-      string: (st) => raise(st, VECTOR.UD),
+      enter: (st) => enter(st),
+      string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };
 
@@ -107,13 +112,54 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
 
   /** RDX:RAX by a divisor of 64 bits. */
   function divide(st: number, isSigned: boolean): number {
-    const read = (at: number): bigint => (isSigned ? view.getBigInt64(st + at, true) : view.getBigUint64(st + at, true));
+    const read = (at: number): bigint =>
+      isSigned ? view.getBigInt64(st + at, true) : view.getBigUint64(st + at, true);
     const divisor = read(ST.address);
     const dividend = (read(ST.gpr + 16) << 64n) | view.getBigUint64(st + ST.gpr, true);
     const quotient = dividend / divisor;
-    if (quotient !== (isSigned ? BigInt.asIntN(64, quotient) : BigInt.asUintN(64, quotient))) return raise(st, VECTOR.DE);
+    if (quotient !== (isSigned ? BigInt.asIntN(64, quotient) : BigInt.asUintN(64, quotient)))
+      return raise(st, VECTOR.DE);
     view.setBigUint64(st + ST.gpr, BigInt.asUintN(64, quotient), true);
     view.setBigUint64(st + ST.gpr + 16, BigInt.asUintN(64, dividend % divisor), true);
+    return 0;
+  }
+
+  /** ENTER: a frame, and above it the frame pointers of so many levels outside. Nothing has changed when an access faults. */
+  function enter(st: number): number {
+    const record = i32[word(st + ST.record)]!;
+    const imm = i32[word(record + REC.imm)]!;
+    const size = view.getUint8(record + REC.length) === 5 ? 2 : 8;
+    const [bytes, level] = [BigInt(imm & 0xffff), (imm >> 16) & 31];
+    const RSP_AT = st + ST.gpr + 32;
+    const RBP_AT = st + ST.gpr + 40;
+    const frameBefore = view.getBigUint64(RBP_AT, true);
+    let top = BigInt.asUintN(64, view.getBigUint64(RSP_AT, true) - BigInt(size));
+    const frame = top;
+    const put = (at: bigint, x: bigint): boolean => {
+      view.setBigUint64(st + ST.address, BigInt.asUintN(64, at), true);
+      view.setBigUint64(st + ST.value, x, true);
+      return paging.store(st, size) === 0;
+    };
+    if (!put(top, frameBefore)) return 1 + EXIT.exception;
+    for (let n = 1; n < level; n++) {
+      view.setBigUint64(st + ST.address, BigInt.asUintN(64, frameBefore - BigInt(n * size)), true);
+      const at = paging.load(st, size, false);
+      if (at < 0) return 1 + EXIT.exception;
+      const outer = size === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint16(at, true));
+      top = BigInt.asUintN(64, top - BigInt(size));
+      if (!put(top, outer)) return 1 + EXIT.exception;
+    }
+    if (level > 0) {
+      top = BigInt.asUintN(64, top - BigInt(size));
+      if (!put(top, frame)) return 1 + EXIT.exception;
+    }
+    const end = BigInt.asUintN(64, top - bytes);
+    // The last byte of the frame must be writable, though nothing is written there.
+    view.setBigUint64(st + ST.address, end, true);
+    if (paging.load(st, size, true) < 0) return 1 + EXIT.exception;
+    if (size === 8) view.setBigUint64(RBP_AT, frame, true);
+    else view.setUint16(RBP_AT, Number(frame & 0xffffn), true);
+    view.setBigUint64(RSP_AT, end, true);
     return 0;
   }
 
@@ -224,6 +270,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         return reason;
       }
     },
+    codeChanged: cache.drop,
     flush(st) {
       paging.flush();
       forgetCode();
@@ -235,4 +282,3 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     },
   };
 }
-

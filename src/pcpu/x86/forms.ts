@@ -5,6 +5,7 @@
 import iced from 'iced-x86';
 import type { AddressForm, Size } from './ir.js';
 import { REC, RECORD_BYTES, ST } from './state.js';
+import { REPEAT, STRING, stringCode } from './strings.js';
 
 const { Mnemonic, OpKind, Register, RegisterExt, MemorySizeExt, ConditionCode } = iced;
 
@@ -19,7 +20,7 @@ export type OperandForm =
   | { readonly kind: 'other' };
 
 export interface Form {
-  /** iced-x86's name. */
+  /** iced-x86's name; `String` for all string instructions. */
   readonly mnemonic: string;
   /** iced-x86's number of the exact encoding, which says what the operands do not. */
   readonly code: number;
@@ -45,8 +46,9 @@ export interface Decoded {
 /** Offset in a VCPU's block of a general register, as wide as it is; undefined for others. */
 function registerOffset(register: number): number | undefined {
   if (register >= Register.AH && register <= Register.BH) return ST.gpr + 8 * (register - Register.AH) + 1;
-  if (RegisterExt.isGPR(register)) return ST.gpr + 8 * RegisterExt.number(register);
-  if (RegisterExt.isXMM(register) && RegisterExt.number(register) < 16) return ST.xmm + 16 * RegisterExt.number(register);
+  if (RegisterExt.isGPR(register)) return ST.gpr + 8 * RegisterExt.number(RegisterExt.fullRegister(register));
+  if (RegisterExt.isXMM(register) && RegisterExt.number(register) < 16)
+    return ST.xmm + 16 * RegisterExt.number(register);
   return undefined;
 }
 
@@ -79,8 +81,34 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
   }
 }
 
+const STRING_OPERATION: Readonly<Record<string, number>> = {
+  movs: STRING.movs,
+  stos: STRING.stos,
+  lods: STRING.lods,
+  scas: STRING.scas,
+  cmps: STRING.cmps,
+};
+const STRING_SIZE: Readonly<Record<string, number>> = { b: 1, w: 2, d: 4, q: 8 };
+
+/** What a string instruction does, as strings.ts wants it; undefined for others. */
+function stringOf(instruction: iced.Instruction): bigint | undefined {
+  if (!instruction.isStringInstruction) return undefined;
+  const name = (Mnemonic[instruction.mnemonic] ?? '').toLowerCase();
+  const [operation, size] = [STRING_OPERATION[name.slice(0, 4)], STRING_SIZE[name.slice(4)]];
+  if (operation === undefined || size === undefined) return undefined;
+  const kinds = Array.from({ length: instruction.opCount }, (_, n) => instruction.opKind(n));
+  const isNarrow = kinds.some((kind) => kind === OpKind.MemorySegESI || kind === OpKind.MemoryESEDI);
+  const repeat = instruction.hasRepnePrefix ? REPEAT.repne : instruction.hasRepPrefix ? REPEAT.repe : REPEAT.none;
+  return stringCode(operation, size, repeat, isNarrow);
+}
+
+/** Bases whose accesses are to the stack. */
+const STACK_REGISTERS: readonly number[] = [Register.RSP, Register.RBP, Register.ESP, Register.EBP];
+
 /** Whether segment register `segment` has a base of its own in 64-bit mode. */
 const hasBase = (segment: number): boolean => segment === Register.FS || segment === Register.GS;
+
+const isMoffs = (code: number): boolean => /moffs/.test(iced.Code[code]!);
 
 function addressForm(instruction: iced.Instruction): AddressForm | undefined {
   const operands = Array.from({ length: instruction.opCount }, (_, n) => instruction.opKind(n));
@@ -94,9 +122,24 @@ function addressForm(instruction: iced.Instruction): AddressForm | undefined {
   return {
     hasIndex: instruction.memoryIndex !== Register.None,
     hasSegment: hasBase(instruction.segmentPrefix),
+    isAbsolute:
+      base === Register.None &&
+      instruction.memoryIndex === Register.None &&
+      instruction.memoryDisplSize === 8 &&
+      isMoffs(instruction.code),
     bits: isNarrow ? 32 : 64,
   };
 }
+
+/** Instructions whose sizes are not those of their operands: their meaning looks at the code. */
+const BY_CODE: readonly number[] = [
+  Mnemonic.Push,
+  Mnemonic.Enter,
+  Mnemonic.Loop,
+  Mnemonic.Loope,
+  Mnemonic.Loopne,
+  Mnemonic.Xlatb,
+];
 
 const keyOfOperand = (operand: OperandForm): string =>
   operand.kind[0] + ('size' in operand ? String(operand.size) : '');
@@ -112,8 +155,13 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   const repeat = instruction.hasRepnePrefix ? 'repne' : instruction.hasRepPrefix ? 'repe' : '';
   const mnemonic = Mnemonic[instruction.mnemonic] ?? 'INVALID';
   const isLocked = instruction.hasLockPrefix;
-  const how = address === undefined ? '' : `${address.hasIndex ? 'i' : ''}${address.hasSegment ? 's' : ''}${address.bits}`;
-  const exact = operands.some(({ kind }) => kind === 'other') || instruction.mnemonic === Mnemonic.Push || operands.length === 0 ? `#${instruction.code}` : '';
+  const how =
+    address === undefined
+      ? ''
+      : `${address.hasIndex ? 'i' : ''}${address.hasSegment ? 's' : ''}${address.isAbsolute ? 'a' : ''}${address.bits}`;
+  const isExact =
+    operands.length === 0 || operands.some(({ kind }) => kind === 'other') || BY_CODE.includes(instruction.mnemonic);
+  const exact = isExact ? `#${instruction.code}` : '';
   const key = `${mnemonic} ${operands.map(keyOfOperand).join(',')} ${how} ${isLocked ? 'lock' : ''} ${repeat} ${exact}`;
 
   const record = new Uint8Array(RECORD_BYTES);
@@ -127,22 +175,47 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     } else if (kind === 'immediate') view.setBigInt64(REC.imm, instruction.immediate(n), true);
     else if (kind === 'branch') view.setBigInt64(REC.imm, instruction.nearBranchTarget, true);
   }
+  // Two immediates: the level lies above the size.
+  if (instruction.mnemonic === Mnemonic.Enter) {
+    view.setInt32(REC.imm, instruction.immediate16 | (instruction.immediate8_2nd << 16), true);
+  }
   if (address !== undefined) {
     const base = instruction.memoryBase;
     // iced-x86 has added the address of the next instruction, which here is that in the page.
     if (base === Register.RIP || base === Register.EIP) view.setUint16(REC.base, ST.codePage, true);
     else if (base !== Register.None) view.setUint16(REC.base, registerOffset(base)!, true);
-    if (address.hasIndex) view.setUint16(REC.index, registerOffset(instruction.memoryIndex)!, true);
+    if (address.hasIndex && instruction.memoryIndex !== Register.AL)
+      view.setUint16(REC.index, registerOffset(instruction.memoryIndex)!, true);
     view.setUint8(REC.shift, Math.log2(instruction.memoryIndexScale));
     if (address.hasSegment) {
       view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
+    } else if (STACK_REGISTERS.includes(base)) view.setUint16(REC.segment, ST.stack, true);
+    // POP writes with RSP as it will be.
+    const more =
+      instruction.mnemonic === Mnemonic.Pop && base === Register.RSP ? MemorySizeExt.size(instruction.memorySize) : 0;
+    if (address.isAbsolute) view.setBigUint64(REC.imm, instruction.memoryDisplacement, true);
+    else view.setInt32(REC.disp, Number(BigInt.asIntN(32, instruction.memoryDisplacement)) + more, true);
+  } else if (instruction.isStackInstruction) view.setUint16(REC.segment, ST.stack, true);
+  const string = stringOf(instruction);
+  if (string !== undefined) {
+    view.setBigInt64(REC.imm, string, true);
+    if (hasBase(instruction.segmentPrefix)) {
+      view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
     }
-    view.setInt32(REC.disp, Number(BigInt.asIntN(32, instruction.memoryDisplacement)), true);
   }
   const { Next, ConditionalBranch } = iced.FlowControl;
   const flow = instruction.flowControl;
   return {
-    form: { mnemonic, code: instruction.code, operands, address, condition, isLocked, repeat, key },
+    form: {
+      mnemonic: string === undefined ? mnemonic : 'String',
+      code: instruction.code,
+      operands,
+      address,
+      condition,
+      isLocked,
+      repeat,
+      key,
+    },
     record,
     length: instruction.length,
     endsBlock: flow !== Next && flow !== ConditionalBranch,

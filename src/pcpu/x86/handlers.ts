@@ -201,10 +201,18 @@ class Translation {
         code.get(PC).mem(MEM.i64_load, REC.imm);
         this.#keep(n);
         return false;
-      case 'address':
-        operandAddress(code, REC.base);
+      case 'segment':
+        operandAddress(code, REC.segment);
         code.mem(MEM.i64_load, 0);
-        code.get(PC).mem(MEM.i64_load32_s, REC.disp).op(OP.i64_add);
+        this.#keep(n);
+        return false;
+      case 'address':
+        if (step.form.isAbsolute) code.get(PC).mem(MEM.i64_load, REC.imm);
+        else {
+          operandAddress(code, REC.base);
+          code.mem(MEM.i64_load, 0);
+          code.get(PC).mem(MEM.i64_load32_s, REC.disp).op(OP.i64_add);
+        }
         if (step.form.hasIndex) {
           operandAddress(code, REC.index);
           code.mem(MEM.i64_load, 0);
@@ -337,7 +345,12 @@ class Translation {
     code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
     this.#value(address);
     code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
-    code.i32(TLB_ENTRIES - 1).op(OP.i32_and).i32(Math.log2(TLB_ENTRY.bytes)).op(OP.i32_shl).op(OP.i32_add);
+    code
+      .i32(TLB_ENTRIES - 1)
+      .op(OP.i32_and)
+      .i32(Math.log2(TLB_ENTRY.bytes))
+      .op(OP.i32_shl)
+      .op(OP.i32_add);
     code.tee(this.#tlbEntry).mem(MEM.i64_load, tag);
     this.#value(address);
     code.op(OP.i64_xor).tee(this.#offset);
@@ -356,12 +369,19 @@ class Translation {
     const { code } = this;
     this.#lookUp(address, forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
     // Within the page to the last byte.
-    code.i64(BigInt(4097 - size)).op(OP.i64_lt_u).if();
+    code
+      .i64(BigInt(4097 - size))
+      .op(OP.i64_lt_u)
+      .if();
     code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
     code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add).set(this.#host);
     code.op(OP.else);
     this.#toSlow(address);
-    code.get(STATE).i32(size + (forWrite ? FOR_WRITE : 0)).call(LOAD_SLOW).tee(this.#host);
+    code
+      .get(STATE)
+      .i32(size + (forWrite ? FOR_WRITE : 0))
+      .call(LOAD_SLOW)
+      .tee(this.#host);
     code.i32(-1).op(OP.i32_eq).if();
     code.i32(EXIT.exception).op(OP.return).op(OP.end).op(OP.end);
     code.get(this.#host).mem(LOADS[size], 0);
@@ -371,7 +391,10 @@ class Translation {
   #store(address: number, size: Size, value: number): void {
     const { code } = this;
     this.#lookUp(address, TLB_ENTRY.writeTag);
-    code.i64(BigInt(4097 - size)).op(OP.i64_lt_u).if();
+    code
+      .i64(BigInt(4097 - size))
+      .op(OP.i64_lt_u)
+      .if();
     code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
     code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add);
     this.#value(value);
@@ -458,7 +481,12 @@ const STANDING: readonly ((code: Code, flow: Flow) => void)[] = [
     code.get(STATE).mem(MEM.i32_load, ST.codeTlb);
     code.get(page).i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
     code.get(page).i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
-    code.i32(TLB_ENTRIES - 1).op(OP.i32_and).i32(Math.log2(CODE_TLB_ENTRY.bytes)).op(OP.i32_shl).op(OP.i32_add);
+    code
+      .i32(TLB_ENTRIES - 1)
+      .op(OP.i32_and)
+      .i32(Math.log2(CODE_TLB_ENTRY.bytes))
+      .op(OP.i32_shl)
+      .op(OP.i32_add);
     code.tee(entry).mem(MEM.i64_load, CODE_TLB_ENTRY.tag).get(page).op(OP.i64_ne).if();
     leaveAtRip(code, EXIT.miss);
     code.op(OP.end);
@@ -501,7 +529,12 @@ export interface HandlerModule {
   readonly helpers: readonly HelperName[];
 }
 
-function moduleOf(codes: readonly Code[], helpers: Map<HelperName, number>, firstSlot: number, memoryPages: number): HandlerModule {
+function moduleOf(
+  codes: readonly Code[],
+  helpers: Map<HelperName, number>,
+  firstSlot: number,
+  memoryPages: number,
+): HandlerModule {
   const names = [...helpers.keys()];
   const bytes = moduleBytes({
     types: TYPES,
@@ -515,7 +548,11 @@ function moduleOf(codes: readonly Code[], helpers: Map<HelperName, number>, firs
 }
 
 /** Handlers as functions, which go into the table from `firstSlot` on. */
-export function handlerModule(forms: readonly (readonly Step[])[], firstSlot: number, memoryPages: number): HandlerModule {
+export function handlerModule(
+  forms: readonly (readonly Step[])[],
+  firstSlot: number,
+  memoryPages: number,
+): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const codes = forms.map((steps) => {
     const code = new Code(3);
@@ -538,10 +575,15 @@ export function loopModule(forms: readonly (readonly Step[])[], memoryPages: num
   const again = code.depth;
   const flow: Flow = {
     toRecord(c) {
-      c.get(PC).mem(MEM.i32_load, REC.handler).set(which).br(c.depth - again);
+      c.get(PC)
+        .mem(MEM.i32_load, REC.handler)
+        .set(which)
+        .br(c.depth - again);
     },
     toRip(c) {
-      c.i32(SLOT.jump).set(which).br(c.depth - again);
+      c.i32(SLOT.jump)
+        .set(which)
+        .br(c.depth - again);
     },
   };
   // One block for each case, the first innermost, and one around them for functions.

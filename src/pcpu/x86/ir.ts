@@ -41,6 +41,8 @@ export type Comparison = 'eq' | 'ne' | 'lt_s' | 'lt_u' | 'gt_s' | 'gt_u' | 'le_s
 export interface AddressForm {
   readonly hasIndex: boolean;
   readonly hasSegment: boolean;
+  /** A 64-bit address in the place of the immediate, and no register. */
+  readonly isAbsolute: boolean;
   /** 32-bit addresses are cut off. */
   readonly bits: 32 | 64;
 }
@@ -52,6 +54,8 @@ export type Step =
   /** A register that the instruction names by itself, at an offset of the VCPU's block. */
   | { readonly op: 'fixed'; readonly at: number; readonly size: Size }
   | { readonly op: 'imm' }
+  /** Base of the memory operand's segment. */
+  | { readonly op: 'segment' }
   | { readonly op: 'address'; readonly form: AddressForm }
   /** Address of the next instruction. */
   | { readonly op: 'nextRip' }
@@ -79,7 +83,7 @@ export type Step =
   | { readonly op: 'exit'; readonly reason: number };
 
 /** What the core does by functions of its own. */
-export const HELPERS = ['divide', 'divideSigned', 'cpuid', 'rdtsc', 'string'] as const;
+export const HELPERS = ['divide', 'divideSigned', 'cpuid', 'rdtsc', 'string', 'enter'] as const;
 export type HelperName = (typeof HELPERS)[number];
 
 const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store'];
@@ -104,6 +108,7 @@ export class Builder {
   operand = (n: number, size: Size): Value => this.#value({ op: 'operand', n, size });
   fixed = (at: number, size: Size): Value => this.#value({ op: 'fixed', at, size });
   imm = (): Value => this.#value({ op: 'imm' });
+  segment = (): Value => this.#value({ op: 'segment' });
   address = (form: AddressForm): Value => this.#value({ op: 'address', form });
   nextRip = (): Value => this.#value({ op: 'nextRip' });
   binary = (fn: Binary, a: Value, b: Value): Value => this.#value({ op: 'binary', fn, a, b });
@@ -119,11 +124,15 @@ export class Builder {
   differ = (a: Truth, b: Truth): Truth => this.#truth({ op: 'differ', a, b });
   not = (a: Truth): Truth => this.#truth({ op: 'not', a });
   select = (when: Truth, a: Value, b: Value): Value => this.#value({ op: 'select', when, a, b });
-  load = (address: Value, size: Size, forWrite = false): Value =>
-    this.#value({ op: 'load', address, size, forWrite });
+  load = (address: Value, size: Size, forWrite = false): Value => this.#value({ op: 'load', address, size, forWrite });
 
   store(address: Value, size: Size, stored: Value): void {
     this.#push({ op: 'store', address, size, value: stored });
+  }
+  /** Two stores of 8 bytes that lie in one page, which was loaded from to be written: neither can fault. */
+  storePair(a: Value, first: Value, b: Value, second: Value): void {
+    this.store(a, 8, first);
+    this.steps.push({ op: 'store', address: b, size: 8, value: second });
   }
   setOperand(n: number, size: Size, set: Value): void {
     this.#push({ op: 'setOperand', n, size, value: set });

@@ -3,7 +3,7 @@
  * into. An access that the TLB does not answer comes here.
  */
 import type { Image } from '../../shared/image.js';
-import { ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import { REC, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
 
 /** Bits of a page-table entry; its low word. */
 const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
@@ -41,8 +41,15 @@ export interface Mmu {
 }
 
 /** @param tlb image address of this worker's TLB: TLB_ENTRIES of TLB_ENTRY.bytes */
-export function mmu(image: Image, memory: MachineMemory, code: CodeFrames, tlb: number, rootOf: (st: number) => number): Mmu {
+export function mmu(
+  image: Image,
+  memory: MachineMemory,
+  code: CodeFrames,
+  tlb: number,
+  rootOf: (st: number) => number,
+): Mmu {
   const { i32, u8 } = image;
+  const u16 = new Uint16Array(image.buffer);
   const word = (address: number): number => address >> 2;
   /** The page after the last that was translated for an access that lies in two. */
   const SCRATCH = ST.value;
@@ -71,22 +78,20 @@ export function mmu(image: Image, memory: MachineMemory, code: CodeFrames, tlb: 
     return -1;
   }
 
-  function protection(st: number): number {
-    i32[word(st + ST.vector)] = VECTOR.GP;
+  /** An address that is not canonical: of the stack it is another exception. */
+  function protection(st: number, access: Access): number {
+    const record = i32[word(st + ST.record)]!;
+    const isStack = access !== 'fetch' && record !== 0 && u16[(record + REC.segment) >> 1] === ST.stack;
+    i32[word(st + ST.vector)] = isStack ? VECTOR.SS : VECTOR.GP;
     i32[word(st + ST.errorCode)] = 0;
     return -1;
   }
 
   function translate(st: number, low: number, high: number, access: Access): number {
     const top = high >> 15;
-    if (top !== 0 && top !== -1) return protection(st);
+    if (top !== 0 && top !== -1) return protection(st, access);
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
-    const indices = [
-      (high >>> 7) & 511,
-      ((high & 0x7f) << 2) | (low >>> 30),
-      (low >>> 21) & 511,
-      (low >>> 12) & 511,
-    ];
+    const indices = [(high >>> 7) & 511, ((high & 0x7f) << 2) | (low >>> 30), (low >>> 21) & 511, (low >>> 12) & 511];
     let table = memory.addressOf(rootOf(st));
     let isWritable = true;
     let at = 0;

@@ -26,6 +26,8 @@ export const ST = {
   gsBase: 168,
   /** Always 0: the base or index that there is not. */
   zero: 176,
+  /** The same: the segment base of accesses to the stack, whose faults are others. */
+  stack: 560,
   /** At an exit: the record that was not executed or did not finish; 0 = `rip` says where. */
   record: 184,
   /** At an exit: instructions left of the budget. */
@@ -87,7 +89,21 @@ export const EXIT = {
 } as const;
 
 /** Exceptions by vector (Intel SDM vol. 3, 6.15). */
-export const VECTOR = { DE: 0, DB: 1, BP: 3, OF: 4, UD: 6, NM: 7, DF: 8, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, XM: 19 } as const;
+export const VECTOR = {
+  DE: 0,
+  DB: 1,
+  BP: 3,
+  OF: 4,
+  UD: 6,
+  NM: 7,
+  DF: 8,
+  SS: 12,
+  GP: 13,
+  PF: 14,
+  MF: 16,
+  AC: 17,
+  XM: 19,
+} as const;
 
 /** Bits of RFLAGS. */
 export const FLAG = {

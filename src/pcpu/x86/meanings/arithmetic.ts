@@ -78,8 +78,7 @@ function multiplyWide(isSigned: boolean): Meaning {
     const a = extend(w.fixed(RAX, size));
     const b = extend(w.read(0));
     const low = w.binary('mul', a, b);
-    const high =
-      size === 8 ? w.binary(isSigned ? 'mulhi_s' : 'mulhi_u', a, b) : w.mask(w.shr(low, 8 * size), size);
+    const high = size === 8 ? w.binary(isSigned ? 'mulhi_s' : 'mulhi_u', a, b) : w.mask(w.shr(low, 8 * size), size);
     const part = w.mask(low, size);
     const fits = isSigned
       ? w.compare('eq', w.mask(w.binary('shr_s', w.signExtend(low, size), w.const(63)), size), high)

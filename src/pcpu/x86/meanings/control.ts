@@ -1,4 +1,5 @@
 /** Where code goes on, flags by themselves, and what does nothing (Intel SDM vol. 1, 7.3.8, 7.3.13). */
+import iced from 'iced-x86';
 import type { Value } from '../ir.js';
 import { EXIT, RSP, ST, VECTOR } from '../state.js';
 import type { Meaning, Writer } from './writer.js';
@@ -27,14 +28,17 @@ const call: Meaning = (w) => {
 const ret: Meaning = (w) => {
   const top = w.rsp();
   const to = w.load(top, 8);
-  const more = w.form.operands[0]?.kind === 'immediate' ? w.add(w.const(8), w.and(w.imm(), w.const(0xffff))) : w.const(8);
+  const more =
+    w.form.operands[0]?.kind === 'immediate' ? w.add(w.const(8), w.and(w.imm(), w.const(0xffff))) : w.const(8);
   w.setFixed(RSP, 8, w.add(top, more));
   w.jump(to);
 };
 
 function loop(condition: 'e' | 'ne' | undefined): Meaning {
   return (w) => {
-    const rest = w.sub(w.fixed(RCX, 8), w.const(1));
+    // The count is as wide as addresses.
+    const size = iced.Code[w.form.code]!.endsWith('_ECX') ? 4 : 8;
+    const rest = w.mask(w.sub(w.fixed(RCX, size), w.const(1)), size);
     const goesOn = w.compare('ne', rest, w.const(0));
     const when = condition === undefined ? goesOn : w.both(goesOn, w.condition(condition));
     w.setFixed(RCX, 8, rest);
@@ -89,6 +93,8 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Prefetcht1: nothing,
   Prefetcht2: nothing,
   Prefetchw: nothing,
+  Prefetch: nothing,
+  Prefetchwt1: nothing,
   Int3: raise(VECTOR.BP),
   Ud2: raise(VECTOR.UD),
   Hlt: raise(VECTOR.GP),
@@ -99,6 +105,7 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Syscall: systemCall,
   Cpuid: (w) => w.helper('cpuid'),
   Rdtsc: (w) => w.helper('rdtsc'),
+  String: (w) => w.helper('string'),
   ...Object.fromEntries(
     ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'].map((cc) => [
       `J${cc}`,

@@ -1,7 +1,7 @@
 /** Moves, conversions, exchanges and the stack (Intel SDM vol. 1, 7.3.1). */
 import iced from 'iced-x86';
 import type { Size, Value } from '../ir.js';
-import { FLAG, RSP, ST } from '../state.js';
+import { FLAG, RSP, ST, VECTOR } from '../state.js';
 import type { Meaning, Writer } from './writer.js';
 
 const PUSHES_16: readonly number[] = [iced.Code.Push_imm16, iced.Code.Pushw_imm8];
@@ -53,14 +53,18 @@ const compareExchange: Meaning = (w) => {
   const difference = w.sub(accumulator, a);
   const aux = w.subAux(accumulator, a, difference, size);
   const isEqual = w.isZero(w.mask(difference, size));
-  if (w.isMemory(0)) w.store(w.effectiveAddress(), size, w.select(isEqual, b, a));
-  else {
-    // A 32-bit accumulator that is equal keeps its upper half; the destination that is not is written with itself.
-    w.setOperand(0, size, w.select(isEqual, b, a));
-  }
+  const replaced = w.select(isEqual, b, a);
   const before = w.fixed(RAX, 8);
+  const target = w.isMemory(0) ? a : w.operand(0, 8);
+  if (w.isMemory(0)) w.write(0, replaced);
+  // A 32-bit accumulator that is equal keeps its upper half.
   if (size === 4) w.setFixed(RAX, 8, w.select(isEqual, before, a));
   else w.setFixed(RAX, size, w.select(isEqual, accumulator, a));
+  // After the accumulator, which it may be. A register that is not replaced keeps its upper half, too.
+  if (!w.isMemory(0)) {
+    if (size === 4) w.setOperand(0, 8, w.select(isEqual, b, target));
+    else w.setOperand(0, size, replaced);
+  }
   w.setFlagWords(w.signExtend(difference, size), aux);
 };
 
@@ -101,9 +105,8 @@ const pop: Meaning = (w) => {
   const x = w.load(top, size);
   const next = w.add(top, w.const(size));
   if (w.isMemory(0)) {
-    // The address is computed with RSP as it will be; the fault of the store must leave it as it was.
-    const isByRsp = w.add(w.effectiveAddress(), w.const(0));
-    w.store(isByRsp, size, x);
+    // Where RSP is the base of its address, that is RSP as it will be: forms.ts sees to it.
+    w.write(0, x);
     w.setFixed(RSP, 8, next);
     return;
   }
@@ -111,12 +114,48 @@ const pop: Meaning = (w) => {
   w.setOperand(0, size, x);
 };
 
+/** Encodings with an operand of 16 bits. */
+const isWord = (w: Writer): boolean => /w(_|$)/.test(iced.Code[w.form.code]!);
+
 const leave: Meaning = (w) => {
+  const size = isWord(w) ? 2 : 8;
   const base = w.fixed(RBP, 8);
-  const x = w.load(base, 8);
-  w.setFixed(RSP, 8, w.add(base, w.const(8)));
-  w.setFixed(RBP, 8, x);
+  const x = w.load(base, size);
+  w.setFixed(RSP, 8, w.add(base, w.const(size)));
+  w.setFixed(RBP, size, x);
 };
+
+/** 8 or 16 bytes that are replaced where they are what the registers say; else they go there. */
+function compareExchangeWide(size: 4 | 8): Meaning {
+  const [RDX, RBX, RCX] = [ST.gpr + 16, ST.gpr + 24, ST.gpr + 8];
+  return (w) => {
+    const at = w.effectiveAddress();
+    if (size === 8) w.trap(w.compare('ne', w.and(at, w.const(15)), w.const(0)), VECTOR.GP);
+    if (size === 4) {
+      const x = w.load(at, 8, true);
+      const expected = w.or(w.shl(w.fixed(RDX, 4), 32), w.fixed(RAX, 4));
+      const isEqual = w.compare('eq', x, expected);
+      const next = w.or(w.shl(w.fixed(RCX, 4), 32), w.fixed(RBX, 4));
+      const flags = w.wordsOf(w.withZero(isEqual));
+      const [rax, rdx] = [w.fixed(RAX, 8), w.fixed(RDX, 8)];
+      w.store(at, 8, w.select(isEqual, next, x));
+      w.setFixed(RAX, 8, w.select(isEqual, rax, w.mask(x, 4)));
+      w.setFixed(RDX, 8, w.select(isEqual, rdx, w.shr(x, 32)));
+      w.setFlagWords(flags.result, flags.aux);
+      return;
+    }
+    // Aligned, so that the second half cannot fault where the first did not.
+    const upper = w.add(at, w.const(8));
+    const [low, high] = [w.load(at, 8, true), w.load(upper, 8, true)];
+    const [rax, rdx] = [w.fixed(RAX, 8), w.fixed(RDX, 8)];
+    const isEqual = w.both(w.compare('eq', low, rax), w.compare('eq', high, rdx));
+    const flags = w.wordsOf(w.withZero(isEqual));
+    w.storePair(at, w.select(isEqual, w.fixed(RBX, 8), low), upper, w.select(isEqual, w.fixed(RCX, 8), high));
+    w.setFixed(RAX, 8, low);
+    w.setFixed(RDX, 8, high);
+    w.setFlagWords(flags.result, flags.aux);
+  };
+}
 
 /** What POPF of an application changes. */
 const CHANGED_BY_POPF = FLAG.TF | FLAG.NT | FLAG.AC | FLAG.ID;
@@ -157,8 +196,9 @@ const sahf: Meaning = (w) => {
 };
 
 const lookUp: Meaning = (w) => {
-  const base = w.effectiveAddress();
-  w.setFixed(RAX, 1, w.load(base, 1));
+  const base = w.add(w.fixed(ST.gpr + 24, 8), w.fixed(RAX, 1));
+  const at = w.add(w.form.address!.bits === 32 ? w.mask(base, 4) : base, w.segment());
+  w.setFixed(RAX, 1, w.load(at, 1));
 };
 
 export const DATA: Readonly<Record<string, Meaning>> = {
@@ -177,9 +217,12 @@ export const DATA: Readonly<Record<string, Meaning>> = {
   Xchg: exchange,
   Xadd: exchangeAdd,
   Cmpxchg: compareExchange,
+  Cmpxchg8b: compareExchangeWide(4),
+  Cmpxchg16b: compareExchangeWide(8),
   Bswap: swapBytes,
   Push: pushOperand,
   Pop: pop,
+  Enter: (w) => w.helper('enter'),
   Leave: leave,
   Pushf: pushFlags(2),
   Pushfq: pushFlags(8),

@@ -10,7 +10,8 @@ import { type Meaning, Writer } from './writer.js';
 export const MEANINGS: Readonly<Record<string, Meaning>> = { ...ARITHMETIC, ...DATA, ...SHIFTS, ...CONTROL };
 
 /** Whether the core has operands like these. */
-const isKnown = ({ operands }: Form): boolean => operands.every(({ kind }) => kind !== 'other' && kind !== 'xmm');
+const isKnown = ({ mnemonic, operands }: Form): boolean =>
+  mnemonic === 'String' || operands.every(({ kind }) => kind !== 'other' && kind !== 'xmm');
 
 /** The steps of a form; undefined where the core does not have it. */
 export function meaningOf(form: Form): readonly Step[] | undefined {

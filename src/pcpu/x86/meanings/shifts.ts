@@ -26,8 +26,7 @@ const shiftLeft: Meaning = (w) => {
   const [x, count] = [w.read(0, true), countOf(w, 1)];
   const result = w.binary('shl', x, count);
   // The last bit that left: of 64 bits it is gone from the result.
-  const carry =
-    size === 8 ? bitAt(w, x, w.sub(w.const(64), count)) : w.and(w.shr(result, 8 * size), w.const(1));
+  const carry = size === 8 ? bitAt(w, x, w.sub(w.const(64), count)) : w.and(w.shr(result, 8 * size), w.const(1));
   const overflow = w.xor(topBit(w, result, size), carry);
   const [extended, aux] = [w.signExtend(result, size), w.auxOf(carry, overflow)];
   const words = flagsUnlessZero(w, count, extended, aux);
@@ -137,7 +136,11 @@ function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
     const isFar = w.isMemory(0) && w.form.operands[1]!.kind === 'register';
     // A register names any bit of memory, before or behind the operand.
     const far = isFar
-      ? w.binary('shl', w.binary('shr_s', w.signExtend(number, size), w.const(Math.log2(bits))), w.const(Math.log2(size)))
+      ? w.binary(
+          'shl',
+          w.binary('shr_s', w.signExtend(number, size), w.const(Math.log2(bits))),
+          w.const(Math.log2(size)),
+        )
       : undefined;
     const address = far === undefined ? undefined : w.add(w.effectiveAddress(), far);
     const x = address === undefined ? w.read(0, isChanging) : w.load(address, size, isChanging);
@@ -145,8 +148,7 @@ function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
     const aux = w.or(w.and(w.aux(), w.const(~(3n << 62n))), w.auxOf(carry, w.number(w.overflow())));
     if (isChanging) {
       const bit = w.binary('shl', w.const(1), n);
-      const result =
-        change === 'set' ? w.or(x, bit) : change === 'reset' ? w.and(x, w.invert(bit)) : w.xor(x, bit);
+      const result = change === 'set' ? w.or(x, bit) : change === 'reset' ? w.and(x, w.invert(bit)) : w.xor(x, bit);
       if (address === undefined) w.write(0, result);
       else w.store(address, size, result);
     }

@@ -194,6 +194,12 @@ export class Writer extends Builder {
     return { result, aux };
   }
 
+  /** The status flags as they are, but for ZF. */
+  withZero(isZero: Truth): Value {
+    const rest = this.and(this.statusFlags(), this.const(~FLAG.ZF));
+    return this.or(rest, this.select(isZero, this.const(FLAG.ZF), this.const(0)));
+  }
+
   rsp = (): Value => this.fixed(RSP, 8);
 }
 

@@ -1,0 +1,97 @@
+/** The x86 core as something that runs cases (case.ts). */
+import { EXIT, FLAG, ST, VECTOR } from '../../src/pcpu/x86/state.js';
+import { bareMachine, registers } from './bench-machine.js';
+import {
+  type Case,
+  CODE_BASE,
+  CODE_PAGE_BYTES,
+  DATA_BASE,
+  DATA_BYTES,
+  endOf,
+  INT3,
+  type Outcome,
+  RFLAGS_SET,
+} from './case.js';
+
+/** Instructions after which a case is given up. */
+const PATIENCE = 100_000;
+
+export interface CoreCpu {
+  run(c: Case): Outcome;
+}
+
+/** The words that say a flag are the core's own: flags go in and out by code, POPFQ and PUSHFQ on a page that no case sees. */
+const STACK = 0x3000_0000n;
+const FLAGS_CODE = 0x3100_0000n;
+const POPFQ = [0x9d];
+const PUSHFQ = [0x9c];
+
+export function coreCpu(): CoreCpu {
+  const m = bareMachine(128);
+  const r = registers(m);
+  m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
+  m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });
+  m.map({ virtual: STACK, bytes: 4096 });
+  m.map({ virtual: FLAGS_CODE, bytes: 4096, isExecutable: true, isWritable: false });
+  const { u8, buffer } = m.image;
+  const view = new DataView(buffer);
+  const [code, data] = [m.at(CODE_BASE), m.at(DATA_BASE)];
+  if (m.at(DATA_BASE + 4096n) !== data + 4096) throw new Error('the pages of data do not follow each other');
+  u8.set([...POPFQ, ...PUSHFQ], m.at(FLAGS_CODE));
+
+  /** Runs one instruction of the page for flags. */
+  function flagsBy(offset: bigint): void {
+    r.set(4, STACK + 64n + (offset === 0n ? 0n : 8n));
+    r.rip = FLAGS_CODE + offset;
+    if (m.core.run(m.st, 1) !== EXIT.budget) throw new Error('flags cannot be had');
+  }
+  const word = m.at(STACK + 64n);
+
+  return {
+    run(c) {
+      u8.fill(INT3, code, code + CODE_PAGE_BYTES);
+      u8.set(c.code, code + Number(c.state.rip - CODE_BASE));
+      u8.set(c.data, data);
+      m.core.codeChanged(code);
+      view.setBigUint64(word, c.state.rflags, true);
+      flagsBy(0n);
+      for (let n = 0; n < 16; n++) r.set(n, c.state.gpr[n]!);
+      u8.set(c.state.xmm, m.st + ST.xmm);
+      view.setUint32(m.st + ST.mxcsr, c.state.mxcsr, true);
+      r.rip = c.state.rip;
+      const end = endOf(c);
+      let reason: number = EXIT.budget;
+      let left = PATIENCE;
+      // The end is an instruction like any other: it is looked for before each.
+      while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left-- > 0) {
+        reason = m.core.run(m.st, 1);
+        if (reason !== EXIT.budget) break;
+      }
+      const rip = r.rip;
+      const gpr = BigUint64Array.from({ length: 16 }, (_, n) => r.get(n));
+      const exception =
+        reason === EXIT.exception
+          ? {
+              vector: r.word(ST.vector),
+              errorCode: r.word(ST.errorCode),
+              address: r.word(ST.vector) === VECTOR.PF ? r.wide(ST.cr2) : 0n,
+            }
+          : undefined;
+      flagsBy(1n);
+      const flags =
+        view.getBigUint64(word, true) & BigInt(FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF | FLAG.DF);
+      return {
+        state: {
+          gpr,
+          rip,
+          rflags: flags | RFLAGS_SET,
+          xmm: u8.slice(m.st + ST.xmm, m.st + ST.xmm + 256),
+          mxcsr: view.getUint32(m.st + ST.mxcsr, true),
+        },
+        data: u8.slice(data, data + DATA_BYTES),
+        ...(exception === undefined ? {} : { exception }),
+        ...(left <= 0 ? { timedOut: true as const } : {}),
+      };
+    },
+  };
+}
