@@ -6,7 +6,7 @@ import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services
 import type { Step } from './ir.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu } from './mmu.js';
-import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_WAY_BYTES, TLB_WAYS, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
@@ -21,7 +21,7 @@ const SLICE = 1 << 20;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
-export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
+export const TLB_BYTES = TLB_WAYS * TLB_WAY_BYTES;
 export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
 
 /** What of the machine a core has for itself, as image addresses. */

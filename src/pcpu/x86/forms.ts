@@ -192,7 +192,9 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     } else if (STACK_REGISTERS.includes(base)) view.setUint16(REC.segment, ST.stack, true);
     // POP writes with RSP as it will be.
     const more =
-      instruction.mnemonic === Mnemonic.Pop && base === Register.RSP ? MemorySizeExt.size(instruction.memorySize) : 0;
+      instruction.mnemonic === Mnemonic.Pop && (base === Register.RSP || base === Register.ESP)
+        ? MemorySizeExt.size(instruction.memorySize)
+        : 0;
     if (address.isAbsolute) view.setBigUint64(REC.imm, instruction.memoryDisplacement, true);
     else view.setInt32(REC.disp, Number(BigInt.asIntN(32, instruction.memoryDisplacement)) + more, true);
   } else if (instruction.isStackInstruction) view.setUint16(REC.segment, ST.stack, true);

@@ -7,7 +7,18 @@
  * (st: the VCPU's block, pc: the record, left: instructions left of the budget, this one among them) → one of EXIT, or of GO
  */
 import type { Binary, Comparison, HelperName, Size, Step, Unary } from './ir.js';
-import { CODE_TLB_ENTRY, EXIT, REC, RECORD_BYTES, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import {
+  CODE_TLB_ENTRY,
+  EXIT,
+  REC,
+  RECORD_BYTES,
+  ST,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_WAY_BYTES,
+  TLB_WAYS,
+  VECTOR,
+} from './state.js';
 import { Code, type FuncType, I32, I64, type ImportedFunc, MEM, moduleBytes, OP } from './wasm-module.js';
 
 const HANDLER: FuncType = { params: [I32, I32, I32], results: [I32] };
@@ -331,14 +342,17 @@ class Translation {
     else code.mem(STORES[size], at);
   }
 
-  /** The entry of the TLB for an address, and the address's distance from the page that the entry has for `tag`. */
-  #lookUp(address: number, tag: number): void {
+  /**
+   * Looks for an address in the TLB: branches to the label around it when there is an answer, of which #host is then the image address;
+   * else goes on behind it.
+   */
+  #lookUp(address: number, tag: number, size: Size): void {
     const { code } = this;
     if (this.#tlbEntry < 0) {
       this.#tlbEntry = code.local(I32);
       this.#offset = code.local(I64);
-      this.#host = code.local(I32);
     }
+    if (this.#host < 0) this.#host = code.local(I32);
     // The page's number, folded once: strides of any power of 2 are spread.
     code.get(STATE).mem(MEM.i32_load, ST.tlb);
     this.#value(address);
@@ -350,10 +364,22 @@ class Translation {
       .op(OP.i32_and)
       .i32(Math.log2(TLB_ENTRY.bytes))
       .op(OP.i32_shl)
-      .op(OP.i32_add);
-    code.tee(this.#tlbEntry).mem(MEM.i64_load, tag);
-    this.#value(address);
-    code.op(OP.i64_xor).tee(this.#offset);
+      .op(OP.i32_add)
+      .set(this.#tlbEntry);
+    for (let way = 0; way < TLB_WAYS; way++) {
+      const entry = way * TLB_WAY_BYTES;
+      code.get(this.#tlbEntry).mem(MEM.i64_load, entry + tag);
+      this.#value(address);
+      code.op(OP.i64_xor).set(this.#offset);
+      code.get(this.#tlbEntry).mem(MEM.i32_load, entry + TLB_ENTRY.page);
+      code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add).set(this.#host);
+      // The same page, and within it to the last byte.
+      code
+        .get(this.#offset)
+        .i64(BigInt(4097 - size))
+        .op(OP.i64_lt_u)
+        .brIf(0);
+    }
   }
 
   #toSlow(address: number): void {
@@ -367,45 +393,33 @@ class Translation {
 
   #load(n: number, address: number, size: Size, forWrite: boolean): void {
     const { code } = this;
-    this.#lookUp(address, forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
-    // Within the page to the last byte.
-    code
-      .i64(BigInt(4097 - size))
-      .op(OP.i64_lt_u)
-      .if();
-    code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
-    code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add).set(this.#host);
-    code.op(OP.else);
+    code.block();
+    this.#lookUp(address, forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag, size);
     this.#toSlow(address);
     code
       .get(STATE)
       .i32(size + (forWrite ? FOR_WRITE : 0))
       .call(LOAD_SLOW)
       .tee(this.#host);
-    code.i32(-1).op(OP.i32_eq).if();
-    code.i32(EXIT.exception).op(OP.return).op(OP.end).op(OP.end);
+    code.i32(-1).op(OP.i32_ne).brIf(0);
+    code.i32(EXIT.exception).op(OP.return).op(OP.end);
     code.get(this.#host).mem(LOADS[size], 0);
     this.#keep(n);
   }
 
   #store(address: number, size: Size, value: number): void {
     const { code } = this;
-    this.#lookUp(address, TLB_ENTRY.writeTag);
-    code
-      .i64(BigInt(4097 - size))
-      .op(OP.i64_lt_u)
-      .if();
-    code.get(this.#tlbEntry).mem(MEM.i32_load, TLB_ENTRY.page);
-    code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add);
-    this.#value(value);
-    code.mem(STORES[size], 0);
-    code.op(OP.else);
+    code.block().block();
+    this.#lookUp(address, TLB_ENTRY.writeTag, size);
     this.#toSlow(address);
     code.get(STATE);
     this.#value(value);
     code.mem(MEM.i64_store, ST.value);
-    code.get(STATE).i32(size).call(STORE_SLOW).if();
-    code.i32(EXIT.exception).op(OP.return).op(OP.end).op(OP.end);
+    code.get(STATE).i32(size).call(STORE_SLOW).op(OP.i32_eqz).brIf(1);
+    code.i32(EXIT.exception).op(OP.return).op(OP.end);
+    code.get(this.#host);
+    this.#value(value);
+    code.mem(STORES[size], 0).op(OP.end);
   }
 
   #helper(name: HelperName): void {

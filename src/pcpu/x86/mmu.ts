@@ -3,7 +3,7 @@
  * into. An access that the TLB does not answer comes here.
  */
 import type { Image } from '../../shared/image.js';
-import { REC, ST, TLB_ENTRIES, TLB_ENTRY, VECTOR } from './state.js';
+import { REC, ST, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, VECTOR } from './state.js';
 
 /** Bits of a page-table entry; its low word. */
 const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
@@ -56,8 +56,8 @@ export function mmu(
 
   const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
 
-  function forget(n: number): void {
-    const entry = tlb + n * TLB_ENTRY.bytes;
+  function forget(n: number, way: number): void {
+    const entry = tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
     // A page that is never looked for here: its own place is the neighbour's.
     const none = (n ^ 1) << 12;
     for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag]) {
@@ -67,7 +67,7 @@ export function mmu(
   }
 
   function flush(): void {
-    for (let n = 0; n < TLB_ENTRIES; n++) forget(n);
+    for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(n, way);
   }
 
   function fault(st: number, low: number, high: number, errorCode: number): number {
@@ -117,14 +117,21 @@ export function mmu(
     return table;
   }
 
+  /** In the first way; what was there goes to the second, unless it is the same page, of which one entry must know all. */
   function remember(low: number, high: number, frame: number, mayBeWritten: boolean): void {
     const n = indexOf(low);
-    forget(n);
-    const entry = tlb + n * TLB_ENTRY.bytes;
-    i32[word(entry + TLB_ENTRY.page)] = frame;
+    const page = low & ~4095;
+    const first = tlb + n * TLB_ENTRY.bytes;
+    const isSame = i32[word(first)] === page && i32[word(first) + 1] === high;
+    if (!isSame) {
+      const second = word(first + TLB_WAY_BYTES);
+      for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[word(first) + k]!;
+    }
+    forget(n, 0);
+    i32[word(first + TLB_ENTRY.page)] = frame;
     for (const tag of mayBeWritten ? [TLB_ENTRY.readTag, TLB_ENTRY.writeTag] : [TLB_ENTRY.readTag]) {
-      i32[word(entry + tag)] = low & ~4095;
-      i32[word(entry + tag) + 1] = high;
+      i32[word(first + tag)] = page;
+      i32[word(first + tag) + 1] = high;
     }
   }
 
@@ -144,7 +151,9 @@ export function mmu(
   return {
     setRoot: flush,
     flush,
-    flushPage: (low) => forget(indexOf(low)),
+    flushPage(low) {
+      for (let way = 0; way < TLB_WAYS; way++) forget(indexOf(low), way);
+    },
     translate,
     load(st, size, forWrite) {
       const low = lowOf(st);

@@ -125,9 +125,11 @@ export const FLAG = {
 
 export const STATUS_FLAGS = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF;
 
-/** Ways of the TLB and of the TLB for code: entries of one tag each, found by a hash of the page. */
+/** Places of each TLB, found by a hash of the page. That for data has two entries for each: its second half holds the second ones. */
 export const TLB_ENTRIES = 1024;
-/** Bytes of an entry: pages that may be read (`readTag`) and written (`writeTag`), or an odd number; image address of the page. */
+/** Bytes of an entry: pages that may be read (`readTag`) and written (`writeTag`), or one that has another place; image address of the page. */
 export const TLB_ENTRY = { bytes: 32, readTag: 0, writeTag: 8, page: 16 } as const;
+export const TLB_WAYS = 2;
+export const TLB_WAY_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
 /** Bytes of an entry of the TLB for code: page, table of its records. */
 export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;
