@@ -1,8 +1,8 @@
 /*
  * Runs cases of x86-64 code on the processor it is running on, and says what became of them.
  *
- * Input: records of struct input, output: as many of struct output, in the same order; both little endian. Ends when the
- * input does.
+ * Input: records of struct input, output: as many of struct output, in the same order, each with only those blocks of data
+ * that changed; both little endian. Ends when the input does.
  *
  * A case is entered by returning from a signal handler whose context was replaced, and is left by the next signal, which
  * comes on a stack of its own: so rsp may be anything, and nothing but a stray store of the case can disturb this program.
@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@
 #define PAGE 4096ul
 #define DATA_BYTES (2 * PAGE)
 #define CODE_LIMIT 512
+#define BLOCK 64ul
+#define BLOCKS (DATA_BYTES / BLOCK)
 #define BATCH 64
 #define INT3 0xcc
 
@@ -57,7 +60,8 @@ struct output {
   uint64_t error_code, address;
   uint64_t rip, rflags, gpr[16];
   uint8_t fx[512];
-  uint8_t data[DATA_BYTES];
+  uint64_t changed[BLOCKS / 64]; /* a bit for each block of data that isn't what it was; these blocks follow */
+  uint8_t blocks[BLOCKS][BLOCK];
 };
 
 /* In the order of their numbers in the machine's encoding. */
@@ -65,7 +69,8 @@ static const int gregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_R
                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 static struct input inputs[BATCH];
-static struct output outputs[BATCH];
+static uint8_t outputs[BATCH * sizeof(struct output)];
+static size_t output_bytes;
 static size_t count, at; /* cases in the batch, and which of them runs */
 static int running;
 static int ticks; /* since the running case began */
@@ -100,7 +105,8 @@ static void write_all(const void *from, size_t bytes) {
 }
 
 static void next_batch(void) {
-  if (count > 0) write_all(outputs, count * sizeof outputs[0]);
+  write_all(outputs, output_bytes);
+  output_bytes = 0;
   size_t bytes = read_all(inputs, sizeof inputs);
   if (bytes % sizeof inputs[0] != 0) {
     errno = EPROTO;
@@ -142,7 +148,7 @@ static void load(ucontext_t *context) {
 
 static void store(const ucontext_t *context, enum ending ending) {
   const struct input *in = &inputs[at];
-  struct output *out = &outputs[at];
+  struct output *out = (struct output *)(outputs + output_bytes);
   const greg_t *g = context->uc_mcontext.gregs;
 
   out->ending = ending;
@@ -158,7 +164,16 @@ static void store(const ucontext_t *context, enum ending ending) {
   out->rflags = ((uint64_t)g[REG_EFL] & FLAGS) | FLAGS_SET;
   for (int i = 0; i < 16; i++) out->gpr[i] = (uint64_t)g[gregs[i]];
   memcpy(out->fx, context->uc_mcontext.fpregs, FX_REGISTERS);
-  memcpy(out->data, (void *)DATA_BASE, DATA_BYTES);
+
+  size_t blocks = 0;
+  memset(out->changed, 0, sizeof out->changed);
+  for (size_t i = 0; i < BLOCKS; i++) {
+    const uint8_t *block = (const uint8_t *)DATA_BASE + i * BLOCK;
+    if (memcmp(block, in->data + i * BLOCK, BLOCK) == 0) continue;
+    out->changed[i / 64] |= 1ul << i % 64;
+    memcpy(out->blocks[blocks++], block, BLOCK);
+  }
+  output_bytes += offsetof(struct output, blocks) + blocks * BLOCK;
 }
 
 static void next(ucontext_t *context) {
