@@ -111,7 +111,9 @@ export interface Outcome {
 }
 
 /** The state that cases begin with which have no reason for another: all zero, the stack pointer amid the data. */
-export function plainState(over: Partial<Omit<CpuState, 'gpr'>> & { gpr?: Readonly<Record<number, bigint>> } = {}): CpuState {
+export function plainState(
+  over: Partial<Omit<CpuState, 'gpr'>> & { gpr?: Readonly<Record<number, bigint>> } = {},
+): CpuState {
   const gpr = new BigUint64Array(16);
   gpr[RSP] = DATA_BASE + BigInt(DATA_BYTES / 2);
   for (const [r, value] of Object.entries(over.gpr ?? {})) gpr[Number(r)] = value;
@@ -172,7 +174,8 @@ export function compare(a: Outcome, b: Outcome, definedFlags: bigint): string[] 
   look('mxcsr', a.state.mxcsr, b.state.mxcsr);
   // Data compares equal nearly always, and there is much of it.
   if (Buffer.compare(a.data, b.data) !== 0)
-    for (let i = 0; i < DATA_BYTES; i++) if (a.data[i] !== b.data[i]) look(hex(DATA_BASE + BigInt(i)), a.data[i]!, b.data[i]!);
+    for (let i = 0; i < DATA_BYTES; i++)
+      if (a.data[i] !== b.data[i]) look(hex(DATA_BASE + BigInt(i)), a.data[i]!, b.data[i]!);
   return found;
 }
 
@@ -211,7 +214,8 @@ export function describeCase(c: Case): string {
   if (mxcsr !== MXCSR_INITIAL) lines.push(`mxcsr ${hex(mxcsr)}`);
   for (let i = 0; i < DATA_BYTES; i += 16) {
     const row = c.data.subarray(i, i + 16);
-    if (row.some((byte) => byte !== 0)) lines.push(`${hex(DATA_BASE + BigInt(i))}: ${Buffer.from(row).toString('hex')}`);
+    if (row.some((byte) => byte !== 0))
+      lines.push(`${hex(DATA_BASE + BigInt(i))}: ${Buffer.from(row).toString('hex')}`);
   }
   return lines.join('\n');
 }

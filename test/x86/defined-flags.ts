@@ -1,6 +1,7 @@
 /** Which status flags an instruction leaves defined. The architecture leaves some to the processor's taste. */
-import { type Instruction, Mnemonic, RflagsBits } from 'iced-x86';
-import { Flag } from './case.js';
+import { Decoder, DecoderOptions, type Instruction, Mnemonic, OpKind, Register, RflagsBits } from 'iced-x86';
+import { type Case, Flag, RCX, STATUS_FLAGS } from './case.js';
+import { addressOperands, gprsWritten, isBranch, operandBits } from './instructions.js';
 
 const BITS: readonly (readonly [RflagsBits, bigint])[] = [
   [RflagsBits.OF, Flag.OF],
@@ -36,17 +37,114 @@ function afterShiftBy(mnemonic: Mnemonic, bits: number, count: number, before: b
   return loses && count >= bits ? after & ~Flag.CF : after;
 }
 
-/** Flags defined after a shift or rotate; `count`, as far as it is known, is what the instruction has, not masked. */
-export function afterShift(mnemonic: Mnemonic, bits: number, count: number | undefined, before: bigint): bigint {
-  const mask = bits === 64 ? 63 : 31;
-  if (count !== undefined) return afterShiftBy(mnemonic, bits, count & mask, before);
+/** Whatever the count may be, flags that are defined after it. */
+function afterAnyShift(mnemonic: Mnemonic, bits: number, before: bigint): bigint {
   let after = -1n;
-  for (let n = 0; n <= mask; n++) after &= afterShiftBy(mnemonic, bits, n, before);
+  for (let n = 0; n <= shiftMask(bits); n++) after &= afterShiftBy(mnemonic, bits, n, before);
   return after;
 }
 
-/** Flags defined after any other instruction. */
-export function afterOther(instruction: Instruction, before: bigint): bigint {
+const shiftMask = (bits: number): number => (bits === 64 ? 63 : 31);
+
+/**
+ * Flags that are defined after an instruction.
+ *
+ * @param count in CL for shifts by CL, in rcx for repeated string instructions, where it is known
+ */
+export function definedAfter(instruction: Instruction, before: bigint, count: number | undefined): bigint {
+  const { mnemonic } = instruction;
+  if (isShift(mnemonic)) {
+    const last = instruction.opCount - 1;
+    const shift = instruction.opKind(last) === OpKind.Register ? count : Number(instruction.immediate(last));
+    const bits = operandBits(instruction);
+    if (shift === undefined) return afterAnyShift(mnemonic, bits, before);
+    return afterShiftBy(mnemonic, bits, shift & shiftMask(bits), before);
+  }
   const { rflagsWritten, rflagsCleared, rflagsSet, rflagsUndefined } = instruction;
-  return (before & ~statusFlags(rflagsUndefined)) | statusFlags(rflagsWritten | rflagsCleared | rflagsSet);
+  const after = (before & ~statusFlags(rflagsUndefined)) | statusFlags(rflagsWritten | rflagsCleared | rflagsSet);
+  if (!instruction.isStringInstruction || !(instruction.hasRepPrefix || instruction.hasRepnePrefix)) return after;
+  // Done no times, it leaves flags alone.
+  if (count === undefined) return after & before;
+  return count === 0 ? before : after;
 }
+
+interface Knowledge {
+  readonly defined: bigint;
+  readonly cl: number | undefined;
+  readonly rcx: bigint | undefined;
+}
+
+const meet = (a: Knowledge | undefined, b: Knowledge): Knowledge =>
+  a === undefined
+    ? b
+    : {
+        defined: a.defined & b.defined,
+        cl: a.cl === b.cl ? a.cl : undefined,
+        rcx: a.rcx === b.rcx ? a.rcx : undefined,
+      };
+
+function counterAfter(instruction: Instruction, { cl, rcx }: Knowledge): Pick<Knowledge, 'cl' | 'rcx'> {
+  if (!gprsWritten(instruction).includes(RCX)) return { cl, rcx };
+  if (
+    instruction.mnemonic !== Mnemonic.Mov ||
+    instruction.op1Kind === OpKind.Register ||
+    instruction.op1Kind === OpKind.Memory
+  )
+    return { cl: undefined, rcx: undefined };
+  const value = instruction.immediate(1);
+  if (instruction.op0Register === Register.CH) return { cl, rcx: undefined };
+  const isWhole = operandBits(instruction) >= 32;
+  return { cl: Number(value & 0xffn), rcx: isWhole ? BigInt.asUintN(operandBits(instruction), value) : undefined };
+}
+
+/** What the flags of a case are worth. */
+export interface FlagAnalysis {
+  /** Status flags that are defined before the instruction at an address, or at the end. */
+  readonly definedAt: (rip: bigint) => bigint;
+  /** Nothing in it depends on what the architecture leaves undefined, or the system decides. */
+  readonly isDefined: boolean;
+}
+
+/**
+ * Looks at code that need not come from a generator: less exactly, but for every case that jumps forward, by branches or to
+ * addresses that are immediates in it. Where it says that a flag is defined, it is.
+ */
+export function analyseFlags({ code, state }: Case): FlagAnalysis {
+  const decoder = new Decoder(64, code, DecoderOptions.None);
+  decoder.ip = state.rip;
+  const rcx = state.gpr[RCX]!;
+  const before = new Map<bigint, Knowledge>([[state.rip, { defined: STATUS_FLAGS, cl: Number(rcx & 0xffn), rcx }]]);
+  const reach = (address: bigint, knowledge: Knowledge) => before.set(address, meet(before.get(address), knowledge));
+  const addresses: bigint[] = [];
+  let isDefined = true;
+  let isAfterPush = false;
+  while (decoder.canDecode) {
+    const instruction = decoder.decode();
+    const { ip, nextIP, mnemonic } = instruction;
+    const here = before.get(ip);
+    const isPopf = mnemonic === Mnemonic.Popf || mnemonic === Mnemonic.Popfq;
+    if (here) {
+      const count = isShift(mnemonic) ? here.cl : here.rcx === undefined ? undefined : Number(here.rcx !== 0n);
+      if (statusFlags(instruction.rflagsRead) & ~here.defined) isDefined = false;
+      const isDouble = mnemonic === Mnemonic.Shld || mnemonic === Mnemonic.Shrd;
+      if (isDouble && operandBits(instruction) === 16) {
+        const by = instruction.opKind(2) === OpKind.Register ? here.cl : Number(instruction.immediate(2));
+        if (by === undefined || (by & 31) > 16) isDefined = false;
+      }
+      // TF and AC are out of scope: what is popped must be known.
+      if (isPopf && !isAfterPush) isDefined = false;
+      const after = { defined: definedAfter(instruction, here.defined, count), ...counterAfter(instruction, here) };
+      for (const i of addressOperands(instruction)) addresses.push(instruction.immediate(i));
+      const isTransfer = ALWAYS.has(mnemonic);
+      if (isBranch(instruction)) reach(instruction.nearBranch64, after);
+      else if (isTransfer) for (const address of addresses) if (address > ip) reach(address, after);
+      if (!isTransfer) reach(nextIP, after);
+    }
+    if (mnemonic !== Mnemonic.Nop) isAfterPush = mnemonic === Mnemonic.Push && instruction.op0Kind !== OpKind.Register;
+    instruction.free();
+  }
+  decoder.free();
+  return { definedAt: (rip) => before.get(rip)?.defined ?? 0n, isDefined };
+}
+
+const ALWAYS: ReadonlySet<Mnemonic> = new Set([Mnemonic.Jmp, Mnemonic.Call, Mnemonic.Ret]);

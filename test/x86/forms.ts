@@ -8,9 +8,9 @@ import {
   CpuidFeature,
   EncodingKind,
   Instruction,
+  OpCodeOperandKind as Kind,
   MemorySizeExt,
   type Mnemonic,
-  OpCodeOperandKind as Kind,
   type OpCodeInfo,
 } from 'iced-x86';
 

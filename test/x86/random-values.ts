@@ -48,7 +48,24 @@ const BORDERS: readonly bigint[] = [8n, 16n, 32n, 64n]
   .concat(0n, 0n, 1n, 1n, -1n, -1n, 2n, -2n)
   .map((value) => BigInt.asUintN(64, value));
 
-const FLOATS = [0, -0, 1, -1, 0.5, 1.5, 2.5, 3, -7, 0.1, 1e10, 2147483647, 2147483648, -2147483648.5, Infinity, -Infinity];
+const FLOATS = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  1.5,
+  2.5,
+  3,
+  -7,
+  0.1,
+  1e10,
+  2147483647,
+  2147483648,
+  -2147483648.5,
+  Infinity,
+  -Infinity,
+];
 
 const FLOATS_32: readonly bigint[] = [
   ...FLOATS.map((f) => bigOf(f, 32)),
@@ -58,7 +75,7 @@ const FLOATS_32: readonly bigint[] = [
 
 const FLOATS_64: readonly bigint[] = [
   ...FLOATS.map((f) => bigOf(f, 64)),
-  ...[9.3e18, 9223372036854775808, 1e-300, 1e300, 3.5e38, 1e-40, 1e-46].map((f) => bigOf(f, 64)),
+  ...[9.3e18, 2 ** 63, 1e-300, 1e300, 3.5e38, 1e-40, 1e-46].map((f) => bigOf(f, 64)),
   ...[0x1n, 0xf_ffff_ffff_ffffn, 0x10_0000_0000_0000n, 0x7fef_ffff_ffff_ffffn, 0x8000_0000_0000_0001n],
   ...[0x7ff8_0000_0000_0000n, 0x7ff8_0000_1234_5678n, 0xfff8_0000_0000_0000n, 0x7ff0_0000_0000_0001n],
 ];

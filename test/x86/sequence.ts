@@ -2,9 +2,10 @@
  * A sequence of instructions as it grows, with what is known at its end whichever way one got there: values of registers, and
  * which status flags are defined.
  */
-import { Code, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RegisterExt } from 'iced-x86';
+import { Code, type Instruction, Mnemonic, OpKind } from 'iced-x86';
 import { RBP, RSP, STATUS_FLAGS } from './case.js';
-import { afterOther, afterShift, isShift } from './defined-flags.js';
+import { definedAfter } from './defined-flags.js';
+import { encodeAt, gprOf, gprsWritten, pointTo } from './instructions.js';
 
 /** Where a jump goes: an instruction that is yet to come, or the end. */
 export interface Label {
@@ -38,49 +39,8 @@ export interface Assembled {
   readonly definedAt: ReadonlyMap<bigint, bigint>;
 }
 
-const factory = new InstructionInfoFactory();
-const encoder = new Encoder(64);
-
 /** Any address: lengths do not depend on it. */
 const SOMEWHERE = 0x1000_0000n;
-
-const WRITES: ReadonlySet<OpAccess> = new Set([
-  OpAccess.Write,
-  OpAccess.CondWrite,
-  OpAccess.ReadWrite,
-  OpAccess.ReadCondWrite,
-]);
-
-export const isBranch = (instruction: Instruction): boolean =>
-  instruction.opCount > 0 && instruction.op0Kind === OpKind.NearBranch64;
-
-/** Its bytes at an address. Throws where the instruction cannot be encoded, such as AH with a REX prefix. */
-export function encodeAt(instruction: Instruction, address: bigint): Uint8Array {
-  encoder.takeBuffer();
-  encoder.encode(instruction, address);
-  return encoder.takeBuffer();
-}
-
-/** Number of the general register that a register is (a part of), or undefined. */
-export function gprOf(register: Register): number | undefined {
-  if (!RegisterExt.isGPR(register)) return undefined;
-  return RegisterExt.number(RegisterExt.fullRegister(register));
-}
-
-/** General registers an instruction writes, or part of which it does. */
-function gprsWritten(instruction: Instruction): number[] {
-  const written: number[] = [];
-  const info = factory.info(instruction);
-  for (const used of info.usedRegisters()) {
-    if (WRITES.has(used.access)) {
-      const r = gprOf(used.register);
-      if (r !== undefined) written.push(r);
-    }
-    used.free();
-  }
-  info.free();
-  return written;
-}
 
 export class Sequence {
   private readonly items: Item[] = [];
@@ -118,7 +78,9 @@ export class Sequence {
 
   private place(label: Label): void {
     label.index = this.items.length;
-    const ways: Knowledge[] = this.isReachable ? [{ known: this.known, defined: this.defined }, ...label.from] : label.from;
+    const ways: Knowledge[] = this.isReachable
+      ? [{ known: this.known, defined: this.defined }, ...label.from]
+      : label.from;
     const [first, ...others] = ways;
     if (!first) return;
     this.isReachable = true;
@@ -150,32 +112,17 @@ export class Sequence {
 
   private learn(instruction: Instruction, count: number | undefined): void {
     const { mnemonic } = instruction;
-    if (isShift(mnemonic)) {
-      const bits = 8 * this.operandBytes(instruction);
-      this.defined = afterShift(mnemonic, bits, this.shiftCount(instruction) ?? count, this.defined);
-    } else if (!(instruction.isStringInstruction && count === 0)) {
-      this.defined = afterOther(instruction, this.defined);
-    }
-
+    this.defined = definedAfter(instruction, this.defined, count);
     const sp = this.known[RSP];
     const bp = this.known[RBP];
     for (const r of gprsWritten(instruction)) this.known[r] = undefined;
     if (!instruction.isStackInstruction) return;
-    const popsIntoRsp = mnemonic === Mnemonic.Pop && instruction.op0Kind === OpKind.Register && gprOf(instruction.op0Register) === RSP;
+    const popsIntoRsp =
+      mnemonic === Mnemonic.Pop && instruction.op0Kind === OpKind.Register && gprOf(instruction.op0Register) === RSP;
     if (popsIntoRsp) return;
-    if (mnemonic === Mnemonic.Leave) this.known[RSP] = bp === undefined ? undefined : bp + (instruction.code === Code.Leavew ? 2n : 8n);
+    if (mnemonic === Mnemonic.Leave)
+      this.known[RSP] = bp === undefined ? undefined : bp + (instruction.code === Code.Leavew ? 2n : 8n);
     else if (sp !== undefined) this.known[RSP] = BigInt.asUintN(64, sp + BigInt(instruction.stackPointerIncrement));
-  }
-
-  private operandBytes(instruction: Instruction): number {
-    if (instruction.op0Kind === OpKind.Register) return RegisterExt.size(instruction.op0Register);
-    const name = Code[instruction.code];
-    return Number(/rm(\d+)/.exec(name)?.[1] ?? 0) / 8;
-  }
-
-  private shiftCount(instruction: Instruction): number | undefined {
-    const last = instruction.opCount - 1;
-    return instruction.opKind(last) === OpKind.Register ? undefined : Number(instruction.immediate(last));
   }
 
   /** The code for an address. Frees the instructions. */
@@ -188,25 +135,12 @@ export class Sequence {
     const definedAt = new Map<bigint, bigint>();
     this.items.forEach(({ instruction, defined, label }, i) => {
       const address = addresses[i]!;
-      if (label) point(instruction, addresses[label.index]!);
+      if (label) pointTo(instruction, addresses[label.index]!);
       code.set(encodeAt(instruction, address), Number(address - rip));
       definedAt.set(address, defined);
       instruction.free();
     });
     definedAt.set(addresses.at(-1)!, this.defined);
     return { code, definedFlags: this.defined, definedAt };
-  }
-}
-
-function point(instruction: Instruction, to: bigint): void {
-  if (isBranch(instruction)) {
-    instruction.nearBranch64 = to;
-    return;
-  }
-  for (let i = 0; i < instruction.opCount; i++) {
-    const kind = instruction.opKind(i);
-    // The code page is in the lowest 2 GiB: sign extension changes nothing.
-    if (kind === OpKind.Immediate64) instruction.setImmediateU64(i, to);
-    else if (kind === OpKind.Immediate32 || kind === OpKind.Immediate32to64) instruction.setImmediateI32(i, Number(to));
   }
 }
