@@ -5,7 +5,7 @@
  *
  * An instruction comes with others that prepare it, a unit: a move that loads its base register, say.
  */
-import { Code, Instruction, OpKind, Register } from 'iced-x86';
+import { Code, Instruction, OpCodeOperandKind, OpKind, Register } from 'iced-x86';
 import {
   type Case,
   CODE_BASE,
@@ -97,6 +97,12 @@ class Generator {
   private defineFlags(form: Form): void {
     const probe = new Instruction();
     probe.code = form.code;
+    // Rotates by 0 read none.
+    const count = form.operands.indexOf(OpCodeOperandKind.imm8);
+    if (count >= 0) {
+      probe.setOpKind(count, OpKind.Immediate8);
+      probe.setImmediateU32(count, 1);
+    }
     const read = statusFlags(probe.rflagsRead);
     probe.free();
     if ((read & ~this.sequence.defined) === 0n) return;
@@ -107,8 +113,8 @@ class Generator {
       Code.Cmp_rm64_r64,
       Code.Neg_rm32,
     ]);
-    const bytes = { [Code.Sub_rm8_r8]: Register.AL, [Code.Cmp_rm32_r32]: Register.EAX, [Code.Neg_rm32]: Register.EAX };
-    const base = (bytes as Record<number, Register>)[code] ?? Register.RAX;
+    const bases = { [Code.Sub_rm8_r8]: Register.AL, [Code.Cmp_rm32_r32]: Register.EAX, [Code.Neg_rm32]: Register.EAX };
+    const base = (bases as Record<number, Register>)[code] ?? Register.RAX;
     const register = () => base + this.random.below(4);
     this.maker.emit(code, register(), ...(code === Code.Neg_rm32 ? [] : [register()]));
   }
