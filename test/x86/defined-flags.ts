@@ -1,7 +1,7 @@
 /** Which status flags an instruction leaves defined. The architecture leaves some to the processor's taste. */
 import { Decoder, DecoderOptions, type Instruction, Mnemonic, OpKind, Register, RflagsBits } from 'iced-x86';
 import { type Case, Flag, RCX, STATUS_FLAGS } from './case.js';
-import { addressOperands, gprsWritten, isBranch, operandBits } from './instructions.js';
+import { addressOperands, gprsWritten, isBranch, isUnconditional, operandBits } from './instructions.js';
 
 const BITS: readonly (readonly [RflagsBits, bigint])[] = [
   [RflagsBits.OF, Flag.OF],
@@ -68,6 +68,15 @@ export function definedAfter(instruction: Instruction, before: bigint, count: nu
   return count === 0 ? before : after;
 }
 
+/**
+ * Flags that are defined where an instruction faults. Makers differ in whether CMPS and SCAS that were repeated some times have
+ * changed them.
+ */
+export function definedIfFaults(instruction: Instruction, before: bigint): bigint {
+  const isRepeated = instruction.hasRepPrefix || instruction.hasRepnePrefix;
+  return isRepeated && statusFlags(instruction.rflagsWritten) !== 0n ? 0n : before;
+}
+
 interface Knowledge {
   readonly defined: bigint;
   readonly cl: number | undefined;
@@ -99,7 +108,7 @@ function counterAfter(instruction: Instruction, { cl, rcx }: Knowledge): Pick<Kn
 
 /** What the flags of a case are worth. */
 export interface FlagAnalysis {
-  /** Status flags that are defined before the instruction at an address, or at the end. */
+  /** Status flags that are defined where the case ends: at the end of its code, or at an instruction that faults. */
   readonly definedAt: (rip: bigint) => bigint;
   /** Nothing in it depends on what the architecture leaves undefined, or the system decides. */
   readonly isDefined: boolean;
@@ -115,6 +124,7 @@ export function analyseFlags({ code, state }: Case): FlagAnalysis {
   const rcx = state.gpr[RCX]!;
   const before = new Map<bigint, Knowledge>([[state.rip, { defined: STATUS_FLAGS, cl: Number(rcx & 0xffn), rcx }]]);
   const reach = (address: bigint, knowledge: Knowledge) => before.set(address, meet(before.get(address), knowledge));
+  const faulting = new Map<bigint, bigint>();
   const addresses: bigint[] = [];
   let isDefined = true;
   let isAfterPush = false;
@@ -133,9 +143,10 @@ export function analyseFlags({ code, state }: Case): FlagAnalysis {
       }
       // TF and AC are out of scope: what is popped must be known.
       if (isPopf && !isAfterPush) isDefined = false;
+      faulting.set(ip, definedIfFaults(instruction, here.defined));
       const after = { defined: definedAfter(instruction, here.defined, count), ...counterAfter(instruction, here) };
       for (const i of addressOperands(instruction)) addresses.push(instruction.immediate(i));
-      const isTransfer = ALWAYS.has(mnemonic);
+      const isTransfer = isUnconditional(instruction);
       if (isBranch(instruction)) reach(instruction.nearBranch64, after);
       else if (isTransfer) for (const address of addresses) if (address > ip) reach(address, after);
       if (!isTransfer) reach(nextIP, after);
@@ -144,7 +155,5 @@ export function analyseFlags({ code, state }: Case): FlagAnalysis {
     instruction.free();
   }
   decoder.free();
-  return { definedAt: (rip) => before.get(rip)?.defined ?? 0n, isDefined };
+  return { definedAt: (rip) => faulting.get(rip) ?? before.get(rip)?.defined ?? 0n, isDefined };
 }
-
-const ALWAYS: ReadonlySet<Mnemonic> = new Set([Mnemonic.Jmp, Mnemonic.Call, Mnemonic.Ret]);

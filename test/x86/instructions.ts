@@ -4,6 +4,7 @@ import {
   Encoder,
   type Instruction,
   InstructionInfoFactory,
+  Mnemonic,
   OpAccess,
   OpKind,
   type Register,
@@ -30,6 +31,13 @@ export function encodeAt(instruction: Instruction, address: bigint): Uint8Array 
 /** Jumps and calls whose target is in the instruction. */
 export const isBranch = (instruction: Instruction): boolean =>
   instruction.opCount > 0 && instruction.op0Kind === OpKind.NearBranch64;
+
+export const isConditional = ({ isJccShortOrNear, isLoop, isLoopcc, isJcxShort }: Instruction): boolean =>
+  isJccShortOrNear || isLoop || isLoopcc || isJcxShort;
+
+/** Jumps, calls and returns that do not go on with the next instruction. */
+export const isUnconditional = ({ mnemonic }: Instruction): boolean =>
+  mnemonic === Mnemonic.Jmp || mnemonic === Mnemonic.Call || mnemonic === Mnemonic.Ret;
 
 /** Number of the general register that a register is (a part of), or undefined. */
 export function gprOf(register: Register): number | undefined {

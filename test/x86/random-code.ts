@@ -37,7 +37,7 @@ export interface RandomCase {
 export interface RandomOptions {
   /** @default both */
   readonly sets?: readonly FeatureSet[];
-  /** Instructions at most. @default 32 */
+  /** Instructions at most, not counting those that the last one needs. @default 32 */
   readonly length?: number;
 }
 
@@ -151,7 +151,7 @@ function formsFrom(sets: readonly FeatureSet[]): readonly Form[] {
 /** Where the code begins: anywhere it fits, and now and then so that the page ends before it does. */
 function randomRip(random: Random, bytes: number): bigint {
   if (random.chance(0.7)) return CODE_BASE + BigInt(CODE_OFFSET);
-  if (random.chance(0.9)) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
+  if (random.chance(0.95)) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
   return CODE_BASE + BigInt(CODE_PAGE_BYTES - 1 - random.below(bytes));
 }
 

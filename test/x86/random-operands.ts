@@ -318,6 +318,7 @@ export class OperandMaker {
     return integer(random);
   }
 
+  /** Mostly in the data. */
   address(bytes: number): bigint {
     return this.random.chance(BAD_ADDRESS) ? this.badAddress(bytes) : this.goodAddress(bytes);
   }

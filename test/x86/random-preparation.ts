@@ -45,7 +45,7 @@ export class Preparation {
       case Mnemonic.Cmpxchg:
       case Mnemonic.Cmpxchg8b:
       case Mnemonic.Cmpxchg16b:
-        return random.chance(0.5) ? this.prepareExchange(form) : {};
+        return random.chance(0.5) ? this.prepareExchange(form) : this.prepareDestination(form);
       case Mnemonic.Popf:
       case Mnemonic.Popfd:
       case Mnemonic.Popfq: {
@@ -120,8 +120,8 @@ export class Preparation {
     const repne = rep && form.canRepne && random.chance(0.5);
     const is32 = random.chance(0.15);
     const count = rep ? random.below(13) : undefined;
-    // The other half of a register counts for nothing.
-    const garbage = () => (is32 && random.chance(0.5) ? BigInt(random.below(0x1_0000)) << 32n : 0n);
+    // The other half of a register counts for nothing. Makers differ in whether it is cleared where nothing is done.
+    const garbage = () => (is32 && count !== 0 && random.chance(0.5) ? BigInt(random.below(0x1_0000)) << 32n : 0n);
     if (count !== undefined) maker.setRegister(RCX, BigInt(count) | garbage());
     const margin = form.memoryBytes * 13;
     for (const [kind, r] of [
@@ -217,6 +217,16 @@ export class Preparation {
       maker.pinned.add(r);
     });
     return { address };
+  }
+
+  /** Makers differ in whether CMPXCHG that comes out unequal clears the upper half of a destination of 32 bits. */
+  private prepareDestination(form: Form): Extra {
+    const { random, maker } = this;
+    if (form.code !== Code.Cmpxchg_rm32_r32) return {};
+    if (random.chance(0.5)) return { address: maker.address(4) };
+    const register = maker.freeRegister();
+    maker.emit(Code.Mov_r32_rm32, Register.EAX + register, Register.EAX + register);
+    return { register };
   }
 
   private prepareMxcsr(): Extra {

@@ -4,8 +4,8 @@
  */
 import { Code, type Instruction, Mnemonic, OpKind } from 'iced-x86';
 import { RBP, RSP, STATUS_FLAGS } from './case.js';
-import { definedAfter } from './defined-flags.js';
-import { encodeAt, gprOf, gprsWritten, pointTo } from './instructions.js';
+import { definedAfter, definedIfFaults } from './defined-flags.js';
+import { encodeAt, gprOf, gprsWritten, isConditional, isUnconditional, pointTo } from './instructions.js';
 
 /** Where a jump goes: an instruction that is yet to come, or the end. */
 export interface Label {
@@ -25,7 +25,7 @@ interface Knowledge {
 interface Item {
   readonly instruction: Instruction;
   readonly length: number;
-  /** Status flags that are defined before it. */
+  /** Status flags that are defined where it faults. */
   readonly defined: bigint;
   /** What its branch, or its immediate, goes to. */
   readonly label: Label | undefined;
@@ -35,7 +35,7 @@ export interface Assembled {
   readonly code: Uint8Array;
   /** Status flags that are defined at the end. */
   readonly definedFlags: bigint;
-  /** Status flags that are defined before each instruction, by its address; the end is one. */
+  /** Status flags that are defined where an instruction faults, by its address, and at the end. */
   readonly definedAt: ReadonlyMap<bigint, bigint>;
 }
 
@@ -95,19 +95,14 @@ export class Sequence {
    */
   emit(instruction: Instruction, { label, count }: { label?: Label; count?: number } = {}): void {
     const length = encodeAt(instruction, SOMEWHERE).length;
-    this.items.push({ instruction, length, defined: this.defined, label });
+    this.items.push({ instruction, length, defined: definedIfFaults(instruction, this.defined), label });
     this.bytes += length;
     if (this.isReachable) this.codes.push(instruction.code);
     this.learn(instruction, count);
-    if (!label || !this.isTransfer(instruction)) return;
-    label.from.push({ known: [...this.known], defined: this.defined });
-    if (!instruction.isJccShortOrNear && !instruction.isLoop && !instruction.isLoopcc && !instruction.isJcxShort)
-      this.isReachable = false;
-  }
-
-  private isTransfer({ mnemonic, isJccShortOrNear, isLoop, isLoopcc, isJcxShort }: Instruction): boolean {
-    const always = mnemonic === Mnemonic.Jmp || mnemonic === Mnemonic.Call || mnemonic === Mnemonic.Ret;
-    return always || isJccShortOrNear || isLoop || isLoopcc || isJcxShort;
+    const isLast = isUnconditional(instruction);
+    if (label && this.isReachable && (isLast || isConditional(instruction)))
+      label.from.push({ known: [...this.known], defined: this.defined });
+    if (isLast) this.isReachable = false;
   }
 
   private learn(instruction: Instruction, count: number | undefined): void {

@@ -69,7 +69,7 @@ static const int gregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_R
                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 static struct input inputs[BATCH];
-static uint8_t outputs[BATCH * sizeof(struct output)];
+static _Alignas(8) uint8_t outputs[BATCH * sizeof(struct output)];
 static size_t output_bytes;
 static size_t count, at; /* cases in the batch, and which of them runs */
 static int running;
