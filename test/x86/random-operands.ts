@@ -90,7 +90,8 @@ const IMPLIED: ReadonlyMap<Kind, readonly [OpKind, OpKind]> = new Map([
 const XMM: ReadonlySet<Kind> = new Set([Kind.xmm_reg, Kind.xmm_rm]);
 const BRANCH: ReadonlySet<Kind> = new Set([Kind.br64_1, Kind.br64_4]);
 
-const IMMEDIATES: ReadonlyMap<Code, OpKind> = new Map([
+/** The instructions `emit` can make that have an immediate. */
+const LAST_IMMEDIATE: ReadonlyMap<Code, OpKind> = new Map([
   [Code.Push_imm16, OpKind.Immediate16],
   [Code.Pushq_imm32, OpKind.Immediate32to64],
   [Code.Mov_r8_imm8, OpKind.Immediate8],
@@ -133,7 +134,7 @@ export class OperandMaker {
 
   emitTo(label: Label | undefined, code: Code, ...operands: readonly number[]): void {
     const instruction = this.make(code);
-    const immediate = IMMEDIATES.get(code);
+    const immediate = LAST_IMMEDIATE.get(code);
     operands.forEach((operand, i) => {
       if (immediate !== undefined && i === operands.length - 1) {
         instruction.setOpKind(i, immediate);
@@ -173,6 +174,7 @@ export class OperandMaker {
     this.pinned.add(r);
   }
 
+  /** Loads a register with an address in the data, mostly. */
   setPointer(r: number, bytes: number, margin: number, over = 0n): void {
     const { random } = this;
     const isBad = random.chance(BAD_ADDRESS);
@@ -190,6 +192,7 @@ export class OperandMaker {
     }
   }
 
+  /** The part of a general register that has some bytes; not AH and its like. */
   sized(r: number, bytes: number): Register {
     switch (bytes) {
       case 1:

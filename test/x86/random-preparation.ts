@@ -4,7 +4,7 @@ import { ALL_FLAGS, DATA_BASE, MXCSR_INITIAL, RAX, RBP, RBX, RCX, RDI, RDX, RSI,
 import { isShift } from './defined-flags.js';
 import type { Form } from './forms.js';
 import { BAD_ADDRESS, DATA_END, type Extra, type OperandMaker } from './random-operands.js';
-import { dataAddress, type Random } from './random-values.js';
+import { dataAddress, integer, type Random } from './random-values.js';
 import type { Label, Sequence } from './sequence.js';
 
 /** How likely a division gets whatever comes. */
@@ -142,12 +142,14 @@ export class Preparation {
     const { random, maker } = this;
     if (random.chance(BAD_DIVISION)) return {};
     const isSigned = form.mnemonic === Mnemonic.Idiv;
+    // The upper half of the dividend may be anything less than the divisor, whose highest bit is set then.
+    const isWide = !isSigned && random.chance(0.4);
     const bytes = form.memoryBytes;
     if (isSigned) {
       const code = { 1: Code.Cbw, 2: Code.Cwd, 4: Code.Cdq, 8: Code.Cqo }[bytes]!;
       maker.emit(code);
-    } else if (bytes === 1) maker.emit(Code.Mov_r8_imm8, Register.AH, 0);
-    else maker.setRegister(RDX, 0n);
+    } else if (bytes === 1) maker.emit(Code.Mov_r8_imm8, Register.AH, isWide ? random.below(0x80) : 0);
+    else maker.setRegister(RDX, isWide ? BigInt.asUintN(8 * bytes - 1, integer(random)) : 0n);
     maker.pinned.add(RAX).add(RDX);
     const [orRm, orImm] = {
       1: [Code.Or_rm8_imm8, OpKind.Immediate8],
@@ -157,7 +159,7 @@ export class Preparation {
     }[bytes] as [Code, OpKind];
     const or = maker.make(orRm);
     or.setOpKind(1, orImm);
-    or.setImmediateI32(1, random.pick([1, 2, 3, 7, 0x70]));
+    or.setImmediateI32(1, isWide ? -0x80 : random.pick([1, 2, 3, 7, 0x70]));
     if (random.chance(0.5)) {
       const address = maker.goodAddress(bytes);
       maker.memory(or, bytes, 0, { address });
