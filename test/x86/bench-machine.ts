@@ -1,5 +1,6 @@
 /** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
 
+import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
 import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
 import { FLAG, ST, STATE_BYTES } from '../../src/pcpu/x86/state.js';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
@@ -35,6 +36,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       rawRegion('tlb', TLB_BYTES, 1),
       rawRegion('code-tlb', CODE_TLB_BYTES, 1),
       rawRegion('code', codeBytes, 1),
+      rawRegion('code-frames', 4, 2 + frames),
       rawRegion('frames', FRAME, frames, FRAME),
     ]),
   );
@@ -50,6 +52,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       code: { base: image.region('code').base, bytes: codeBytes },
     },
     {
+      code: sharedCode(image, image.region('code-frames').base, base),
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
       rootOf: () => 0,
       counter: () => [0, 0],

@@ -18,6 +18,8 @@ const MOST = 64;
 
 interface CodeFrame {
   readonly table: number;
+  /** Its version when it was decoded. */
+  readonly version: number;
   /** Records of the frame: first and last address of each straight line. */
   readonly lines: [number, number][];
   /** Records of branches to places in the frame that are not decoded yet. */
@@ -25,9 +27,10 @@ interface CodeFrame {
 }
 
 export interface CodeCache {
-  hasCode(frame: number): boolean;
   /** Forgets the code of a frame; handlers that run it come back with a miss. */
   drop(frame: number): void;
+  /** Forgets the code of frames that others wrote. */
+  dropWritten(): void;
   /** Address of a frame's table of records. */
   tableOf(frame: number): number;
   /** The record of the instruction at an offset of a frame; 0: it goes on in the next frame. */
@@ -38,18 +41,60 @@ export interface CodeCache {
   readonly flushes: number;
 }
 
+/** What workers tell each other of code: in the image. One word for each frame, and two for all. */
+export interface SharedCode {
+  /** Whether any worker has decoded the frame since it was last written. */
+  hasCode(frame: number): boolean;
+  /** A frame has code from now on. */
+  mark(frame: number): void;
+  /** A frame was written: what is known of its code is not so any more. */
+  written(frame: number): void;
+  /** Grows with each frame that gets code: whoever has a translation for writing must drop it. */
+  marks(): number;
+  /** Grows with each frame with code that is written. */
+  writes(): number;
+  /** Grows with each time that this frame was written when it had code. */
+  version(frame: number): number;
+}
+
+/** Of the words: whether a frame has code; the rest counts. */
+const HAS_CODE = 1;
+
+/**
+ * @param words image address of two words and one more for each frame
+ * @param frames image address of the first frame
+ */
+export function sharedCode({ i32 }: Image, words: number, frames: number): SharedCode {
+  const MARKS = words >> 2;
+  const WRITES = MARKS + 1;
+  const wordOf = (frame: number): number => WRITES + 1 + ((frame - frames) >> 12);
+  return {
+    hasCode: (frame) => (Atomics.load(i32, wordOf(frame)) & HAS_CODE) !== 0,
+    mark(frame) {
+      if ((Atomics.or(i32, wordOf(frame), HAS_CODE) & HAS_CODE) === 0) Atomics.add(i32, MARKS, 1);
+    },
+    written(frame) {
+      const at = wordOf(frame);
+      Atomics.store(i32, at, (Atomics.load(i32, at) & ~HAS_CODE) + 2);
+      Atomics.add(i32, WRITES, 1);
+    },
+    marks: () => Atomics.load(i32, MARKS),
+    writes: () => Atomics.load(i32, WRITES),
+    version: (frame) => Atomics.load(i32, wordOf(frame)) >> 1,
+  };
+}
+
 /**
  * @param area image addresses of the room for tables and records
  * @param handlerOf the table's slot for a form
  * @param onFlush everything was forgotten
- * @param onNew a frame has code from now on: it must not be written unseen
  */
 export function codeCache(
   image: Image,
   area: { readonly base: number; readonly bytes: number },
   handlerOf: (form: Form) => number,
   onFlush: () => void,
-  onNew: () => void,
+  shared: SharedCode,
 ): CodeCache {
   const { i32, u8 } = image;
   const view = new DataView(image.buffer);
@@ -82,9 +127,10 @@ export function codeCache(
     if (next + room > end) flush();
     const table = take(TABLE_BYTES);
     i32.fill(0, word(table), word(table + TABLE_BYTES));
-    const made: CodeFrame = { table, lines: [], waiting: new Map() };
+    // Before the bytes are read: a write from now on is seen.
+    shared.mark(frame);
+    const made: CodeFrame = { table, version: shared.version(frame), lines: [], waiting: new Map() };
     frames.set(frame, made);
-    onNew();
     return made;
   }
 
@@ -156,18 +202,22 @@ export function codeCache(
     else code.waiting.set(to, [...(code.waiting.get(to) ?? []), record]);
   }
 
+  function drop(frame: number): void {
+    const code = frames.get(frame);
+    if (code === undefined) return;
+    for (const [from, to] of code.lines) {
+      for (let at = from; at < to; at += RECORD_BYTES) i32[word(at + REC.handler)] = SLOT.miss;
+    }
+    i32.fill(0, word(code.table), word(code.table + TABLE_BYTES));
+    code.waiting.clear();
+    code.lines.length = 0;
+    frames.delete(frame);
+  }
+
   return {
-    hasCode: (frame) => frames.has(frame),
-    drop(frame) {
-      const code = frames.get(frame);
-      if (code === undefined) return;
-      for (const [from, to] of code.lines) {
-        for (let at = from; at < to; at += RECORD_BYTES) i32[word(at + REC.handler)] = SLOT.miss;
-      }
-      i32.fill(0, word(code.table), word(code.table + TABLE_BYTES));
-      code.waiting.clear();
-      code.lines.length = 0;
-      frames.delete(frame);
+    drop,
+    dropWritten() {
+      for (const [frame, { version }] of frames) if (shared.version(frame) !== version) drop(frame);
     },
     tableOf: (frame) => frameOf(frame).table,
     recordAt(frame, offset) {

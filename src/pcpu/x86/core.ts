@@ -1,6 +1,6 @@
 /** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
 import type { Image } from '../../shared/image.js';
-import { codeCache } from './code-cache.js';
+import { codeCache, type SharedCode } from './code-cache.js';
 import type { Form } from './forms.js';
 import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services, SLOT } from './handlers.js';
 import type { Step } from './ir.js';
@@ -34,6 +34,7 @@ export interface CoreArea {
 /** What the core does not know by itself. */
 export interface Surroundings {
   readonly memory: MachineMemory;
+  readonly code: SharedCode;
   /** Machine frame of a VCPU's top-level page table. */
   rootOf(st: number): number;
   /** The cycle counter, low and high word. */
@@ -67,11 +68,34 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
-  const cache = codeCache(image, area.code, handlerOf, forgetCode, () => paging.flush());
-  const paging = mmu(image, outside.memory, { hasCode: cache.hasCode, written: cache.drop }, area.tlb, outside.rootOf);
+  const { code } = outside;
+  const cache = codeCache(image, area.code, handlerOf, forgetCode, code);
+  /** A frame with code is written here. */
+  function written(frame: number): void {
+    code.written(frame);
+    cache.drop(frame);
+    seenWrites = code.writes();
+  }
+  const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, area.tlb, outside.rootOf);
+  /** What of the others' doings this core has followed. */
+  let [seenMarks, seenWrites] = [code.marks(), code.writes()];
+
+  /** Follows what was decoded and written since: before translations and records are used. */
+  function follow(st: number): void {
+    if (code.marks() !== seenMarks) {
+      seenMarks = code.marks();
+      paging.flush();
+    }
+    if (code.writes() === seenWrites) return;
+    seenWrites = code.writes();
+    cache.dropWritten();
+    forgetCode();
+    // No page that code can lie in.
+    view.setBigInt64(st + ST.codePage, 1n, true);
+  }
 
   const string = strings(image, paging, (frame) => {
-    if (cache.hasCode(frame)) cache.drop(frame);
+    if (code.hasCode(frame)) written(frame);
   });
 
   const services: Services = {
@@ -228,6 +252,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       record = cache.recordOfTwo(frame, offset, second);
     }
     makeHandlers();
+    // What was decoded just now may be writable by a translation of before.
+    if (code.marks() !== seenMarks) follow(st);
     const records = cache.tableOf(frame);
     i32[word(st + ST.codePage)] = low & ~4095;
     i32[word(st + ST.codePage) + 1] = high;
@@ -252,6 +278,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     run(st, budget) {
       i32[word(st + ST.tlb)] = area.tlb;
       i32[word(st + ST.codeTlb)] = area.codeTlb;
+      follow(st);
       let rest = budget;
       for (;;) {
         const slice = Math.min(rest, SLICE);
@@ -270,7 +297,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         return reason;
       }
     },
-    codeChanged: cache.drop,
+    codeChanged: written,
     flush(st) {
       paging.flush();
       forgetCode();

@@ -47,6 +47,13 @@ export const ST = {
   value: 240,
   xmm: 256,
   mxcsr: 512,
+  /** What the executor (executor.ts) keeps: frame of the top-level page table; whether there are registers; 1 + the exit that is to be served. */
+  root: 568,
+  isPresent: 572,
+  pending: 576,
+  /** Time that it has run ahead of its pCPU when it was switched out, ns (f64); instructions retired (f64). */
+  owed: 584,
+  retired: 592,
 } as const;
 
 export const RSP = ST.gpr + 8 * 4;
