@@ -15,15 +15,17 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   shared: [],
   // Beside the others: the tree that a workload file is parsed to. Knows nothing of ours.
   workload: [],
+  // And what executables are.
+  loader: [],
   // Beside the others, too: what domain 0's tools say to the hypervisor, as data.
   toolstack: ['shared'],
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   devices: ['shared', 'hv'],
   pcpu: ['shared', 'balancer', 'hv', 'devices'],
-  machine: ['shared', 'workload', 'toolstack', 'balancer', 'hv', 'devices', 'pcpu'],
+  machine: ['shared', 'workload', 'loader', 'toolstack', 'balancer', 'hv', 'devices', 'pcpu'],
   xl: ['shared', 'workload', 'toolstack', 'machine'],
-  config: ['shared', 'workload', 'toolstack', 'machine', 'xl'],
+  config: ['shared', 'workload', 'loader', 'toolstack', 'machine', 'xl'],
   report: ['toolstack', 'machine', 'config'],
   cli: ['workload', 'machine', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],

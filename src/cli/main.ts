@@ -3,9 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { MachineOverrides } from '../config/scenario.js';
+import { DEFAULT_MEMORY_MIB } from '../config/scenario-guests.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
 import { type FaultInjection, PROFILES, TIME_INJECTIONS } from '../machine/config.js';
 import { ask, defaultSocket } from '../xl/socket.js';
+import { bootCommand } from './boot-command.js';
 import { checkTimeCommand, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
@@ -181,6 +183,26 @@ function commandLine(finish: (code: number) => void): Command {
     .option('--socket <path>', 'Unix socket to listen at (default: one for each user)')
     .action(async (file: string, flags: Flags) =>
       finish(await upCommand(file, toRunOptions(flags).overrides, flags.socket ?? defaultSocket(), around)),
+    );
+  machineOptions(
+    program
+      .command('boot')
+      .description(
+        'boot a kernel, a static ELF executable for x86-64, as one domain with as many VCPUs as pCPUs (default 1)',
+      )
+      .argument('<kernel>', 'ELF file'),
+  )
+    .option('--memory <mib>', 'memory of the domain, MiB', number, DEFAULT_MEMORY_MIB)
+    .option('--cmdline <text>', 'command line of the kernel', '')
+    .option('--json [file]', 'write the whole result as JSON, to stdout instead of what the kernel says')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 the kernel powered off, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
+    )
+    .action(async (file: string, flags: Flags & { memory: number; cmdline: string }) =>
+      finish(
+        await bootCommand(file, { memoryMib: flags.memory, commandLine: flags.cmdline }, toRunOptions(flags), around),
+      ),
     );
   program
     .command('xl')

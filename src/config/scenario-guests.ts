@@ -1,11 +1,12 @@
 /** The `guests` of a scenario: xl.cfg files with overrides, their workloads, and their instances. */
 import { basename, dirname, extname, isAbsolute, join } from 'node:path';
-import type { GuestConfig, SedfConfig } from '../machine/config.js';
+import type { BuiltKernel, GuestConfig, SedfConfig } from '../machine/config.js';
 import { DEFAULT_WEIGHT, MAX_DOMAINS, MAX_VIRT_CPUS } from '../shared/limits.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
 import type { Workload } from '../workload/workload.js';
 import { parseInlineWorkload } from './inline-workload.js';
+import { noWorkload, readKernelFile } from './kernel-file.js';
 import { type GuestSection, type SedfSection, xlKeys } from './scenario-schema.js';
 import { parseXlCfg, type XlConfig, type XlSetting, type XlValue } from './xl-cfg.js';
 import { xlGuest } from './xl-guest.js';
@@ -43,6 +44,7 @@ export const XL_NAMES: Readonly<Record<keyof GuestConfig, string>> = {
   privileged: 'dom0',
   sedf: 'sedf',
   pool: 'pool',
+  kernel: 'kernel',
 };
 
 /** A file named in another file is relative to it. */
@@ -83,6 +85,26 @@ function readXl(yaml: YamlFile, entry: number, section: GuestSection): XlConfig 
   const file = beside(yaml.file, section.config);
   const { settings } = parseXlCfg(readUserFile(file, yaml.place(['guests', entry, 'config'])), file);
   return { file, settings: [...settings, ...inline] };
+}
+
+/** What the guest runs: a workload, or a kernel of its own. */
+function readContents(yaml: YamlFile, entry: number, section: GuestSection): Pick<GuestConfig, 'workload' | 'kernel'> {
+  const { kernel, workload, cmdline } = section;
+  if ((kernel === undefined) === (workload === undefined)) {
+    const message =
+      kernel === undefined ? "a guest needs a 'workload' or a 'kernel'" : "a guest has a 'workload' or a 'kernel'";
+    throw new ConfigError(message, yaml.place(['guests', entry, ...(kernel === undefined ? [] : ['kernel'])]));
+  }
+  if (kernel === undefined) {
+    if (cmdline !== undefined)
+      throw new ConfigError("'cmdline' is for a kernel", yaml.place(['guests', entry, 'cmdline']));
+    return { workload: readWorkload(yaml, entry, section) };
+  }
+  const file = beside(yaml.file, kernel);
+  return {
+    workload: noWorkload(file),
+    kernel: readKernelFile(file, cmdline ?? '', yaml.place(['guests', entry, 'kernel'])),
+  };
 }
 
 function readWorkload(yaml: YamlFile, entry: number, section: GuestSection): Workload {
@@ -132,7 +154,7 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     const xl = readXl(yaml, entry, section);
     const read = xlGuest(xl, { pcpus, maxVirtCpus: MAX_VIRT_CPUS, memoryMib: DEFAULT_MEMORY_MIB });
     warnings.push(...read.warnings.map(({ message, at }) => `${at.file}:${at.line}:${at.column}: ${message}`));
-    const workload = readWorkload(yaml, entry, section);
+    const contents = readContents(yaml, entry, section);
     const placeOf = (field: keyof GuestConfig, part?: string | number): Place => {
       if (field === 'sedf') return sedfPlace(yaml, ['guests', entry, 'sedf'], part);
       const setting = xl.settings.findLast(({ name }) => name === XL_NAMES[field]);
@@ -146,7 +168,7 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
         ...read.guest,
         name,
         abi: section.abi ?? 64,
-        workload,
+        ...contents,
         ...laterSettings(section),
         ...sedfSettings(section.sedf),
       };
@@ -154,6 +176,12 @@ export function readGuests(yaml: YamlFile, sections: readonly GuestSection[], pc
     }
   }
   return { guests, byEntry, warnings };
+}
+
+/** The domain that runs a kernel by itself, named after its file. */
+export function kernelGuest(kernel: BuiltKernel, vcpus: number, memoryMib: number): ReadGuest {
+  const { config, placeOf } = workloadGuest(noWorkload(kernel.file), vcpus);
+  return { config: { ...config, memoryMib, kernel }, placeOf };
 }
 
 /** The domain that runs a bare workload file, named after it. */

@@ -114,9 +114,14 @@ const cpupoolSchema = z.strictObject({
 
 export const guestSchema = z.strictObject({
   config: z.string().optional(),
-  workload: z.union([z.string(), z.record(z.string(), z.unknown())], {
-    error: () => 'expected the name of an rt-app file, or a workload as a mapping',
-  }),
+  workload: z
+    .union([z.string(), z.record(z.string(), z.unknown())], {
+      error: () => 'expected the name of an rt-app file, or a workload as a mapping',
+    })
+    .optional(),
+  /** An ELF executable in the place of a workload, and what is said to it. */
+  kernel: z.string().optional(),
+  cmdline: z.string().optional(),
   abi: z.union([z.literal(32), z.literal(64)], { error: () => 'expected 32 or 64' }).optional(),
   instances: z.int().optional(),
   boot: z.boolean().optional(),

@@ -15,8 +15,9 @@ import { parseRtApp } from '../workload/rt-app.js';
 import { dom0Guest } from './dom0.js';
 import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
+import { readKernelFile } from './kernel-file.js';
 import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
-import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { kernelGuest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { placeOfPool, readPools } from './scenario-pools.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
@@ -116,6 +117,12 @@ function relativeTo(path: string, section: MachineSection): MachineSection {
   return scheduler !== undefined && isPolicyFile(scheduler)
     ? { ...section, scheduler: resolve(dirname(path), scheduler) }
     : section;
+}
+
+/** What `ringzero boot` says of the domain. */
+export interface BootSettings {
+  readonly memoryMib: number;
+  readonly commandLine: string;
 }
 
 function machineSettings(section: MachineSection): Partial<MachineConfig> {
@@ -301,6 +308,17 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
     expectations: [],
     warnings: [...workloadWarnings([guest.config]), ...threadWarnings(config, overrides)],
   };
+}
+
+/** A kernel by itself is one domain with a VCPU for every pCPU, until it is done. */
+export function loadKernel(path: string, boot: BootSettings, overrides: MachineOverrides = {}): Scenario {
+  checkPcpus({}, overrides, undefined);
+  const pcpus = pcpusOf({}, { pcpus: 1, ...overrides });
+  const kernel = readKernelFile(path, boot.commandLine);
+  const guest = kernelGuest(kernel, pcpus, boot.memoryMib);
+  const config = buildConfig({ pcpus }, { durationNs: Number.POSITIVE_INFINITY, ...overrides }, [guest.config]);
+  checkConfig(config, overrides, undefined, [guest]);
+  return { config, expectations: [], warnings: threadWarnings(config, overrides) };
 }
 
 /**

@@ -22,15 +22,20 @@ export function readUserFile(file: string, from?: Place): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    const reasons: Readonly<Record<string, string>> = {
-      ENOENT: 'no such file',
-      EISDIR: 'is a directory',
-      EACCES: 'permission denied',
-    };
-    const reason = (typeof code === 'string' ? reasons[code] : undefined) ?? String(error);
-    throw new ConfigError(`${file}: ${reason}`, from);
+    throw readingError(file, error, from);
   }
+}
+
+/** Why a file cannot be read, in words. */
+export function readingError(file: string, error: unknown, from?: Place): ConfigError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: 'no such file',
+    EISDIR: 'is a directory',
+    EACCES: 'permission denied',
+  };
+  const reason = (typeof code === 'string' ? reasons[code] : undefined) ?? String(error);
+  return new ConfigError(`${file}: ${reason}`, from);
 }
 
 /** Strings say which key they are, numbers which item; anything else is no key of ours. */

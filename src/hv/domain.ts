@@ -24,6 +24,7 @@ export const CRASH = {
   noCallback: 1,
   badCallback: 2,
   badEntry: 3,
+  exception: 4,
 } as const;
 export type CrashReason = (typeof CRASH)[keyof typeof CRASH];
 
@@ -31,6 +32,7 @@ export const CRASH_TEXT: Readonly<Record<number, string>> = {
   [CRASH.noCallback]: 'an event was pending and no event callback is registered',
   [CRASH.badCallback]: 'the event callback is not an address of its code',
   [CRASH.badEntry]: 'a VCPU was started at an address that is not its code',
+  [CRASH.exception]: 'an exception that it does not handle',
 };
 
 /** Parameters of the SEDF scheduler, times in ns (XEN-FACTS §1). */

@@ -36,6 +36,8 @@ export interface Processor extends Interconnect {
   switchIn(v: number, p: number): void;
   /** VCPU v is a domain's from now on, and has never run. */
   made(v: number): void;
+  /** VCPU v is to begin with what the vcpu_guest_context at an image address says. */
+  initialise(v: number, context: number): void;
   /** The VCPU that runs on p gets on `ns` later. */
   stall(v: number, p: number, ns: number): void;
   /** Does something while no other worker takes a turn. */
@@ -151,6 +153,7 @@ export function createHypervisor(
     affinities: masks,
     console,
     deferred: putOff,
+    initialised: processor.initialise,
   };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

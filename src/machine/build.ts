@@ -26,6 +26,7 @@ import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
 import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
+import { loadKernel } from './load-kernel.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
 import { setPoolName } from './pool-names.js';
 import { bootPools, nrPools, policiesOf, poolOfGuest, poolParams } from './pools.js';
@@ -93,6 +94,8 @@ export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas 
 /** Areas of the nth guest. */
 function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
   const guest = guests[n]!;
+  // All of the memory of machine code is real.
+  if (guest.kernel !== undefined) return { ...guestAreas(0), pages: guest.memoryMib * PAGES_PER_MIB };
   return guestAreas(
     mostVcpus(guest),
     linksOfGuest(links, n, 'client'),
@@ -158,6 +161,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
+    x86: { vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0, workers: config.threads, frames },
     frames,
   };
 }
@@ -310,6 +314,7 @@ export function buildMachine(config: MachineConfig, cores: number, policy?: User
         firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
       }),
     );
+    if (guest.kernel !== undefined) loadKernel(core, d, guest.kernel);
     rings.push(hv.context.domain.frames(d) + areas.rings);
     vcpusIn[pool] = firstOfGuest + mostVcpus(guest);
   }

@@ -17,6 +17,7 @@ import {
   PROFILES,
   RUNQUEUE_ARRANGEMENTS,
 } from './config.js';
+import { kernelProblem } from './load-kernel.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -308,6 +309,23 @@ function laterProblem({ guests }: MachineConfig, guest: GuestConfig): string | u
   return links ? `${guest.name} asks or serves other domains, so it has to be there from the beginning` : undefined;
 }
 
+/** Frames a MiB of memory is. */
+const FRAMES_PER_MIB = 256;
+/** Machine memory of kernels is in the image, which has 4 GiB at most. */
+const MOST_KERNEL_MIB = 2048;
+
+function unfitKernel(config: MachineConfig, guest: GuestConfig): [path: string[], message: string] | undefined {
+  if (config.mode === 'free') return [['kernel'], 'kernels run in ordered mode only'];
+  if (guest.abi !== 64) return [['abi'], 'kernels are 64-bit ones'];
+  if (!boots(guest) || guest.privileged)
+    return [['kernel'], 'only a domain that is there from the beginning, and is not domain 0, has a kernel'];
+  const all = config.guests.reduce((mib, g) => mib + (g.kernel === undefined ? 0 : g.memoryMib), 0);
+  if (all > MOST_KERNEL_MIB)
+    return [['memoryMib'], `kernels have ${all} MiB of memory together; there is room for ${MOST_KERNEL_MIB}`];
+  const problem = kernelProblem(guest.kernel!, guest.memoryMib * FRAMES_PER_MIB);
+  return problem === undefined ? undefined : [['kernel'], `${guest.kernel!.file}: ${problem}`];
+}
+
 function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
   const names = new Set<string>();
   let memory = 0;
@@ -323,6 +341,10 @@ function findGuestProblem(config: MachineConfig): ConfigProblem | undefined {
       return { path: ['guests', index, 'name'], message: `a second domain named '${guest.name}'` };
     }
     names.add(guest.name);
+    if (guest.kernel !== undefined) {
+      const unfit = unfitKernel(config, guest);
+      if (unfit !== undefined) return { path: ['guests', index, ...unfit[0]], message: unfit[1] };
+    }
     if (boots(guest)) memory += guest.memoryMib;
     else {
       const later = laterProblem(config, guest);

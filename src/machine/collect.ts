@@ -4,7 +4,7 @@ import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
-import { DOMAIN_STATE } from '../hv/records.js';
+import { DOMAIN_STATE, XEN_CONSOLE_BYTES } from '../hv/records.js';
 import { WARMTH_PCPU, WARMTH_VCPU } from '../hv/warmth.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
@@ -51,6 +51,12 @@ function demandOf({ running, runnable, blocked }: RunstateResult): number {
 export interface HostTimes {
   readonly startMs: number;
   readonly runMs: number;
+}
+
+function lastWords({ console }: BuiltMachine['core']['hv']): string {
+  const out = new Uint8Array(XEN_CONSOLE_BYTES);
+  const { count } = console.read(out, undefined, false);
+  return new TextDecoder().decode(out.subarray(0, count));
 }
 
 export function collect(built: BuiltMachine, config: MachineConfig, host: HostTimes): RunResult {
@@ -258,6 +264,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
   const events = sumOf(machine.events);
   return {
     schema: RESULT_SCHEMA,
+    ...(config.guests.some(({ kernel }) => kernel !== undefined) ? { hypervisorConsole: lastWords(hv) } : {}),
     outcome: outcome === OUTCOME.horizon ? 'horizon' : outcome === OUTCOME.idle ? 'idle' : 'stopped',
     simulatedNs: elapsed,
     mode: config.mode,

@@ -1,6 +1,7 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
 import type { CacheCosts, Topology } from '../balancer/topology.js';
 import { type Profile, type RunqueueArrangement, TIME_FAULTS, type TimeFault } from '../hv/context.js';
+import type { ElfFile } from '../loader/elf.js';
 import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Workload } from '../workload/workload.js';
 
@@ -59,6 +60,8 @@ export interface GuestConfig {
   /** Width of the guest ABI: layout of shared info and of hypercall arguments. @default 64 */
   readonly abi: 32 | 64;
   readonly workload: Workload;
+  /** Machine code in the place of a workload, which is then empty. */
+  readonly kernel?: BuiltKernel | undefined;
   /** Read by the SEDF scheduler only. */
   readonly sedf?: SedfConfig | undefined;
   /** Whether it is there from the beginning; else domain 0 makes it when its script says so. @default true */
@@ -67,6 +70,13 @@ export interface GuestConfig {
   readonly pool?: string | undefined;
   /** Domain 0, which may set the time. Only the first guest can be. @default false */
   readonly privileged?: boolean;
+}
+
+/** A kernel that has been read. */
+export interface BuiltKernel {
+  readonly file: string;
+  readonly elf: ElfFile;
+  readonly commandLine: string;
 }
 
 /** VCPUs of a guest, on line or not. */

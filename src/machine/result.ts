@@ -239,6 +239,8 @@ export interface RunResult {
   readonly schema: typeof RESULT_SCHEMA;
   /** `horizon`: the duration is over; `idle`: nothing left to do; `stopped`: by command. */
   readonly outcome: 'horizon' | 'idle' | 'stopped';
+  /** Where there are kernels: what the hypervisor had to say last, of their crashes among other things. */
+  readonly hypervisorConsole?: string;
   readonly simulatedNs: number;
   readonly mode: 'ordered' | 'free';
   /** Free mode: the window asked for, and how far apart simulation clocks were found at most, ns. */

@@ -18,11 +18,14 @@ import { keyTreeRegions } from './key-tree.js';
 import { mailRegions } from './mail.js';
 import type { GuestKernelParams } from './model/kernel.js';
 import { type ModelShape, modelRegions } from './model/records.js';
+import { type X86Shape, x86Regions } from './x86/records.js';
 
 export interface MachineShape {
   readonly workers: number;
   readonly hv: HvShape;
   readonly model: ModelShape;
+  /** Of x86 guests. */
+  readonly x86: X86Shape;
   /** Frames of machine memory backed in the image. */
   readonly frames: number;
 }
@@ -62,6 +65,7 @@ export function machineMap(shape: MachineShape, policies: readonly string[]): Ad
     ...policies.flatMap((name) => findScheduler(name)?.regions(shape.hv) ?? []),
     ...deviceRegions(shape.hv.devices),
     ...modelRegions(shape.model),
+    ...x86Regions(shape.x86),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
   ]);
 }

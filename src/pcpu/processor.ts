@@ -10,6 +10,7 @@ import type { MachineShape, RunParams } from './machine-shape.js';
 import { type Mail, mail } from './mail.js';
 import { guestKernel } from './model/kernel.js';
 import { type Executor, type Turns, turns } from './turn.js';
+import { type X86Executor, x86Executor } from './x86/executor.js';
 
 export interface ProcessorCore {
   readonly hv: Hypervisor;
@@ -22,6 +23,23 @@ export interface ProcessorCore {
   readonly stop: StopMachine;
   /** pCPUs whose turns are taken here in free mode. */
   readonly pcpus: readonly number[];
+}
+
+/** Each VCPU by the executor that it is for. */
+function withX86(model: Executor, x86: X86Executor): Executor {
+  const of = (v: number): Executor => (x86.isOwn(v) ? x86 : model);
+  return {
+    upcall: (v, p) => of(v).upcall(v, p),
+    run: (v, p) => of(v).run(v, p),
+    stall: (v, p, ns) => of(v).stall(v, p, ns),
+    switchOut: (v, p) => of(v).switchOut(v, p),
+    switchIn: (v, p) => of(v).switchIn(v, p),
+    made(v) {
+      model.made(v);
+      x86.made(v);
+    },
+    initialise: (v, context) => x86.initialise(v, context),
+  };
 }
 
 /**
@@ -63,6 +81,7 @@ export function processorCore(
     switchOut: (v, p) => executor.switchOut(v, p),
     switchIn: (v, p) => executor.switchIn(v, p),
     made: (v) => executor.made(v),
+    initialise: (v, context) => executor.initialise(v, context),
     stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
@@ -86,7 +105,26 @@ export function processorCore(
     raceWindow: hv.context.raceWindow,
     wake,
   });
-  const executor: Executor = guestKernel(image, hv, board, params.guest);
+  const model: Executor = guestKernel(image, hv, board, params.guest);
+  const executor: Executor =
+    shape.x86.vcpus === 0 ? model : withX86(model, x86Executor(image, hv, self, othersNext, ownNext));
   const turn: Turns = turns(hv, executor, keys);
+  /** When another pCPU than p takes its next turn, p's being now. */
+  function othersNext(p: number): number {
+    const key = keys.key(p);
+    keys.set(p, Infinity);
+    const next = keys.key(keys.least());
+    keys.set(p, key);
+    return next;
+  }
+  /** When p takes its next turn, its guest apart. */
+  function ownNext(p: number): number {
+    const { pcpu: pcpus } = hv.context;
+    const guestAt = pcpus.guestAt(p);
+    pcpus.setGuestAt(p, Infinity);
+    const next = turn.keyOf(p);
+    pcpus.setGuestAt(p, guestAt);
+    return next;
+  }
   return { hv, devices: board, keys, turns: turn, mail: post, stop, pcpus };
 }

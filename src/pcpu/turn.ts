@@ -21,6 +21,8 @@ export interface Executor {
   switchIn(v: number, p: number): void;
   /** Forgets what there was of another domain's VCPU of this number. */
   made(v: number): void;
+  /** VCPU v begins with what the vcpu_guest_context at an image address says. */
+  initialise(v: number, context: number): void;
 }
 
 export interface Turns {

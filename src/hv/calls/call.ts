@@ -46,6 +46,8 @@ export interface CallParts {
   readonly frames: Frames;
   readonly affinities: Affinities;
   readonly console: ConsoleRing;
+  /** Tells the processor what VCPU v begins with: a vcpu_guest_context at an image address. */
+  readonly initialised: (v: number, context: number) => void;
   /** What is put off to the end of the turn. */
   readonly deferred: Deferred;
 }

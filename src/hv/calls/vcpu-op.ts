@@ -37,6 +37,7 @@ export function vcpuOp(parts: CallParts): Handler {
     if (vcpu.isInitialised(target) !== 0) return -XEN_EEXIST;
     vcpu.setEntryPoint(target, memory.u32(arg + entryPointOffset(width)));
     vcpu.setIsInitialised(target, 1);
+    parts.initialised(target, arg);
     return 0;
   }
 

@@ -491,6 +491,9 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
       if (pcpu.guestAt(p) < Infinity) pcpu.setGuestAt(p, pcpu.guestAt(p) + ns);
     },
 
+    // Where it begins is the entry point, which the hypervisor keeps.
+    initialise() {},
+
     made(v) {
       for (const [region, each] of [
         ['k-vcpu', 1],
@@ -532,6 +535,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     },
     stall: unlocked.stall,
     made: unlocked.made,
+    initialise: unlocked.initialise,
     switchOut(v, p) {
       enter(v, p);
       unlocked.switchOut(v, p);

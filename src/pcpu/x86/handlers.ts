@@ -237,9 +237,7 @@ class Translation {
         this.#keep(n);
         return false;
       case 'nextRip':
-        code.get(STATE).mem(MEM.i64_load, ST.codePage);
-        code.get(PC).mem(MEM.i64_load16_u, REC.offset).op(OP.i64_add);
-        code.get(PC).mem(MEM.i64_load8_u, REC.length).op(OP.i64_add);
+        this.#nextRip();
         this.#keep(n);
         return false;
       case 'binary':
@@ -327,11 +325,21 @@ class Translation {
         return true;
       }
       case 'exit':
-        code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
+        // By address: the record of the next instruction need not follow.
+        code.get(STATE);
+        this.#nextRip();
+        code.mem(MEM.i64_store, ST.rip);
         code.get(LEFT).i32(1).op(OP.i32_sub).set(LEFT);
-        leave(code, step.reason);
+        leaveAtRip(code, step.reason);
         return true;
     }
+  }
+
+  #nextRip(): void {
+    const { code } = this;
+    code.get(STATE).mem(MEM.i64_load, ST.codePage);
+    code.get(PC).mem(MEM.i64_load16_u, REC.offset).op(OP.i64_add);
+    code.get(PC).mem(MEM.i64_load8_u, REC.length).op(OP.i64_add);
   }
 
   /** A register: 4 bytes clear the upper half, 1 and 2 leave the rest. The block's address is on the stack. */

@@ -1,0 +1,37 @@
+/** `ringzero boot KERNEL`: one domain with a kernel of its own, what it says on its console, and how it ended. */
+import { writeFileSync } from 'node:fs';
+import { formatDuration } from '../config/format.js';
+import { type BootSettings, loadKernel } from '../config/scenario.js';
+import { jsonReport } from '../report/json-report.js';
+import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from './exit-codes.js';
+import { checkTargets, type RunOptions, type Surroundings, simulate } from './run-command.js';
+
+export async function bootCommand(
+  file: string,
+  boot: BootSettings,
+  options: RunOptions,
+  around: Surroundings,
+): Promise<number> {
+  const { config, warnings } = loadKernel(file, boot, options.overrides);
+  checkTargets(options);
+  for (const warning of warnings) around.stderr.write(`ringzero: warning: ${warning}\n`);
+  const { result, interrupted } = await simulate(config, options, around);
+  if (result === undefined) return EXIT_INTERRUPTED;
+  const domain = result.domains[0]!;
+  const { json } = options;
+  if (json === true || json === '-') around.stdout.write(jsonReport(result, [], file));
+  else {
+    if (json !== undefined) writeFileSync(json, jsonReport(result, [], file));
+    around.stdout.write(domain.console);
+    if (domain.console !== '' && !domain.console.endsWith('\n')) around.stdout.write('\n');
+  }
+  if (!options.quiet) {
+    const end = domain.ended ?? 'did not end';
+    around.stderr.write(
+      `${domain.name}: ${end} after ${formatDuration(result.simulatedNs)}, hash ${result.hash ?? 'none'}\n`,
+    );
+    if (domain.ended?.startsWith('crash')) around.stderr.write(result.hypervisorConsole ?? '');
+  }
+  if (interrupted) return EXIT_INTERRUPTED;
+  return domain.ended === 'poweroff' ? EXIT_OK : EXIT_FAILED;
+}

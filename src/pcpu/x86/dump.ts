@@ -1,0 +1,76 @@
+/** What a VCPU was at when its domain crashed: registers, the exception, and the instruction, as Xen prints them on its console. */
+import iced from 'iced-x86';
+import type { Image } from '../../shared/image.js';
+import type { Mmu } from './mmu.js';
+import { FLAG, ST, VECTOR } from './state.js';
+
+const NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
+/** The order of Xen's dump. */
+const ROWS = [
+  ['rax', 'rbx', 'rcx'],
+  ['rdx', 'rsi', 'rdi'],
+  ['rbp', 'rsp', 'r8'],
+  ['r9', 'r10', 'r11'],
+  ['r12', 'r13', 'r14'],
+  ['r15'],
+];
+const LONGEST = 15;
+const HAS_ERROR_CODE: readonly number[] = [VECTOR.DF, VECTOR.SS, VECTOR.GP, VECTOR.PF, VECTOR.AC];
+
+const hex = (x: bigint): string => x.toString(16).padStart(16, '0');
+
+/** The instruction at rip, if its bytes can be read. */
+function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): string {
+  const bytes: number[] = [];
+  const saved = image.u8.slice(st, st + ST.value + 16);
+  for (let n = 0n; n < BigInt(LONGEST); n++) {
+    const at = BigInt.asUintN(64, rip + n);
+    const page = paging.translate(st, Number(BigInt.asIntN(32, at)), Number(BigInt.asIntN(32, at >> 32n)), 'fetch');
+    if (page < 0) break;
+    bytes.push(image.u8[page + Number(at & 4095n)]!);
+  }
+  image.u8.set(saved, st);
+  if (bytes.length === 0) return '(its code cannot be read)';
+  const decoder = new iced.Decoder(64, Uint8Array.from(bytes), iced.DecoderOptions.None);
+  decoder.ip = rip;
+  const instruction = decoder.decode();
+  const formatter = new iced.Formatter(iced.FormatterSyntax.Nasm);
+  const code = bytes.slice(0, instruction.length).map((byte) => byte.toString(16).padStart(2, '0'));
+  const text = instruction.isInvalid ? '(bad)' : formatter.format(instruction);
+  for (const used of [decoder, instruction, formatter]) used.free();
+  return `${text}  (${code.join(' ')})`;
+}
+
+export function registerDump(image: Image, st: number, paging: Mmu): string[] {
+  const view = new DataView(image.buffer);
+  const register = (name: string): bigint => view.getBigUint64(st + ST.gpr + 8 * NAMES.indexOf(name), true);
+  const [vector, errorCode] = [view.getInt32(st + ST.vector, true), view.getInt32(st + ST.errorCode, true)];
+  const rip = view.getBigUint64(st + ST.rip, true);
+  const name = Object.entries(VECTOR).find(([, n]) => n === vector)?.[0] ?? String(vector);
+  const code = HAS_ERROR_CODE.includes(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
+  const where = vector === VECTOR.PF ? ` at ${hex(view.getBigUint64(st + ST.cr2, true))}` : '';
+  const flags = view.getInt32(st + ST.flags, true) | (view.getInt32(st + ST.df, true) !== 0 ? FLAG.DF : 0);
+  return [
+    `unhandled #${name}${code}${where}`,
+    `RIP: ${hex(rip)}  ${instructionAt(image, st, paging, rip)}`,
+    `RFLAGS: ${hex(BigInt(flags | 2))}  (status flags left out)`,
+    ...ROWS.map((row) => row.map((n) => `${n.padStart(3)}: ${hex(register(n))}`).join('  ')),
+  ];
+}
