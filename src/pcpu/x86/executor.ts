@@ -132,8 +132,10 @@ export function x86Executor(
     pcpu.setGuestAt(p, startedAt + Math.max(1, Math.ceil(done * nsPerInstruction)));
   }
 
+  const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
+
   return {
-    isOwn: (v) => i32[word(blockOf(v) + ST.isPresent)] !== 0,
+    isOwn,
 
     run(v, p) {
       const st = blockOf(v);
@@ -177,6 +179,8 @@ export function x86Executor(
     },
 
     initialise(v, context) {
+      // The first VCPU of a domain has had its registers from the domain builder.
+      if (!isOwn(domain.firstVcpu(vcpu.domain(v)))) return;
       const st = blockOf(v);
       const at = offsetsOf(vcpu_guest_context, 64);
       const user = offsetsOf(cpu_user_regs, 64) as Readonly<Record<string, number>>;

@@ -1,0 +1,76 @@
+/** The table of meanings as data: what they say of flags and faults agrees with what iced-x86 knows of each instruction. */
+import { expect } from 'chai';
+import iced from 'iced-x86';
+import { decoded } from '../../src/pcpu/x86/forms.js';
+import type { Step } from '../../src/pcpu/x86/ir.js';
+import { MEANINGS, meaningOf } from '../../src/pcpu/x86/meanings/index.js';
+import { ST } from '../../src/pcpu/x86/state.js';
+import { randomCase } from './random-code.js';
+
+interface Seen {
+  readonly name: string;
+  readonly instruction: iced.Instruction;
+  readonly steps: readonly Step[];
+}
+
+/** One instruction of each form that random cases have. */
+function forms(): Seen[] {
+  const seen = new Map<string, Seen>();
+  for (let seed = 0; seed < 1500; seed++) {
+    const { case: c } = randomCase(seed, { sets: ['integer'] });
+    const decoder = new iced.Decoder(64, c.code, iced.DecoderOptions.None);
+    decoder.ip = c.state.rip;
+    while (decoder.canDecode) {
+      const instruction = decoder.decode();
+      // Cases end in the middle of one now and then.
+      if (instruction.isInvalid) continue;
+      const { form } = decoded(instruction, 0x100);
+      if (seen.has(form.key)) continue;
+      const steps = meaningOf(form);
+      if (steps !== undefined) seen.set(form.key, { name: form.key, instruction, steps });
+      else expect.fail(`${form.key} has no meaning`);
+    }
+  }
+  return [...seen.values()];
+}
+
+describe('meanings', () => {
+  let all: Seen[] = [];
+  before(() => {
+    all = forms();
+  });
+
+  it('are there for every form that a case can have', () => {
+    expect(all.length).to.be.above(600);
+  });
+
+  it('write flags where the instruction does, and nowhere else', () => {
+    for (const { name, instruction, steps } of all) {
+      const changed = instruction.rflagsModified & ~(iced.RflagsBits.DF | iced.RflagsBits.AC | iced.RflagsBits.IF);
+      // What a function of the core does is not to be seen here.
+      if (steps.some(({ op }) => op === 'helper')) continue;
+      const isWriting = steps.some((step) => step.op === 'setFixed' && (step.at === ST.aux || step.at === ST.result));
+      // Undefined flags may stay.
+      const undefinedOnly = (changed & ~instruction.rflagsUndefined) === 0;
+      // iced-x86 looks at the count of a shift, which a meaning is for all of.
+      const isCounted = steps.some(({ op }) => op === 'imm');
+      if (changed === 0 && !isCounted) expect(isWriting, name).to.equal(false);
+      else if (changed !== 0 && !undefinedOnly) expect(isWriting, name).to.equal(true);
+    }
+  });
+
+  it('change nothing before the last step that may fault', () => {
+    for (const { name, steps } of all) {
+      const first = steps.findIndex(({ op }) => op === 'setOperand' || op === 'setFixed');
+      const last = steps.findLastIndex(({ op }) => op === 'load' || op === 'trap' || op === 'helper');
+      const lastStore = steps.findLastIndex(({ op }) => op === 'store');
+      if (first >= 0) expect(Math.max(last, lastStore), name).to.be.below(first);
+    }
+  });
+
+  it('are of mnemonics that there are', () => {
+    for (const name of Object.keys(MEANINGS)) {
+      if (name !== 'String') expect(iced.Mnemonic, name).to.have.property(name);
+    }
+  });
+});
