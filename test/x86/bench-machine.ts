@@ -57,7 +57,6 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       rootOf: () => 0,
       counter: () => [0, 0],
       cpuid: () => [0, 0, 0, 0],
-      unknown: () => {},
     },
   );
 

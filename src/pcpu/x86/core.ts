@@ -41,8 +41,6 @@ export interface Surroundings {
   counter(st: number): readonly [number, number];
   /** CPUID: eax, ebx, ecx, edx. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
-  /** Code that the core does not have. */
-  unknown(st: number, form: Form): void;
 }
 
 export interface X86Core {

@@ -36,8 +36,18 @@ const HAS_ERROR_CODE: readonly number[] = [VECTOR.DF, VECTOR.SS, VECTOR.GP, VECT
 
 const hex = (x: bigint): string => x.toString(16).padStart(16, '0');
 
+/** Instructions whose meaning it is to be none. */
+const UNDEFINED: readonly number[] = [iced.Mnemonic.Ud0, iced.Mnemonic.Ud1, iced.Mnemonic.Ud2];
+
+interface Instruction {
+  readonly text: string;
+  /** Whether processors have it. */
+  readonly isKnown: boolean;
+}
+
 /** The instruction at rip, if its bytes can be read. */
-function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): string {
+function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): Instruction {
+  let isKnown = false;
   const bytes: number[] = [];
   const saved = image.u8.slice(st, st + ST.value + 16);
   for (let n = 0n; n < BigInt(LONGEST); n++) {
@@ -47,15 +57,16 @@ function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): stri
     bytes.push(image.u8[page + Number(at & 4095n)]!);
   }
   image.u8.set(saved, st);
-  if (bytes.length === 0) return '(its code cannot be read)';
+  if (bytes.length === 0) return { text: '(its code cannot be read)', isKnown };
   const decoder = new iced.Decoder(64, Uint8Array.from(bytes), iced.DecoderOptions.None);
   decoder.ip = rip;
   const instruction = decoder.decode();
+  isKnown = !instruction.isInvalid && !UNDEFINED.includes(instruction.mnemonic);
   const formatter = new iced.Formatter(iced.FormatterSyntax.Nasm);
   const code = bytes.slice(0, instruction.length).map((byte) => byte.toString(16).padStart(2, '0'));
   const text = instruction.isInvalid ? '(bad)' : formatter.format(instruction);
   for (const used of [decoder, instruction, formatter]) used.free();
-  return `${text}  (${code.join(' ')})`;
+  return { text: `${text}  (${code.join(' ')})`, isKnown };
 }
 
 export function registerDump(image: Image, st: number, paging: Mmu): string[] {
@@ -67,9 +78,11 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
   const code = HAS_ERROR_CODE.includes(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
   const where = vector === VECTOR.PF ? ` at ${hex(view.getBigUint64(st + ST.cr2, true))}` : '';
   const flags = view.getInt32(st + ST.flags, true) | (view.getInt32(st + ST.df, true) !== 0 ? FLAG.DF : 0);
+  const { text, isKnown } = instructionAt(image, st, paging, rip);
   return [
+    ...(vector === VECTOR.UD && isKnown ? [`x86: not implemented: ${text}`] : []),
     `unhandled #${name}${code}${where}`,
-    `RIP: ${hex(rip)}  ${instructionAt(image, st, paging, rip)}`,
+    `RIP: ${hex(rip)}  ${text}`,
     `RFLAGS: ${hex(BigInt(flags | 2))}  (status flags left out)`,
     ...ROWS.map((row) => row.map((n) => `${n.padStart(3)}: ${hex(register(n))}`).join('  ')),
   ];

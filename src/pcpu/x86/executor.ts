@@ -91,7 +91,6 @@ export function x86Executor(
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
       cpuid,
-      unknown: (_st, form) => hv.console.print(`x86: ${form.mnemonic} is not there`),
     },
   );
   /** Of the run that goes on. */

@@ -7,7 +7,14 @@ import type { Meaning, Writer } from './writer.js';
 const RCX = ST.gpr + 8;
 const R11 = ST.gpr + 8 * 11;
 
-const target = (w: Writer): Value => w.read(0);
+/** An address to go on at, which is refused here where it is none: the instruction faults, not what it leads to. */
+function checked(w: Writer, to: Value): Value {
+  const extended = w.binary('shr_s', w.binary('shl', to, w.const(16)), w.const(16));
+  w.trap(w.compare('ne', extended, to), VECTOR.GP);
+  return to;
+}
+
+const target = (w: Writer): Value => checked(w, w.read(0));
 
 const jump: Meaning = (w) => {
   if (w.form.operands[0]!.kind === 'branch') w.branch();
@@ -27,7 +34,7 @@ const call: Meaning = (w) => {
 
 const ret: Meaning = (w) => {
   const top = w.rsp();
-  const to = w.load(top, 8);
+  const to = checked(w, w.load(top, 8));
   const more =
     w.form.operands[0]?.kind === 'immediate' ? w.add(w.const(8), w.and(w.imm(), w.const(0xffff))) : w.const(8);
   w.setFixed(RSP, 8, w.add(top, more));

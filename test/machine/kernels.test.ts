@@ -1,0 +1,159 @@
+/** Domains whose VCPUs run machine code: what they compute, how they end, and that they end alone. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { noWorkload } from '../../src/config/kernel-file.js';
+import { readElf } from '../../src/loader/elf.js';
+import { findConfigProblem } from '../../src/machine/check-config.js';
+import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
+import { invariants } from '../../src/machine/invariants.js';
+import type { RunResult } from '../../src/machine/result.js';
+import { elfOf } from '../support/elf.js';
+import { guest, hog, machineConfig, simulate, workload } from '../support/in-process.js';
+import { runMachine } from '../support/run-machine.js';
+
+const MEMORY_MIB = 16;
+const MEMORY = MEMORY_MIB * 2 ** 20;
+
+const kernel = (name: string, file: Uint8Array, commandLine = '', over: Partial<GuestConfig> = {}): GuestConfig =>
+  guest({
+    name,
+    memoryMib: MEMORY_MIB,
+    workload: noWorkload(name),
+    kernel: { file: name, elf: readElf(file), commandLine },
+    ...over,
+  });
+
+function run(over: Partial<MachineConfig> & Pick<MachineConfig, 'guests'>): RunResult {
+  const sim = simulate(machineConfig({ durationNs: 10e9, ...over }));
+  const broken = invariants(sim.built);
+  sim.run(undefined, () => expect(broken()).to.deep.equal([]));
+  return sim.result();
+}
+
+const MOV_RAX = (x: bigint): number[] => [
+  0x48,
+  0xb8,
+  ...Array.from({ length: 8 }, (_, n) => Number((x >> BigInt(8 * n)) & 255n)),
+];
+const JMP_RAX = [0xff, 0xe0];
+const LOAD_RAX = [0x48, 0x8b, 0x00];
+const STORE_RAX = [0x48, 0x89, 0x00];
+
+describe('a kernel that does what it must not', () => {
+  const cases: readonly (readonly [what: string, code: readonly number[], says: readonly string[]])[] = [
+    ['an undefined instruction', [0x0f, 0x0b], ['unhandled #UD', 'RIP: 0000000000100000  ud2  (0f 0b)']],
+    ['an instruction that is not there', [0xc5, 0xf8, 0x58, 0xc1], ['not implemented: vaddps', 'unhandled #UD']],
+    ['a privileged instruction', [0x90, 0xf4], ['unhandled #GP(0000)', 'RIP: 0000000000100001  hlt']],
+    ['a breakpoint', [0xcc], ['unhandled #BP', 'RIP: 0000000000100001']],
+    ['a division by zero', [0x31, 0xc9, 0xf7, 0xf1], ['unhandled #DE', 'RIP: 0000000000100002  div ecx']],
+    [
+      'a jump to nowhere',
+      [...MOV_RAX(0x7fff_0000_0000n), ...JMP_RAX],
+      ['unhandled #PF(0014) at 00007fff00000000', 'RIP: 00007fff00000000  (its code cannot be read)'],
+    ],
+    [
+      'a jump to an address that is none',
+      [...MOV_RAX(1n << 63n), ...JMP_RAX],
+      ['unhandled #GP(0000)', 'RIP: 000000000010000a  jmp rax', 'rax: 8000000000000000'],
+    ],
+    ['a jump to data', [...MOV_RAX(0x20_0000n), ...JMP_RAX], ['unhandled #PF(0015) at 0000000000200000']],
+    ['a null pointer', [...MOV_RAX(8n), ...LOAD_RAX], ['unhandled #PF(0004) at 0000000000000008', 'mov rax,[rax]']],
+    [
+      'a read over the end of its memory',
+      [...MOV_RAX(BigInt(MEMORY) - 3n), ...LOAD_RAX],
+      [`unhandled #PF(0004) at ${MEMORY.toString(16).padStart(16, '0')}`],
+    ],
+    ['a write to its code', [...MOV_RAX(0x10_0000n), ...STORE_RAX], ['unhandled #PF(0007) at 0000000000100000']],
+    [
+      'a write to its page tables',
+      [...MOV_RAX(BigInt(MEMORY) - 8n), ...STORE_RAX],
+      [`unhandled #PF(0007) at ${(MEMORY - 8).toString(16).padStart(16, '0')}`],
+    ],
+    // push rax, over and over: through all that can be written.
+    ['a stack without end', [0x50, 0xeb, 0xfd], ['unhandled #PF(0007) at 0000000000100ff8']],
+  ];
+  for (const [what, code, says] of cases) {
+    it(`crashes alone: ${what}`, () => {
+      const guests = [kernel('bad', elfOf(code)), guest({ name: 'good', workload: hog() })];
+      const { domains, hypervisorConsole } = run({ pcpus: 1, durationNs: 50e6, guests });
+      expect(domains[0]!.ended).to.equal('crash: an exception that it does not handle');
+      for (const words of says) expect(hypervisorConsole).to.include(words);
+      expect(domains[1]!.ended).to.equal(undefined);
+      expect(domains[1]!.share).to.be.above(0.9);
+    });
+  }
+
+  it('is held to its part of a pCPU when it loops for ever', () => {
+    const guests = [kernel('loop', elfOf([0xeb, 0xfe])), guest({ name: 'hog', workload: hog() })];
+    const { domains } = run({ pcpus: 1, durationNs: 300e6, guests });
+    for (const { share } of domains) expect(share).to.be.closeTo(0.5, 0.01);
+  });
+});
+
+describe('a kernel that cannot be', () => {
+  const problem = (over: Partial<MachineConfig>, ...guests: GuestConfig[]): string | undefined =>
+    findConfigProblem(machineConfig({ ...over, guests }))?.message;
+  const nop = elfOf([0x90]);
+
+  it('is refused', () => {
+    expect(problem({ pcpus: 2, threads: 2, mode: 'free' }, kernel('k', nop))).to.include('ordered mode');
+    expect(problem({}, kernel('k', nop, '', { abi: 32 }))).to.include('64-bit');
+    expect(problem({}, kernel('k', elfOf([0x90], { address: 0x1000n })))).to.include('below 0x100000');
+    expect(problem({}, kernel('k', elfOf([0x90], { bss: 2 * MEMORY })))).to.include('stack begins');
+    expect(problem({}, kernel('k', nop, '', { memoryMib: 4096 }))).to.include('room for');
+    expect(problem({}, kernel('k', nop))).to.equal(undefined);
+  });
+});
+
+/** The benchmark's kernels as one executable; undefined where there is no compiler. */
+function benchKernels(): Uint8Array | undefined {
+  const sources = fileURLToPath(new URL('../../../perf/x86/', import.meta.url));
+  const folder = mkdtempSync(join(tmpdir(), 'kernels-'));
+  try {
+    execFileSync(join(sources, 'build.sh'), [folder], { stdio: ['ignore', 'ignore', 'pipe'] });
+    return readFileSync(join(folder, 'bench.elf'));
+  } catch (error) {
+    if ((error as { status?: number }).status === 77) return undefined;
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Checksums of the native executable for a twentieth of all iterations. */
+const CHECKSUMS: Readonly<Record<string, string>> = {
+  qsort: 'f664e658',
+  vm: '21277f1e',
+  fib: '50549780',
+  strsearch: 'a85c1c00',
+};
+
+describe('the kernels of the benchmark', function () {
+  this.timeout(300_000);
+  let file: Uint8Array | undefined;
+  before(function () {
+    file = benchKernels();
+    if (file === undefined) this.skip();
+  });
+
+  it('compute what they do natively, among others, wherever the scheduler moves them', async () => {
+    const names = ['qsort', 'vm', 'fib', 'strsearch'];
+    const guests = [
+      ...names.map((name) => kernel(name, file!, `div=20 only=${name}`)),
+      guest({ name: 'web', vcpus: 2, workload: workload({ w: { instance: 3, loop: -1, run: 300, sleep: 500 } }) }),
+    ];
+    const config = machineConfig({ pcpus: 2, durationNs: 900e6, guests });
+    const alone = await runMachine(config);
+    for (const { name, console: said } of alone.domains.slice(0, names.length)) {
+      expect(said, name).to.match(new RegExp(`^S ${name} \\d+\nE ${CHECKSUMS[name]}\nDONE\n$`));
+    }
+    expect(alone.domains.slice(0, 4).reduce((n, d) => n + d.migrations, 0)).to.be.above(0);
+    const two = await runMachine({ ...config, threads: 2 });
+    expect(two.hash).to.equal(alone.hash);
+    expect(two.domains.map((d) => d.console)).to.deep.equal(alone.domains.map((d) => d.console));
+  });
+});
