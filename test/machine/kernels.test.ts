@@ -146,13 +146,13 @@ describe('the kernels of the benchmark', function () {
       ...names.map((name) => kernel(name, file!, `div=20 only=${name}`)),
       guest({ name: 'web', vcpus: 2, workload: workload({ w: { instance: 3, loop: -1, run: 300, sleep: 500 } }) }),
     ];
-    const config = machineConfig({ pcpus: 2, durationNs: 900e6, guests });
+    const config = machineConfig({ pcpus: 3, durationNs: 900e6, seed: 3, guests });
     const alone = await runMachine(config);
     for (const { name, console: said } of alone.domains.slice(0, names.length)) {
       expect(said, name).to.match(new RegExp(`^S ${name} \\d+\nE ${CHECKSUMS[name]}\nDONE\n$`));
     }
     expect(alone.domains.slice(0, 4).reduce((n, d) => n + d.migrations, 0)).to.be.above(0);
-    const two = await runMachine({ ...config, threads: 2 });
+    const two = await runMachine({ ...config, threads: 3 });
     expect(two.hash).to.equal(alone.hash);
     expect(two.domains.map((d) => d.console)).to.deep.equal(alone.domains.map((d) => d.console));
   });
