@@ -47,6 +47,11 @@ export const ST = {
   value: 240,
   xmm: 256,
   mxcsr: 512,
+  /** Operands, result and code of floating point that is not done by handlers themselves: see floating.ts. */
+  floatA: 640,
+  floatB: 656,
+  floatResult: 672,
+  floatCode: 688,
 } as const;
 
 export const RSP = ST.gpr + 8 * 4;
