@@ -1,6 +1,7 @@
 /** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
 import type { Image } from '../../shared/image.js';
 import { codeCache, type SharedCode } from './code-cache.js';
+import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
 import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services, SLOT } from './handlers.js';
 import type { Step } from './ir.js';
@@ -96,6 +97,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (code.hasCode(frame)) written(frame);
   });
 
+  const float = exactFloat(image);
+
   const services: Services = {
     load: (st, access) => paging.load(st, access & (FOR_WRITE - 1), (access & FOR_WRITE) !== 0),
     store: (st, size) => paging.store(st, size),
@@ -122,6 +125,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         return 0;
       },
       enter: (st) => enter(st),
+      float: (st) => (float(st) ? 0 : 1 + EXIT.exception),
       string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };

@@ -30,6 +30,8 @@ export interface Form {
   readonly condition: string;
   readonly isLocked: boolean;
   readonly repeat: '' | 'repe' | 'repne';
+  /** What of the immediate says what the instruction does, and is not an operand: 0 where there is no such thing. */
+  readonly variant: number;
   /** What handlers are found by: equal for forms of equal meaning. */
   readonly key: string;
 }
@@ -66,6 +68,10 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
       return { kind: 'branch' };
     case OpKind.Memory:
       return { kind: 'memory', size: MemorySizeExt.size(instruction.memorySize) };
+    // MASKMOVDQU, and for registers that there are not MASKMOVQ.
+    case OpKind.MemorySegEDI:
+    case OpKind.MemorySegRDI:
+      return { kind: 'memory', size: 16 };
     case OpKind.MemorySegSI:
     case OpKind.MemorySegESI:
     case OpKind.MemorySegRSI:
@@ -73,8 +79,6 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
     case OpKind.MemoryESEDI:
     case OpKind.MemoryESRDI:
     case OpKind.MemorySegDI:
-    case OpKind.MemorySegEDI:
-    case OpKind.MemorySegRDI:
       return { kind: 'other' };
     default:
       return kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64 ? { kind: 'immediate' } : { kind: 'other' };
@@ -112,6 +116,14 @@ const isMoffs = (code: number): boolean => /moffs/.test(iced.Code[code]!);
 
 function addressForm(instruction: iced.Instruction): AddressForm | undefined {
   const operands = Array.from({ length: instruction.opCount }, (_, n) => instruction.opKind(n));
+  if (operands.includes(OpKind.MemorySegEDI) || operands.includes(OpKind.MemorySegRDI)) {
+    return {
+      hasIndex: false,
+      hasSegment: hasBase(instruction.segmentPrefix),
+      isAbsolute: false,
+      bits: operands.includes(OpKind.MemorySegEDI) ? 32 : 64,
+    };
+  }
   if (!operands.includes(OpKind.Memory)) return undefined;
   const base = instruction.memoryBase;
   const isNarrow =
@@ -141,6 +153,36 @@ const BY_CODE: readonly number[] = [
   Mnemonic.Xlatb,
 ];
 
+/** Bits of the immediate of those whose meaning hangs on it. */
+const VARIANTS: ReadonlyMap<number, number> = new Map(
+  [Mnemonic.Cmpps, Mnemonic.Cmppd, Mnemonic.Cmpss, Mnemonic.Cmpsd, Mnemonic.Pinsrw, Mnemonic.Pextrw].map((m) => [m, 7]),
+);
+
+function variantOf(instruction: iced.Instruction): number {
+  const last = instruction.opCount - 1;
+  const bits = VARIANTS.get(instruction.mnemonic);
+  if (bits === undefined || instruction.opKind(last) !== OpKind.Immediate8) return 0;
+  return instruction.immediate8 & bits;
+}
+
+/** Shuffles of words: from where each of the 8 words of the result comes, by the immediate. */
+const WORDS: ReadonlyMap<number, (imm: number, word: number) => number> = new Map([
+  [Mnemonic.Pshuflw, (imm, n) => (n < 4 ? (imm >> (2 * n)) & 3 : n)],
+  [Mnemonic.Pshufhw, (imm, n) => (n < 4 ? n : 4 + ((imm >> (2 * (n - 4))) & 3))],
+  [Mnemonic.Pshufd, (imm, n) => 2 * ((imm >> (2 * (n >> 1))) & 3) + (n & 1)],
+  [Mnemonic.Shufps, (imm, n) => 2 * ((imm >> (2 * (n >> 1))) & 3) + (n & 1)],
+  [Mnemonic.Shufpd, (imm, n) => 4 * ((imm >> (n >> 2)) & 1) + (n & 3)],
+]);
+
+/** The immediate of a shuffle as its meaning wants it: a byte for each word, the place of that word's first byte. */
+function placesOf(instruction: iced.Instruction): bigint | undefined {
+  const word = WORDS.get(instruction.mnemonic);
+  if (word === undefined) return undefined;
+  let places = 0n;
+  for (let n = 0; n < 8; n++) places |= BigInt(2 * word(instruction.immediate8, n)) << BigInt(8 * n);
+  return places;
+}
+
 const keyOfOperand = (operand: OperandForm): string =>
   operand.kind[0] + ('size' in operand ? String(operand.size) : '');
 
@@ -161,8 +203,9 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       : `${address.hasIndex ? 'i' : ''}${address.hasSegment ? 's' : ''}${address.isAbsolute ? 'a' : ''}${address.bits}`;
   const isExact =
     operands.length === 0 || operands.some(({ kind }) => kind === 'other') || BY_CODE.includes(instruction.mnemonic);
+  const variant = variantOf(instruction);
   const exact = isExact ? `#${instruction.code}` : '';
-  const key = `${mnemonic} ${operands.map(keyOfOperand).join(',')} ${how} ${isLocked ? 'lock' : ''} ${repeat} ${exact}`;
+  const key = `${mnemonic} ${operands.map(keyOfOperand).join(',')} ${how} ${isLocked ? 'lock' : ''} ${repeat} ${exact} ${variant}`;
 
   const record = new Uint8Array(RECORD_BYTES);
   const view = new DataView(record.buffer);
@@ -175,6 +218,8 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     } else if (kind === 'immediate') view.setBigInt64(REC.imm, instruction.immediate(n), true);
     else if (kind === 'branch') view.setBigInt64(REC.imm, instruction.nearBranchTarget, true);
   }
+  const places = placesOf(instruction);
+  if (places !== undefined) view.setBigInt64(REC.imm, places, true);
   // Two immediates: the level lies above the size.
   if (instruction.mnemonic === Mnemonic.Enter) {
     view.setInt32(REC.imm, instruction.immediate16 | (instruction.immediate8_2nd << 16), true);
@@ -183,6 +228,8 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     const base = instruction.memoryBase;
     // iced-x86 has added the address of the next instruction, which here is that in the page.
     if (base === Register.RIP || base === Register.EIP) view.setUint16(REC.base, ST.codePage, true);
+    else if (instruction.mnemonic === Mnemonic.Maskmovdqu)
+      view.setUint16(REC.base, registerOffset(Register.RDI)!, true);
     else if (base !== Register.None) view.setUint16(REC.base, registerOffset(base)!, true);
     if (address.hasIndex && instruction.memoryIndex !== Register.AL)
       view.setUint16(REC.index, registerOffset(instruction.memoryIndex)!, true);
@@ -216,6 +263,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       condition,
       isLocked,
       repeat,
+      variant,
       key,
     },
     record,

@@ -6,6 +6,7 @@
  *
  * (st: the VCPU's block, pc: the record, left: instructions left of the budget, this one among them) → one of EXIT, or of GO
  */
+import { floatStep } from './floating.js';
 import type { Binary, Comparison, HelperName, Size, Step, Unary } from './ir.js';
 import {
   CODE_TLB_ENTRY,
@@ -19,7 +20,20 @@ import {
   TLB_WAYS,
   VECTOR,
 } from './state.js';
-import { Code, type FuncType, I32, I64, type ImportedFunc, MEM, moduleBytes, OP } from './wasm-module.js';
+import {
+  Code,
+  type FuncType,
+  I32,
+  I64,
+  type ImportedFunc,
+  MEM,
+  moduleBytes,
+  OP,
+  SIMD_MEM,
+  V128,
+  type ValueType,
+} from './wasm-module.js';
+import { wideStep } from './wide.js';
 
 const HANDLER: FuncType = { params: [I32, I32, I32], results: [I32] };
 const OF_STATE: FuncType = { params: [I32], results: [I32] };
@@ -40,7 +54,7 @@ export interface Services {
   helper: Readonly<Record<HelperName, (st: number) => number>>;
 }
 
-export const FOR_WRITE = 16;
+export const FOR_WRITE = 32;
 
 /** Cases that are always there; handlers of forms follow. 0 is that of records that hold nothing. */
 export const SLOT = { miss: 0, jump: 1, link: 2, undefined: 3, first: 4 } as const;
@@ -106,6 +120,8 @@ const STORES: Readonly<Record<Size, number>> = {
   4: MEM.i64_store32,
   8: MEM.i64_store,
 };
+
+type AccessSize = Size | 16;
 
 /** Leaves with an exit; pc is the record that was not done. */
 function leave(code: Code, reason: number): void {
@@ -184,10 +200,11 @@ class Translation {
 
   #value(n: number): Code {
     const step = this.#steps[n]!;
-    return step.op === 'const' ? this.code.i64(step.value) : this.code.get(this.#locals[n]!);
+    if (step.op === 'const') return this.code.i64(step.value);
+    return step.op === 'wideConst' ? this.code.v128(step.value) : this.code.get(this.#locals[n]!);
   }
 
-  #keep(n: number, type: typeof I32 | typeof I64 = I64): void {
+  #keep(n: number, type: ValueType = I64): void {
     const local = this.code.local(type);
     this.#locals[n] = local;
     this.code.set(local);
@@ -198,6 +215,7 @@ class Translation {
     const { code } = this;
     switch (step.op) {
       case 'const':
+      case 'wideConst':
         return false;
       case 'operand':
         operandAddress(code, REC.operand0 + 2 * step.n);
@@ -298,6 +316,42 @@ class Translation {
           code.mem(MEM.i64_store32, step.at);
         } else this.#set(step.size, step.value, step.at);
         return false;
+      case 'wideOperand':
+        operandAddress(code, REC.operand0 + 2 * step.n);
+        code.simdMem(SIMD_MEM.load, 0);
+        this.#keep(n, V128);
+        return false;
+      case 'setWideOperand':
+        operandAddress(code, REC.operand0 + 2 * step.n);
+        this.#value(step.value);
+        code.simdMem(SIMD_MEM.store, 0);
+        return false;
+      case 'loadWide':
+        this.#load(n, step.address, 16, step.forWrite);
+        return false;
+      case 'storeWide':
+        this.#store(step.address, 16, step.value);
+        return false;
+      case 'wideBinary':
+      case 'wideUnary':
+      case 'wideShift':
+      case 'wideSigns':
+      case 'wideSelect':
+      case 'shuffle':
+      case 'lane':
+      case 'withLane':
+      case 'splat':
+        this.#keep(n, wideStep(code, step, (m) => this.#value(m)) ?? V128);
+        return false;
+      case 'float':
+        this.#locals[n] = floatStep(
+          code,
+          step,
+          STATE,
+          (m) => this.#value(m),
+          () => this.#helper('float'),
+        );
+        return false;
       case 'trap':
         this.#value(step.when);
         code.if();
@@ -354,7 +408,7 @@ class Translation {
    * Looks for an address in the TLB: branches to the label around it when there is an answer, of which #host is then the image address;
    * else goes on behind it.
    */
-  #lookUp(address: number, tag: number, size: Size): void {
+  #lookUp(address: number, tag: number, size: AccessSize): void {
     const { code } = this;
     if (this.#tlbEntry < 0) {
       this.#tlbEntry = code.local(I32);
@@ -399,7 +453,7 @@ class Translation {
     code.mem(MEM.i64_store, ST.address);
   }
 
-  #load(n: number, address: number, size: Size, forWrite: boolean): void {
+  #load(n: number, address: number, size: AccessSize, forWrite: boolean): void {
     const { code } = this;
     code.block();
     this.#lookUp(address, forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag, size);
@@ -411,23 +465,28 @@ class Translation {
       .tee(this.#host);
     code.i32(-1).op(OP.i32_ne).brIf(0);
     code.i32(EXIT.exception).op(OP.return).op(OP.end);
-    code.get(this.#host).mem(LOADS[size], 0);
-    this.#keep(n);
+    code.get(this.#host);
+    if (size === 16) code.simdMem(SIMD_MEM.load, 0);
+    else code.mem(LOADS[size], 0);
+    this.#keep(n, size === 16 ? V128 : I64);
   }
 
-  #store(address: number, size: Size, value: number): void {
+  #store(address: number, size: AccessSize, value: number): void {
     const { code } = this;
     code.block().block();
     this.#lookUp(address, TLB_ENTRY.writeTag, size);
     this.#toSlow(address);
     code.get(STATE);
     this.#value(value);
-    code.mem(MEM.i64_store, ST.value);
+    if (size === 16) code.simdMem(SIMD_MEM.store, ST.value);
+    else code.mem(MEM.i64_store, ST.value);
     code.get(STATE).i32(size).call(STORE_SLOW).op(OP.i32_eqz).brIf(1);
     code.i32(EXIT.exception).op(OP.return).op(OP.end);
     code.get(this.#host);
     this.#value(value);
-    code.mem(STORES[size], 0).op(OP.end);
+    if (size === 16) code.simdMem(SIMD_MEM.store, 0);
+    else code.mem(STORES[size], 0);
+    code.op(OP.end);
   }
 
   #helper(name: HelperName): void {

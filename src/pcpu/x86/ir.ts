@@ -1,6 +1,6 @@
 /**
  * What an instruction means, as a list of steps: a small language of values and effects, written down once (meanings/) and read by
- * whatever executes it. Values are 64 bits wide, or truth values; accesses have a size in bytes, reads are extended with zeroes.
+ * whatever executes it. Values are 64 bits wide, or 128, or truth values; accesses have a size in bytes, reads are extended with zeroes.
  *
  * The order of steps is the order of what happens. An instruction that may fault has changed nothing before: `Builder` refuses a
  * step that may fault behind one that changes the VCPU.
@@ -9,9 +9,12 @@
 export type Size = 1 | 2 | 4 | 8;
 
 declare const value: unique symbol;
+declare const wide: unique symbol;
 declare const truth: unique symbol;
 /** The number of the step that makes a 64-bit value. */
 export type Value = number & { readonly [value]: true };
+/** The number of the step that makes a 128-bit value. */
+export type Wide = number & { readonly [wide]: true };
 /** The number of the step that makes a truth value. */
 export type Truth = number & { readonly [truth]: true };
 
@@ -36,6 +39,72 @@ export type Binary =
   | 'rem_s';
 export type Unary = 'clz' | 'ctz' | 'popcnt' | 'extend8_s' | 'extend16_s' | 'extend32_s';
 export type Comparison = 'eq' | 'ne' | 'lt_s' | 'lt_u' | 'gt_s' | 'gt_u' | 'le_s' | 'le_u' | 'ge_s' | 'ge_u';
+
+/**
+ * What is done to all lanes of 128 bits alike, as WebAssembly names and means it. Of floating point only what cannot raise an exception
+ * of the processor, or comes behind a test for that.
+ */
+export type WideBinary =
+  | 'and'
+  | 'or'
+  | 'xor'
+  /** a & ~b. */
+  | 'andnot'
+  | `i${'8x16' | '16x8' | '32x4' | '64x2'}_${'add' | 'sub'}`
+  | `i${'8x16' | '16x8'}_${'add_sat' | 'sub_sat'}_${'s' | 'u'}`
+  | `i${'8x16' | '16x8' | '32x4'}_${'eq' | 'gt_s'}`
+  | 'i8x16_min_u'
+  | 'i8x16_max_u'
+  | 'i16x8_min_s'
+  | 'i16x8_max_s'
+  | 'i8x16_avgr_u'
+  | 'i16x8_avgr_u'
+  | 'i16x8_mul'
+  | `i32x4_extmul_${'low' | 'high'}_i16x8_${'s' | 'u'}`
+  | 'i64x2_extmul_low_i32x4_u'
+  | 'i32x4_dot_i16x8_s'
+  | 'i8x16_narrow_i16x8_s'
+  | 'i8x16_narrow_i16x8_u'
+  | 'i16x8_narrow_i32x4_s'
+  /** Bytes of a by the numbers in b; 0 for those above 15. */
+  | 'i8x16_swizzle';
+export type WideUnary =
+  | 'i16x8_extadd_pairwise_i8x16_u'
+  | 'i32x4_extadd_pairwise_i16x8_u'
+  | 'f64x2_convert_low_i32x4_s'
+  /** About 1 / a and 1 / √a: bits of NaNs may be any. */
+  | 'f32x4_reciprocal'
+  | 'f32x4_reciprocal_root'
+  | 'i16x8_extend_low_i8x16_u';
+/** By a count that may be anything: as if bit by bit. */
+export type WideShift = `i${'16x8' | '32x4' | '64x2'}_${'shl' | 'shr_u'}` | `i${'16x8' | '32x4'}_shr_s`;
+/** One bit of each lane, its sign. */
+export type WideSigns = 'i8x16_bitmask' | 'i32x4_bitmask' | 'i64x2_bitmask';
+export type LaneSize = 2 | 4 | 8;
+
+/**
+ * Floating point as the processor has it, MXCSR with all that it says and is told: it may end in #XM. floating.ts says how.
+ * Comparisons are by the predicates of CMPPS and give masks; `ucomi` and `comi` give status flags.
+ */
+export type FloatOperation =
+  | FloatArithmetic
+  | FloatComparison
+  | 'min'
+  | 'max'
+  | 'ucomi'
+  | 'comi'
+  | 'widen'
+  | 'narrow'
+  | 'toInt32'
+  | 'truncateToInt32'
+  | 'toInt64'
+  | 'truncateToInt64'
+  | 'fromInt32'
+  | 'fromInt64';
+export type FloatArithmetic = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
+export type FloatComparison = 'eq' | 'lt' | 'le' | 'unord' | 'neq' | 'nlt' | 'nle' | 'ord';
+/** Of the operands; of the result where that is the only float. */
+export type FloatType = 'f32' | 'f64';
 
 /** How the address of a memory operand comes about. */
 export interface AddressForm {
@@ -72,6 +141,33 @@ export type Step =
   | { readonly op: 'store'; readonly address: Value; readonly size: Size; readonly value: Value }
   | { readonly op: 'setOperand'; readonly n: number; readonly size: Size; readonly value: Value }
   | { readonly op: 'setFixed'; readonly at: number; readonly size: Size; readonly value: Value }
+  | { readonly op: 'wideConst'; readonly value: bigint }
+  /** An xmm register operand. */
+  | { readonly op: 'wideOperand'; readonly n: number }
+  | { readonly op: 'loadWide'; readonly address: Value; readonly forWrite: boolean }
+  | { readonly op: 'wideBinary'; readonly fn: WideBinary; readonly a: Wide; readonly b: Wide }
+  | { readonly op: 'wideUnary'; readonly fn: WideUnary; readonly a: Wide }
+  | { readonly op: 'wideShift'; readonly fn: WideShift; readonly a: Wide; readonly by: Value }
+  | { readonly op: 'wideSigns'; readonly fn: WideSigns; readonly a: Wide }
+  /** Bits of a where `when` has ones, of b elsewhere. */
+  | { readonly op: 'wideSelect'; readonly when: Wide; readonly a: Wide; readonly b: Wide }
+  /** Bytes by their numbers in a, which has 0 to 15, and b. */
+  | { readonly op: 'shuffle'; readonly a: Wide; readonly b: Wide; readonly bytes: readonly number[] }
+  | { readonly op: 'lane'; readonly size: LaneSize; readonly n: number; readonly a: Wide }
+  | { readonly op: 'withLane'; readonly size: LaneSize; readonly n: number; readonly a: Wide; readonly value: Value }
+  /** `size` bytes of a value in all lanes. */
+  | { readonly op: 'splat'; readonly size: 1 | 4 | 8; readonly a: Value }
+  /** Of the first `lanes` lanes; the others of the result may be anything. */
+  | {
+      readonly op: 'float';
+      readonly fn: FloatOperation;
+      readonly type: FloatType;
+      readonly lanes: number;
+      readonly a: Wide;
+      readonly b: Wide;
+    }
+  | { readonly op: 'setWideOperand'; readonly n: number; readonly value: Wide }
+  | { readonly op: 'storeWide'; readonly address: Value; readonly value: Wide }
   /** Ends the instruction with an exception where `when` holds. */
   | { readonly op: 'trap'; readonly when: Truth; readonly vector: number; readonly errorCode: number }
   /** Does what cannot be said here: a function of the core by name, which may end the run with an exit. */
@@ -83,11 +179,11 @@ export type Step =
   | { readonly op: 'exit'; readonly reason: number };
 
 /** What the core does by functions of its own. */
-export const HELPERS = ['divide', 'divideSigned', 'cpuid', 'rdtsc', 'string', 'enter'] as const;
+export const HELPERS = ['divide', 'divideSigned', 'cpuid', 'rdtsc', 'string', 'enter', 'float'] as const;
 export type HelperName = (typeof HELPERS)[number];
 
-const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store'];
-const MAY_FAULT: readonly Step['op'][] = ['load', 'store', 'trap', 'helper'];
+const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'setWideOperand', 'storeWide'];
+const MAY_FAULT: readonly Step['op'][] = ['load', 'store', 'loadWide', 'storeWide', 'float', 'trap', 'helper'];
 
 /** Writes steps down. */
 export class Builder {
@@ -102,6 +198,7 @@ export class Builder {
   }
 
   #value = (step: Step): Value => this.#push(step) as Value;
+  #wide = (step: Step): Wide => this.#push(step) as Wide;
   #truth = (step: Step): Truth => this.#push(step) as Truth;
 
   const = (x: bigint | number): Value => this.#value({ op: 'const', value: BigInt(x) });
@@ -126,6 +223,28 @@ export class Builder {
   select = (when: Truth, a: Value, b: Value): Value => this.#value({ op: 'select', when, a, b });
   load = (address: Value, size: Size, forWrite = false): Value => this.#value({ op: 'load', address, size, forWrite });
 
+  wideConst = (x: bigint): Wide => this.#wide({ op: 'wideConst', value: x });
+  wideOperand = (n: number): Wide => this.#wide({ op: 'wideOperand', n });
+  loadWide = (address: Value, forWrite = false): Wide => this.#wide({ op: 'loadWide', address, forWrite });
+  wideBinary = (fn: WideBinary, a: Wide, b: Wide): Wide => this.#wide({ op: 'wideBinary', fn, a, b });
+  wideUnary = (fn: WideUnary, a: Wide): Wide => this.#wide({ op: 'wideUnary', fn, a });
+  wideShift = (fn: WideShift, a: Wide, by: Value): Wide => this.#wide({ op: 'wideShift', fn, a, by });
+  wideSigns = (fn: WideSigns, a: Wide): Value => this.#value({ op: 'wideSigns', fn, a });
+  wideSelect = (when: Wide, a: Wide, b: Wide): Wide => this.#wide({ op: 'wideSelect', when, a, b });
+  shuffle = (a: Wide, b: Wide, bytes: readonly number[]): Wide => this.#wide({ op: 'shuffle', a, b, bytes });
+  lane = (size: LaneSize, n: number, a: Wide): Value => this.#value({ op: 'lane', size, n, a });
+  withLane = (size: LaneSize, n: number, a: Wide, x: Value): Wide =>
+    this.#wide({ op: 'withLane', size, n, a, value: x });
+  splat = (size: 1 | 4 | 8, a: Value): Wide => this.#wide({ op: 'splat', size, a });
+  float = (fn: FloatOperation, type: FloatType, lanes: number, a: Wide, b: Wide = a): Wide =>
+    this.#wide({ op: 'float', fn, type, lanes, a, b });
+
+  setWideOperand(n: number, set: Wide): void {
+    this.#push({ op: 'setWideOperand', n, value: set });
+  }
+  storeWide(address: Value, stored: Wide): void {
+    this.#push({ op: 'storeWide', address, value: stored });
+  }
   store(address: Value, size: Size, stored: Value): void {
     this.#push({ op: 'store', address, size, value: stored });
   }

@@ -54,6 +54,11 @@ export const ST = {
   /** Time that it has run ahead of its pCPU when it was switched out, ns (f64); instructions retired (f64). */
   owed: 584,
   retired: 592,
+  /** Operands, result and code of floating point that is not done by handlers themselves: see floating.ts. */
+  floatA: 640,
+  floatB: 656,
+  floatResult: 672,
+  floatCode: 688,
 } as const;
 
 export const RSP = ST.gpr + 8 * 4;

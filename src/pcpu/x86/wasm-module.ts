@@ -60,10 +60,138 @@ export const OP = {
   i64_rotr: 0x8a,
   i32_wrap_i64: 0xa7,
   i64_extend_i32_u: 0xad,
+  f32_convert_i64_s: 0xb4,
+  f64_convert_i64_s: 0xb9,
+  i32_reinterpret_f32: 0xbc,
+  i64_reinterpret_f64: 0xbd,
   i64_extend8_s: 0xc2,
   i64_extend16_s: 0xc3,
   i64_extend32_s: 0xc4,
 } as const;
+
+/** Instructions for 128 bits, behind the prefix 0xfd; those that an immediate follows are apart. */
+export const SIMD = {
+  swizzle: 0x0e,
+  i8x16_splat: 0x0f,
+  i32x4_splat: 0x11,
+  i64x2_splat: 0x12,
+  i8x16_eq: 0x23,
+  i8x16_gt_s: 0x27,
+  i16x8_eq: 0x2d,
+  i16x8_gt_s: 0x31,
+  i32x4_eq: 0x37,
+  i32x4_gt_s: 0x3b,
+  i32x4_gt_u: 0x3c,
+  f32x4_eq: 0x41,
+  f32x4_ne: 0x42,
+  f32x4_lt: 0x43,
+  f32x4_gt: 0x44,
+  f32x4_le: 0x45,
+  f32x4_ge: 0x46,
+  f64x2_eq: 0x47,
+  f64x2_ne: 0x48,
+  f64x2_lt: 0x49,
+  f64x2_gt: 0x4a,
+  f64x2_le: 0x4b,
+  f64x2_ge: 0x4c,
+  not: 0x4d,
+  and: 0x4e,
+  andnot: 0x4f,
+  or: 0x50,
+  xor: 0x51,
+  bitselect: 0x52,
+  any_true: 0x53,
+  f32x4_demote_f64x2_zero: 0x5e,
+  f64x2_promote_low_f32x4: 0x5f,
+  i8x16_bitmask: 0x64,
+  i8x16_narrow_i16x8_s: 0x65,
+  i8x16_narrow_i16x8_u: 0x66,
+  f32x4_trunc: 0x69,
+  f32x4_nearest: 0x6a,
+  i8x16_add: 0x6e,
+  i8x16_add_sat_s: 0x6f,
+  i8x16_add_sat_u: 0x70,
+  i8x16_sub: 0x71,
+  i8x16_sub_sat_s: 0x72,
+  i8x16_sub_sat_u: 0x73,
+  i8x16_min_u: 0x77,
+  i8x16_max_u: 0x79,
+  f64x2_trunc: 0x7a,
+  i8x16_avgr_u: 0x7b,
+  i16x8_extadd_pairwise_i8x16_u: 0x7d,
+  i32x4_extadd_pairwise_i16x8_u: 0x7f,
+  i16x8_narrow_i32x4_s: 0x85,
+  i16x8_extend_low_i8x16_u: 0x89,
+  i16x8_shl: 0x8b,
+  i16x8_shr_s: 0x8c,
+  i16x8_shr_u: 0x8d,
+  i16x8_add: 0x8e,
+  i16x8_add_sat_s: 0x8f,
+  i16x8_add_sat_u: 0x90,
+  i16x8_sub: 0x91,
+  i16x8_sub_sat_s: 0x92,
+  i16x8_sub_sat_u: 0x93,
+  f64x2_nearest: 0x94,
+  i16x8_mul: 0x95,
+  i16x8_min_s: 0x96,
+  i16x8_max_s: 0x98,
+  i16x8_avgr_u: 0x9b,
+  i32x4_abs: 0xa0,
+  i32x4_bitmask: 0xa4,
+  i32x4_shl: 0xab,
+  i32x4_shr_s: 0xac,
+  i32x4_shr_u: 0xad,
+  i32x4_add: 0xae,
+  i32x4_sub: 0xb1,
+  i32x4_dot_i16x8_s: 0xba,
+  i32x4_extmul_low_i16x8_s: 0xbc,
+  i32x4_extmul_high_i16x8_s: 0xbd,
+  i32x4_extmul_low_i16x8_u: 0xbe,
+  i32x4_extmul_high_i16x8_u: 0xbf,
+  i64x2_bitmask: 0xc4,
+  i64x2_shl: 0xcb,
+  i64x2_shr_u: 0xcd,
+  i64x2_add: 0xce,
+  i64x2_sub: 0xd1,
+  i64x2_extmul_low_i32x4_u: 0xde,
+  f32x4_abs: 0xe0,
+  f32x4_sqrt: 0xe3,
+  f32x4_add: 0xe4,
+  f32x4_sub: 0xe5,
+  f32x4_mul: 0xe6,
+  f32x4_div: 0xe7,
+  f32x4_pmin: 0xea,
+  f32x4_pmax: 0xeb,
+  f64x2_abs: 0xec,
+  f64x2_sqrt: 0xef,
+  f64x2_add: 0xf0,
+  f64x2_sub: 0xf1,
+  f64x2_mul: 0xf2,
+  f64x2_div: 0xf3,
+  f64x2_pmin: 0xf6,
+  f64x2_pmax: 0xf7,
+  i32x4_trunc_sat_f32x4_s: 0xf8,
+  f32x4_convert_i32x4_s: 0xfa,
+  i32x4_trunc_sat_f64x2_s_zero: 0xfc,
+  f64x2_convert_low_i32x4_s: 0xfe,
+} as const;
+
+/** Loads and stores of 128 bits. */
+export const SIMD_MEM = { load: 0x00, store: 0x0b } as const;
+
+/** Behind these a lane's number follows. */
+export const SIMD_LANE = {
+  i16x8_extract_u: 0x19,
+  i16x8_replace: 0x1a,
+  i32x4_extract: 0x1b,
+  i32x4_replace: 0x1c,
+  i64x2_extract: 0x1d,
+  i64x2_replace: 0x1e,
+  f64x2_extract: 0x21,
+} as const;
+
+const SIMD_CONST = 0x0c;
+const SIMD_SHUFFLE = 0x0d;
 
 /** Loads and stores: an alignment hint and an offset follow. */
 export const MEM = {
@@ -178,6 +306,46 @@ export class Code {
   mem(opcode: number, offset: number): this {
     this.bytes.push(opcode, 0);
     unsigned(this.bytes, offset);
+    return this;
+  }
+
+  simd(opcode: number): this {
+    this.bytes.push(0xfd);
+    unsigned(this.bytes, opcode);
+    return this;
+  }
+
+  simdMem(opcode: number, offset: number): this {
+    this.simd(opcode).bytes.push(0);
+    unsigned(this.bytes, offset);
+    return this;
+  }
+
+  simdLane(opcode: number, lane: number): this {
+    this.simd(opcode).bytes.push(lane);
+    return this;
+  }
+
+  v128(x: bigint): this {
+    this.simd(SIMD_CONST);
+    for (let n = 0n; n < 16n; n++) this.bytes.push(Number((x >> (8n * n)) & 0xffn));
+    return this;
+  }
+
+  shuffle(bytes: readonly number[]): this {
+    this.simd(SIMD_SHUFFLE).bytes.push(...bytes);
+    return this;
+  }
+
+  /** `select` of 128 bits. */
+  selectWide(): this {
+    this.bytes.push(0x1c, 1, V128);
+    return this;
+  }
+
+  /** i64.trunc_sat_f64_s. */
+  truncate(): this {
+    this.bytes.push(0xfc, 6);
     return this;
   }
 

@@ -5,13 +5,24 @@ import { ARITHMETIC } from './arithmetic.js';
 import { CONTROL } from './control.js';
 import { DATA } from './data.js';
 import { SHIFTS } from './shifts.js';
+import { SSE_FLOAT } from './sse-float.js';
+import { SSE_INTEGER } from './sse-integer.js';
+import { SSE_MOVES } from './sse-moves.js';
 import { type Meaning, Writer } from './writer.js';
 
-export const MEANINGS: Readonly<Record<string, Meaning>> = { ...ARITHMETIC, ...DATA, ...SHIFTS, ...CONTROL };
+export const MEANINGS: Readonly<Record<string, Meaning>> = {
+  ...ARITHMETIC,
+  ...DATA,
+  ...SHIFTS,
+  ...CONTROL,
+  ...SSE_MOVES,
+  ...SSE_INTEGER,
+  ...SSE_FLOAT,
+};
 
 /** Whether the core has operands like these. */
 const isKnown = ({ mnemonic, operands }: Form): boolean =>
-  mnemonic === 'String' || operands.every(({ kind }) => kind !== 'other' && kind !== 'xmm');
+  mnemonic === 'String' || operands.every(({ kind }) => kind !== 'other');
 
 /** The steps of a form; undefined where the core does not have it. */
 export function meaningOf(form: Form): readonly Step[] | undefined {

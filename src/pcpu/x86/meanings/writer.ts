@@ -1,7 +1,7 @@
 /** What meanings are written with: the operands of a form, and status flags, above the steps of ir.ts. */
 import type { Form } from '../forms.js';
-import { Builder, type Size, type Truth, type Value } from '../ir.js';
-import { FLAG, RSP, ST } from '../state.js';
+import { Builder, type Size, type Truth, type Value, type Wide } from '../ir.js';
+import { FLAG, RSP, ST, VECTOR } from '../state.js';
 
 const CARRIES = 0xc000_0000_0000_0000n;
 const NIBBLE_CARRY = 8n;
@@ -49,6 +49,34 @@ export class Writer extends Builder {
   write(n: number, value: Value): void {
     if (this.isMemory(n)) this.store(this.effectiveAddress(), this.size(n), value);
     else this.setOperand(n, this.size(n), value);
+  }
+
+  /** All of operand n, an xmm register or 16 bytes of memory: aligned ones, or #GP. */
+  wide(n: number): Wide {
+    if (!this.isMemory(n)) return this.wideOperand(n);
+    this.#align();
+    return this.loadWide(this.effectiveAddress());
+  }
+
+  wideUnaligned(n: number): Wide {
+    return this.isMemory(n) ? this.loadWide(this.effectiveAddress()) : this.wideOperand(n);
+  }
+
+  writeWide(n: number, x: Wide, isAligned = true): void {
+    if (this.isMemory(n)) {
+      if (isAligned) this.#align();
+      this.storeWide(this.effectiveAddress(), x);
+    } else this.setWideOperand(n, x);
+  }
+
+  #align(): void {
+    const low = this.and(this.effectiveAddress(), this.const(15));
+    this.trap(this.compare('ne', low, this.const(0)), VECTOR.GP);
+  }
+
+  /** The lowest bytes of operand n, an xmm register or memory that has no more. */
+  low(n: number, size: 4 | 8): Value {
+    return this.isMemory(n) ? this.load(this.effectiveAddress(), size) : this.operand(n, size);
   }
 
   mask(x: Value, size: Size): Value {
