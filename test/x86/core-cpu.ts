@@ -26,7 +26,8 @@ const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
-export function coreCpu(): CoreCpu {
+/** @param isStepping one instruction at a time, or all that there are */
+export function coreCpu(isStepping = true): CoreCpu {
   const m = bareMachine(128);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
@@ -62,10 +63,20 @@ export function coreCpu(): CoreCpu {
       const end = endOf(c);
       let reason: number = EXIT.budget;
       let left = PATIENCE;
-      // The end is an instruction like any other: it is looked for before each.
-      while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left-- > 0) {
-        reason = m.core.run(m.st, 1);
-        if (reason !== EXIT.budget) break;
+      if (isStepping) {
+        // The end is an instruction like any other: it is looked for before each.
+        while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left-- > 0) {
+          reason = m.core.run(m.st, 1);
+          if (reason !== EXIT.budget) break;
+        }
+      } else {
+        reason = m.core.run(m.st, PATIENCE);
+        left = r.word(ST.left);
+        // What follows the end is a breakpoint.
+        if (reason === EXIT.exception && r.word(ST.vector) === VECTOR.BP && r.rip === end + 1n) {
+          reason = EXIT.budget;
+          r.rip = end;
+        }
       }
       const rip = r.rip;
       const gpr = BigUint64Array.from({ length: 16 }, (_, n) => r.get(n));

@@ -73,6 +73,7 @@ const NEVER: readonly Never[] = [
   { reason: 'a later processor may give a reserved NOP a meaning', is: named(/^(Reservednop|Prefetchreserved)/) },
   { reason: 'only with an option of the decoder: old, or of one maker', is: (op) => op.decoderOption !== 0 },
   { reason: 'the result is undefined', is: named(/^Bswap_r16$/) },
+  { reason: 'reads 2 bytes or 4, by maker', is: named(/^Movsxd_r16_rm16$/) },
   { reason: 'an approximation that differs between makers', is: named(/^(Rcp|Rsqrt)[ps]s_/) },
   {
     reason: 'mm registers are those of the x87, which is yet to come',

@@ -87,12 +87,14 @@ export function sharedCode({ i32 }: Image, words: number, frames: number): Share
 /**
  * @param area image addresses of the room for tables and records
  * @param handlerOf the table's slot for a form
+ * @param pairOf the slot for two in a row, where they have one handler
  * @param onFlush everything was forgotten
  */
 export function codeCache(
   image: Image,
   area: { readonly base: number; readonly bytes: number },
   handlerOf: (form: Form) => number,
+  pairOf: (first: Form, second: Form) => number | undefined,
   onFlush: () => void,
   shared: SharedCode,
 ): CodeCache {
@@ -162,6 +164,7 @@ export function codeCache(
     const from = next;
     let at = offset;
     let isOpen = true;
+    let before: { readonly form: Form; readonly record: number } | undefined;
     for (let n = 0; n < MOST && isOpen && at < FRAME; n++) {
       const known = i32[word(code.table) + at]!;
       if (known !== 0) break;
@@ -177,6 +180,10 @@ export function codeCache(
       const { form, record, length, endsBlock } = decoded(instruction, at);
       const here = take(RECORD_BYTES);
       write(here, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
+      // The second keeps a handler of its own: code may jump to it.
+      const pair = before === undefined || instruction.isInvalid ? undefined : pairOf(before.form, form);
+      if (pair !== undefined) i32[word(before!.record + REC.handler)] = pair;
+      before = pair === undefined ? { form, record: here } : undefined;
       i32[word(code.table) + at] = here;
       if (form.operands[0]?.kind === 'branch') lead(code, here);
       for (const branch of code.waiting.get(at) ?? []) i32[word(branch + REC.disp)] = here;

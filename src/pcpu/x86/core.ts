@@ -3,10 +3,18 @@ import type { Image } from '../../shared/image.js';
 import { codeCache, type SharedCode } from './code-cache.js';
 import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
-import { FOR_WRITE, type HandlerModule, handlerModule, loopModule, type Services, SLOT } from './handlers.js';
-import type { Step } from './ir.js';
+import {
+  FOR_WRITE,
+  type HandlerModule,
+  type HandlerSource,
+  handlerModule,
+  loopModule,
+  type Services,
+  SLOT,
+} from './handlers.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu } from './mmu.js';
+import { isPair } from './pairs.js';
 import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_WAY_BYTES, TLB_WAYS, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
@@ -68,7 +76,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, forgetCode, code);
+  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetCode, code);
   /** A frame with code is written here. */
   function written(frame: number): void {
     code.written(frame);
@@ -196,7 +204,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   }
 
   /** Steps of all forms so far, in the order of their slots. */
-  const all: (readonly Step[])[] = [];
+  const all: HandlerSource[] = [];
   /** How many of them are in the loop, and how many have a function or are in the loop. */
   let [inLoop, made] = [0, 0];
 
@@ -214,9 +222,22 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (known !== undefined) return known;
     const steps = meaningOf(form);
     const slot = steps === undefined ? SLOT.undefined : SLOT.first + all.length;
-    if (steps !== undefined) all.push(steps);
+    if (steps !== undefined) all.push({ steps });
     slots.set(form.key, slot);
     return slot;
+  }
+
+  /** The slot for two instructions in a row; undefined where they are no pair. */
+  function pairOf(first: Form, second: Form): number | undefined {
+    if (!isPair(first, second)) return undefined;
+    const key = `${first.key} + ${second.key}`;
+    const known = slots.get(key);
+    if (known !== undefined) return known;
+    const [steps, next] = [meaningOf(first), meaningOf(second)];
+    if (steps === undefined || next === undefined) return undefined;
+    slots.set(key, SLOT.first + all.length);
+    all.push({ steps, next });
+    return SLOT.first + all.length - 1;
   }
 
   /** Makes handlers for the forms that have none yet, before their code is run. */

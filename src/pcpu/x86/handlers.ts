@@ -184,18 +184,41 @@ class Translation {
   #tlbEntry = -1;
   #offset = -1;
   #host = -1;
+  /** Words of the block that were set or are known from the instruction before: local of their values, or a constant. */
+  readonly #words: Map<number, number | bigint>;
 
-  constructor(steps: readonly Step[], helpers: Map<HelperName, number>, code: Code, flow: Flow) {
+  constructor(
+    steps: readonly Step[],
+    helpers: Map<HelperName, number>,
+    code: Code,
+    flow: Flow,
+    words: Map<number, number | bigint> = new Map(),
+  ) {
     this.#steps = steps;
     this.#helpers = helpers;
     this.code = code;
     this.#flow = flow;
+    this.#words = words;
+  }
+
+  /** @returns whether the handler has been left */
+  #all(): boolean {
+    let isLeft = false;
+    for (const [n, step] of this.#steps.entries()) isLeft = this.#step(n, step) || isLeft;
+    return isLeft;
   }
 
   translate(): void {
-    let isLeft = false;
-    for (const [n, step] of this.#steps.entries()) isLeft = this.#step(n, step) || isLeft;
-    if (!isLeft) nextRecord(this.code, this.#flow);
+    if (!this.#all()) nextRecord(this.code, this.#flow);
+  }
+
+  /** The instruction, and behind it the next one, in one handler: it can end between the two like any other. */
+  translateWith(next: readonly Step[]): void {
+    const { code } = this;
+    this.#all();
+    code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
+    retire(code);
+    new Translation(next, this.#helpers, code, this.#flow, this.#words).translate();
   }
 
   #value(n: number): Code {
@@ -222,10 +245,16 @@ class Translation {
         code.mem(LOADS[step.size], 0);
         this.#keep(n);
         return false;
-      case 'fixed':
-        code.get(STATE).mem(LOADS[step.size], step.at);
-        this.#keep(n);
+      case 'fixed': {
+        const known = step.size === 8 ? this.#words.get(step.at) : undefined;
+        if (typeof known === 'number') this.#locals[n] = known;
+        else {
+          if (known === undefined) code.get(STATE).mem(LOADS[step.size], step.at);
+          else code.i64(known);
+          this.#keep(n);
+        }
         return false;
+      }
       case 'imm':
         code.get(PC).mem(MEM.i64_load, REC.imm);
         this.#keep(n);
@@ -315,6 +344,7 @@ class Translation {
           this.#value(step.value);
           code.mem(MEM.i64_store32, step.at);
         } else this.#set(step.size, step.value, step.at);
+        this.#note(step.at, step.size, step.value);
         return false;
       case 'wideOperand':
         operandAddress(code, REC.operand0 + 2 * step.n);
@@ -387,6 +417,13 @@ class Translation {
         leaveAtRip(code, step.reason);
         return true;
     }
+  }
+
+  /** Status flags are what the next instruction asks for most. */
+  #note(at: number, size: Size, value: number): void {
+    if (size !== 8 || (at !== ST.result && at !== ST.aux)) return;
+    const step = this.#steps[value]!;
+    this.#words.set(at, step.op === 'const' ? step.value : this.#locals[value]!);
   }
 
   #nextRip(): void {
@@ -546,6 +583,19 @@ class Translation {
   }
 }
 
+/** What a handler is made of: an instruction, or two that are often together. */
+export interface HandlerSource {
+  readonly steps: readonly Step[];
+  /** Of the instruction behind it, whose record follows. */
+  readonly next?: readonly Step[] | undefined;
+}
+
+function translate({ steps, next }: HandlerSource, helpers: Map<HelperName, number>, code: Code, flow: Flow): void {
+  const translation = new Translation(steps, helpers, code, flow);
+  if (next === undefined) translation.translate();
+  else translation.translateWith(next);
+}
+
 /** The cases that are always there: see SLOT. */
 const STANDING: readonly ((code: Code, flow: Flow) => void)[] = [
   // miss
@@ -629,15 +679,11 @@ function moduleOf(
 }
 
 /** Handlers as functions, which go into the table from `firstSlot` on. */
-export function handlerModule(
-  forms: readonly (readonly Step[])[],
-  firstSlot: number,
-  memoryPages: number,
-): HandlerModule {
+export function handlerModule(forms: readonly HandlerSource[], firstSlot: number, memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
-  const codes = forms.map((steps) => {
+  const codes = forms.map((source) => {
     const code = new Code(3);
-    new Translation(steps, helpers, code, BY_RETURN).translate();
+    translate(source, helpers, code, BY_RETURN);
     // Every way out is a return.
     code.op(OP.unreachable);
     return code;
@@ -646,7 +692,7 @@ export function handlerModule(
 }
 
 /** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'. It goes into slot 0 of the table. */
-export function loopModule(forms: readonly (readonly Step[])[], memoryPages: number): HandlerModule {
+export function loopModule(forms: readonly HandlerSource[], memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const code = new Code(3);
   const cases = STANDING.length + forms.length;
@@ -677,7 +723,7 @@ export function loopModule(forms: readonly (readonly Step[])[], memoryPages: num
     code.local(I32);
     const standing = STANDING[n];
     if (standing !== undefined) standing(code, flow);
-    else new Translation(forms[n - STANDING.length]!, helpers, code, flow).translate();
+    else translate(forms[n - STANDING.length]!, helpers, code, flow);
   }
   code.op(OP.end);
   code.releaseLocals();
