@@ -25,6 +25,9 @@ const TABLE_SLOTS = 16384;
 const LOOP_GROWTH = 1.5;
 const LOOP_LEAST = 1;
 
+/** Instructions after which functions are worth a new loop, though they are few. */
+const SETTLED = 1 << 24;
+
 /** Instructions run at a time: the engine changes to optimised code only when the loop is entered. */
 const SLICE = 1 << 20;
 
@@ -207,12 +210,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const all: HandlerSource[] = [];
   /** How many of them are in the loop, and how many have a function or are in the loop. */
   let [inLoop, made] = [0, 0];
+  /** Instructions run since the last handler was made. */
+  let sinceMade = 0;
 
   function makeLoop(): void {
     instantiate(loopModule(all, memoryPages));
     loop = table.get(0) as Handler;
     inLoop = all.length;
     made = all.length;
+    sinceMade = 0;
   }
   let loop: Handler;
   makeLoop();
@@ -246,6 +252,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) makeLoop();
     else instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
     made = all.length;
+    sinceMade = 0;
   }
 
   function forgetCode(): void {
@@ -308,7 +315,10 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         i32[word(st + ST.left)] = slice;
         const record = locate(st);
         const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
-        rest -= slice - i32[word(st + ST.left)]!;
+        const done = slice - i32[word(st + ST.left)]!;
+        rest -= done;
+        sinceMade += done;
+        if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
         i32[word(st + ST.left)] = rest;
         if (record === 0) return reason;
         settle(st);

@@ -70,7 +70,7 @@ export function x86Executor(
   const counters = oscillators(image);
   const nsPerInstruction = 1e9 / params.cycleHz;
   /** Instructions of a turn at most: a safe point every now and then. */
-  const LONGEST = 1 << 22;
+  const LONGEST = 1 << 16;
   let ranLast = -1;
 
   const core: X86Core = x86Core(
