@@ -109,13 +109,13 @@ describe('a kernel that cannot be', () => {
   });
 });
 
-/** The benchmark's kernels as one executable; undefined where there is no compiler. */
-function benchKernels(): Uint8Array | undefined {
+/** One of the executables of perf/x86; undefined where there is no compiler. */
+function built(name: string): Uint8Array | undefined {
   const sources = fileURLToPath(new URL('../../../perf/x86/', import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), 'kernels-'));
   try {
     execFileSync(join(sources, 'build.sh'), [folder], { stdio: ['ignore', 'ignore', 'pipe'] });
-    return readFileSync(join(folder, 'bench.elf'));
+    return readFileSync(join(folder, name));
   } catch (error) {
     if ((error as { status?: number }).status === 77) return undefined;
     throw error;
@@ -136,7 +136,7 @@ describe('the kernels of the benchmark', function () {
   this.timeout(300_000);
   let file: Uint8Array | undefined;
   before(function () {
-    file = benchKernels();
+    file = built('bench.elf');
     if (file === undefined) this.skip();
   });
 
@@ -155,5 +155,25 @@ describe('the kernels of the benchmark', function () {
     const two = await runMachine({ ...config, threads: 3 });
     expect(two.hash).to.equal(alone.hash);
     expect(two.domains.map((d) => d.console)).to.deep.equal(alone.domains.map((d) => d.console));
+  });
+});
+
+describe('a kernel of several VCPUs', () => {
+  it('counts together, with one hash for any number of threads and any run', async function () {
+    const file = built('smp.elf');
+    if (file === undefined) this.skip();
+    const guests = [
+      kernel('smp', file, '4', { vcpus: 4 }),
+      guest({ name: 'web', vcpus: 2, workload: workload({ w: { instance: 3, loop: -1, run: 30, sleep: 50 } }) }),
+    ];
+    const config = machineConfig({ pcpus: 4, durationNs: 2e6, seed: 3, guests });
+    const hashes = new Set<string | undefined>();
+    for (const threads of [1, 2, 4, 4]) {
+      const { hash, domains } = await runMachine({ ...config, threads });
+      expect(domains[0]!.console).to.equal('LOCKED 8000 SPUN 8000\n');
+      expect(domains[0]!.ended).to.equal('poweroff');
+      hashes.add(hash);
+    }
+    expect(hashes.size).to.equal(1);
   });
 });
