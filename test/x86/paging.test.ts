@@ -1,0 +1,120 @@
+/** Page tables, translations, code that is written while it runs, and budgets: by hand, on a core without a hypervisor. */
+import { expect } from 'chai';
+import { EXIT, ST, TLB_ENTRIES, VECTOR } from '../../src/pcpu/x86/state.js';
+import { type BareMachine, bareMachine, registers } from './bench-machine.js';
+
+const CODE = 0x40_0000n;
+const DATA = 0x20_0000_0000n;
+const [RAX, RCX, RBX] = [0, 1, 3];
+const [ACCESSED, DIRTY] = [0x20, 0x40];
+
+const HLT = 0xf4;
+const LOAD = [0x8b, 0x03];
+const STORE = [0x89, 0x03];
+
+interface Set {
+  readonly isWritable?: boolean;
+  readonly offset?: number;
+}
+
+function machineWith(code: readonly number[], { isWritable = false, offset = 0 }: Set = {}): BareMachine {
+  const m = bareMachine(64);
+  m.map({ virtual: CODE, bytes: 8192, isWritable, isExecutable: true });
+  m.map({ virtual: DATA, bytes: 8192 });
+  for (const [n, byte] of code.entries()) m.image.u8[m.at(CODE + BigInt(offset + n))] = byte;
+  registers(m).rip = CODE + BigInt(offset);
+  return m;
+}
+
+/** Runs up to the HLT, which faults. */
+function runToHalt(m: BareMachine): void {
+  expect(m.core.run(m.st, 1_000_000)).to.equal(EXIT.exception);
+  expect(registers(m).word(ST.vector)).to.equal(VECTOR.GP);
+}
+
+describe('page tables', () => {
+  it('get accessed by reads and dirty by writes', () => {
+    const m = machineWith([...LOAD, HLT]);
+    registers(m).set(RBX, DATA);
+    expect(m.entry(DATA) & (ACCESSED | DIRTY)).to.equal(0);
+    runToHalt(m);
+    expect(m.entry(DATA) & (ACCESSED | DIRTY)).to.equal(ACCESSED);
+    const w = machineWith([...LOAD, ...STORE, HLT]);
+    registers(w).set(RBX, DATA);
+    runToHalt(w);
+    expect(w.entry(DATA) & (ACCESSED | DIRTY)).to.equal(ACCESSED | DIRTY);
+    expect(w.entry(CODE) & ACCESSED).to.equal(ACCESSED);
+  });
+
+  it('are asked again after a flush', () => {
+    const m = machineWith([...LOAD, 0xeb, 0xfc]);
+    registers(m).set(RBX, DATA);
+    expect(m.core.run(m.st, 100)).to.equal(EXIT.budget);
+    m.unmap(DATA);
+    expect(m.core.run(m.st, 100)).to.equal(EXIT.exception);
+    expect(registers(m).wide(ST.cr2)).to.equal(DATA);
+    expect(registers(m).rip).to.equal(CODE);
+  });
+
+  it('serve pages that share a place of the TLB', () => {
+    // mov eax,[rbx]; mov ecx,[rbx + distance]; and again.
+    // The next page, and so many places on that the fold takes it back.
+    const distance = (TLB_ENTRIES + 1) * 4096;
+    const m = machineWith([...LOAD, 0x8b, 0x8b, 0, 0, 0, 0, 0xeb, 0xf6]);
+    const bytes = [0, 1, 2, 3].map((n) => (distance >> (8 * n)) & 255);
+    for (const [n, byte] of bytes.entries()) m.image.u8[m.at(CODE + 4n + BigInt(n))] = byte;
+    m.map({ virtual: DATA + BigInt(distance), bytes: 4096 });
+    new DataView(m.image.buffer).setUint32(m.at(DATA), 11, true);
+    new DataView(m.image.buffer).setUint32(m.at(DATA + BigInt(distance)), 22, true);
+    const r = registers(m);
+    r.set(RBX, DATA);
+    expect(m.core.run(m.st, 3000)).to.equal(EXIT.budget);
+    expect([r.get(RAX), r.get(RCX)]).to.deep.equal([11n, 22n]);
+  });
+});
+
+describe('code', () => {
+  it('is what was written over it, to the very next instruction', () => {
+    // mov byte [rip+4],5; mov eax,1 (whose immediate that is); hlt
+    const m = machineWith([0xc6, 0x05, 0x01, 0, 0, 0, 5, 0xb8, 1, 0, 0, 0, HLT], { isWritable: true });
+    runToHalt(m);
+    expect(registers(m).get(RAX)).to.equal(5n);
+    // And again, from the beginning: nothing is remembered.
+    m.image.u8[m.at(CODE + 8n)] = 9;
+    m.core.codeChanged(m.at(CODE));
+    m.image.u8[m.at(CODE + 6n)] = 7;
+    registers(m).rip = CODE;
+    runToHalt(m);
+    expect(registers(m).get(RAX)).to.equal(7n);
+  });
+
+  it('is written in a loop that runs it', () => {
+    // mov ecx,10; again: inc byte [rip+x] of the immediate; add eax,0; dec ecx; jnz again; hlt
+    const code = [0xb9, 10, 0, 0, 0, 0xfe, 0x05, 2, 0, 0, 0, 0x83, 0xc0, 0, 0xff, 0xc9, 0x75, 0xf3, HLT];
+    const m = machineWith(code, { isWritable: true });
+    runToHalt(m);
+    // 1 + 2 + … + 10
+    expect(registers(m).get(RAX)).to.equal(55n);
+  });
+
+  it('lies in two pages', () => {
+    const m = machineWith([0x05, 1, 0, 0, 0, 0xff, 0xc1, HLT], { offset: 4094 });
+    runToHalt(m);
+    expect([registers(m).get(RAX), registers(m).get(RCX)]).to.deep.equal([1n, 1n]);
+  });
+
+  it('ends with the budget, after so many instructions', () => {
+    // inc eax; inc ecx; cmp eax,ecx; je over the next; inc ebx; jmp back
+    const code = [0xff, 0xc0, 0xff, 0xc1, 0x39, 0xc8, 0x74, 0x02, 0xff, 0xc3, 0xeb, 0xf4];
+    const stepped = machineWith(code);
+    for (let n = 1; n <= 40; n++) {
+      expect(stepped.core.run(stepped.st, 1)).to.equal(EXIT.budget);
+      const whole = machineWith(code);
+      expect(whole.core.run(whole.st, n)).to.equal(EXIT.budget);
+      expect(registers(whole).word(ST.left)).to.equal(0);
+      const [a, b] = [stepped, whole].map((m) => [RAX, RCX, RBX].map((k) => registers(m).get(k)));
+      expect(b, `${n} instructions`).to.deep.equal(a);
+      expect(registers(whole).rip).to.equal(registers(stepped).rip);
+    }
+  });
+});
