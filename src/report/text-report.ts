@@ -260,6 +260,25 @@ export function verdictLines(verdicts: readonly Verdict[], paint: Paint = plain)
   return [paint('bold', `Expectations: ${head}`), ...lines];
 }
 
+/** Lines of a console at most; `--json` has all that is kept. */
+const CONSOLE_LINES = 20;
+
+/** What kernels said, and what the hypervisor had to say of those that crashed. */
+function consoleLines({ domains, hypervisorConsole }: RunResult, paint: Paint): string[] {
+  if (hypervisorConsole === undefined) return [];
+  const isCrashed = domains.some(({ ended }) => ended?.startsWith('crash') === true);
+  const all: readonly (readonly [string, string])[] = [
+    ...domains.map(({ name, console }) => [name, console] as const),
+    ...(isCrashed ? [['the hypervisor', hypervisorConsole] as const] : []),
+  ];
+  return all
+    .filter(([, text]) => text !== '')
+    .flatMap(([name, text]) => {
+      const said = text.trimEnd().split('\n');
+      return ['', paint('bold', `Console of ${name}`), ...said.slice(-CONSOLE_LINES).map((line) => `  ${line}`)];
+    });
+}
+
 export function textReport(result: RunResult, verdicts: readonly Verdict[], options: TextReportOptions): string {
   const paint = options.paint ?? plain;
   const pcpus = result.pcpus.length === 1 ? '1 pCPU' : `${result.pcpus.length} pCPUs`;
@@ -286,6 +305,7 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
   const { toolstack } = result;
   if (toolstack !== undefined)
     lines.push('', paint('bold', "Domain 0's commands"), ...renderTable(toolstack, SCRIPT, paint));
+  lines.push(...consoleLines(result, paint));
   const ended = result.domains.filter((domain) => domain.ended !== undefined);
   if (ended.length > 0) lines.push('', ...ended.map((domain) => `${domain.name} ended: ${domain.ended}`));
   if (verdicts.length > 0) lines.push('', ...verdictLines(verdicts, paint));
