@@ -5,7 +5,8 @@
 export default {
   input: 'dist/src/pcpu/worker.js',
   output: { file: 'dist/src/pcpu/worker.bundle.js', format: 'es', sourcemap: true },
-  external: [/^node:/, /^comlink/],
+  // The x86 core is loaded by those who have guests for it.
+  external: [/^node:/, /^comlink/, /x86\/executor\.js$/],
   // Join, do not judge: what the code says is what runs.
   treeshake: false,
 };

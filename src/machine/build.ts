@@ -232,14 +232,27 @@ export function loadGuest(
 
 /**
  * @param policy the scheduler, where it is a file that has been read
+ * @param machineCode what runs x86 guests, where this thread is to take turns
  * @throws RangeError when the image would be larger than an address space of 32 bits
  */
-export function buildMachine(config: MachineConfig, cores: number, policy?: UserPolicy): BuiltMachine {
+export function buildMachine(
+  config: MachineConfig,
+  cores: number,
+  policy?: UserPolicy,
+  machineCode?: Parameters<typeof processorCore>[5],
+): BuiltMachine {
   const shape = machineShape(config);
   const params = runParams(config, shape.hv.runners, cores, policy);
   const image = Image.create(machineMap(shape, params.hv.policies));
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
-  const core = processorCore(image, shape, { ...params, hv: { ...params.hv, free: undefined } });
+  const core = processorCore(
+    image,
+    shape,
+    { ...params, hv: { ...params.hv, free: undefined } },
+    0,
+    undefined,
+    machineCode,
+  );
   const { hv, keys, turns } = core;
   keys.init();
   image.table(CONTROL).setPauseAt(0, Infinity);

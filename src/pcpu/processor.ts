@@ -10,7 +10,7 @@ import type { MachineShape, RunParams } from './machine-shape.js';
 import { type Mail, mail } from './mail.js';
 import { guestKernel } from './model/kernel.js';
 import { type Executor, type Turns, turns } from './turn.js';
-import { type X86Executor, x86Executor } from './x86/executor.js';
+import type { X86Executor, x86Executor } from './x86/executor.js';
 
 export interface ProcessorCore {
   readonly hv: Hypervisor;
@@ -45,6 +45,7 @@ function withX86(model: Executor, x86: X86Executor): Executor {
 /**
  * @param self number of the worker
  * @param wake wakes another worker if it sleeps
+ * @param machineCode what runs x86 guests: loaded by those who have any, as the decoder takes its time
  */
 export function processorCore(
   image: Image,
@@ -52,6 +53,7 @@ export function processorCore(
   params: RunParams,
   self = 0,
   wake: (worker: number) => void = () => {},
+  machineCode?: typeof x86Executor,
 ): ProcessorCore {
   const isOrdered = params.hv.free === undefined;
   const { pcpus: nr, runners } = shape.hv;
@@ -107,7 +109,9 @@ export function processorCore(
   });
   const model: Executor = guestKernel(image, hv, board, params.guest);
   const executor: Executor =
-    shape.x86.vcpus === 0 ? model : withX86(model, x86Executor(image, hv, self, othersNext, ownNext));
+    machineCode === undefined || shape.x86.vcpus === 0
+      ? model
+      : withX86(model, machineCode(image, hv, self, othersNext, ownNext));
   const turn: Turns = turns(hv, executor, keys);
   /** When another pCPU than p takes its next turn, p's being now. */
   function othersNext(p: number): number {

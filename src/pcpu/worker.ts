@@ -24,7 +24,8 @@ export default async function pcpuWorker({ memory, shape, params, self, port }: 
   if (params.policy !== undefined) await loadPolicy(params.policy);
   const image = new Image(memory, machineMap(shape, params.hv.policies));
   const bells = doorbells(image.i32, image.region('turn-words').base);
-  const core = processorCore(image, shape, params, self, bells.nudge);
+  const machineCode = shape.x86.vcpus === 0 ? undefined : (await import('./x86/executor.js')).x86Executor;
+  const core = processorCore(image, shape, params, self, bells.nudge, machineCode);
   const safe = safePoint(image, bells, self, params, (p) => core.hv.context.pcpu.worker(p) === self);
   const makeLoop = params.hv.free === undefined ? orderedLoop : freeLoop;
   const loop = makeLoop(image, core, bells, self, params, safe);

@@ -7,6 +7,7 @@ import { collect } from '../../src/machine/collect.js';
 import { type GuestConfig, type MachineConfig, machineDefaults } from '../../src/machine/config.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
+import { x86Executor } from '../../src/pcpu/x86/executor.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
 import type { Workload } from '../../src/workload/workload.js';
 
@@ -49,7 +50,7 @@ export interface Simulation {
 }
 
 export function simulate(config: MachineConfig): Simulation {
-  const built = buildMachine(config, 1);
+  const built = buildMachine(config, 1, undefined, x86Executor);
   const { keys, turns, hv } = built.core;
   const { machine, floors } = hv.context;
   return {

@@ -1,8 +1,8 @@
 /** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
 
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
-import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
-import { FLAG, ST, STATE_BYTES } from '../../src/pcpu/x86/state.js';
+import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
+import { CODE_TLB_BYTES, FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;

@@ -15,7 +15,7 @@ import {
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu } from './mmu.js';
 import { isPair } from './pairs.js';
-import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, TLB_WAY_BYTES, TLB_WAYS, VECTOR } from './state.js';
+import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
@@ -32,9 +32,6 @@ const SETTLED = 1 << 24;
 const SLICE = 1 << 20;
 
 type Handler = (st: number, pc: number, left: number) => number;
-
-export const TLB_BYTES = TLB_WAYS * TLB_WAY_BYTES;
-export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
 
 /** What of the machine a core has for itself, as image addresses. */
 export interface CoreArea {

@@ -14,11 +14,11 @@ import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-
 import { offsetsOf } from '../../shared/public/layout.js';
 import type { Executor } from '../turn.js';
 import { sharedCode } from './code-cache.js';
-import { CODE_TLB_BYTES, TLB_BYTES, type X86Core, x86Core } from './core.js';
+import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
 import { CODE_BYTES } from './records.js';
-import { EXIT, FLAG, ST, STATE_BYTES } from './state.js';
+import { CODE_TLB_BYTES, EXIT, FLAG, ST, STATE_BYTES, TLB_BYTES } from './state.js';
 
 /** Registers by the names that the public ABI has for them, in the order of their encoding. */
 const ABI_NAMES = [

@@ -1,7 +1,6 @@
 /** What x86 guests need of the image; nothing where there are none. */
 import { type Region, rawRegion } from '../../shared/image.js';
-import { CODE_TLB_BYTES, TLB_BYTES } from './core.js';
-import { STATE_BYTES } from './state.js';
+import { CODE_TLB_BYTES, STATE_BYTES, TLB_BYTES } from './state.js';
 
 export interface X86Shape {
   /** VCPUs of the machine, of whatever domain; 0 = there are no x86 guests. */

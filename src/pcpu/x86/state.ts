@@ -145,3 +145,7 @@ export const TLB_WAYS = 2;
 export const TLB_WAY_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
 /** Bytes of an entry of the TLB for code: page, table of its records. */
 export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;
+
+/** Bytes of a worker's TLBs. */
+export const TLB_BYTES = TLB_WAYS * TLB_WAY_BYTES;
+export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
