@@ -4,7 +4,7 @@ import { ALL_FLAGS, DATA_BASE, MXCSR_INITIAL, RAX, RBP, RBX, RCX, RDI, RDX, RSI,
 import { isShift } from './defined-flags.js';
 import type { Form } from './forms.js';
 import { BAD_ADDRESS, DATA_END, type Extra, type OperandMaker } from './random-operands.js';
-import { dataAddress, type Random } from './random-values.js';
+import { dataAddress, integer, type Random } from './random-values.js';
 import type { Label, Sequence } from './sequence.js';
 
 /** How likely a division gets whatever comes. */
@@ -231,12 +231,13 @@ export class Preparation {
 
   private prepareMxcsr(): Extra {
     const { random, maker } = this;
-    if (random.chance(0.03)) return {};
     const address = maker.goodAddress(4);
     const store = maker.make(Code.Mov_rm32_imm32);
     maker.memory(store, 4, 0, { address });
     store.setOpKind(1, OpKind.Immediate32);
-    store.setImmediateU32(1, randomMxcsr(random));
+    // Now and then with reserved bits, but for one that some makers have (bit 17).
+    const value = random.chance(0.03) ? Number(integer(random) & 0xfffd_ffffn) : randomMxcsr(random);
+    store.setImmediateU32(1, value);
     this.sequence.emit(store);
     return { address };
   }
