@@ -145,9 +145,12 @@ const LEAST_NORMAL: Readonly<Record<FloatType, number>> = { f32: 2 ** -126, f64:
 /** Integers up to this are floats. */
 const WHOLE: Readonly<Record<FloatType, number>> = { f32: 2 ** 24, f64: 2 ** 53 };
 
-/** Rounded to nearest, denormals are what they are, inexact results are not worth telling: MXCSR under this is that. */
+/**
+ * Rounded to nearest, and inexact results are not worth telling: MXCSR under this is that. FTZ and DAZ make no difference to what is
+ * neither denormal nor becomes so.
+ */
 const USUAL = {
-  bits: MXCSR.rounding | MXCSR.ftz | MXCSR.daz | (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
+  bits: MXCSR.rounding | (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
   are: (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
 } as const;
 

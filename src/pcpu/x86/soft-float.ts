@@ -47,7 +47,12 @@ const quietBit = ({ precision }: Format): bigint => 1n << BigInt(precision - 2);
 const signBit = ({ bits }: Format): bigint => 1n << (bits - 1n);
 const infinity = (f: Format): bigint => exponentOnes(f) << BigInt(f.precision - 1);
 const defaultNan = (f: Format): bigint => signBit(f) | infinity(f) | quietBit(f);
-const bitLength = (x: bigint): number => (x === 0n ? 0 : x.toString(2).length);
+
+/** Of a number above 0. */
+function bitLength(x: bigint): number {
+  const digits = x.toString(16);
+  return 4 * digits.length - (Math.clz32(Number.parseInt(digits[0]!, 16)) - 28);
+}
 
 function unpacked(x: bigint, f: Format, mxcsr: number): Unpacked {
   const fraction = x & ((1n << BigInt(f.precision - 1)) - 1n);
