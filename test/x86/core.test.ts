@@ -1,7 +1,7 @@
 /** The x86 core against the processor that the tests run on: the same cases on both, all registers, memory and defined flags compared. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { compare, describeCase } from './case.js';
+import { compare, DATA_BASE, DATA_BYTES, describeCase, plainState } from './case.js';
 import { coreCpu } from './core-cpu.js';
 import type { FeatureSet } from './forms.js';
 import { nativeCpu } from './native/cpu.js';
@@ -19,6 +19,26 @@ describe('the x86 core', () => {
     ['instructions of SSE and SSE2', ['sse']],
     ['integer instructions and those of SSE and SSE2', ['integer', 'sse']],
   ];
+  const faults: readonly (readonly [string, readonly number[], bigint])[] = [
+    ['is not aligned, and would be there', [0x66, 0x0f, 0xfe, 0x07], DATA_BASE + 1n],
+    ['is not aligned, and is not there', [0x0f, 0x28, 0x07], 0x4000_0001n],
+    ['goes from canonical addresses to others', [0x0f, 0x10, 0x07], 0x7fff_ffff_fff8n],
+    ['goes from canonical addresses to others, and is no xmm register', [0x48, 0x8b, 0x07], 0x7fff_ffff_fffcn],
+    ['is masked out, half of it not there', [0x66, 0x0f, 0xf7, 0xc1], DATA_BASE - 8n],
+  ];
+  for (const [what, code, rdi] of faults) {
+    it(`raises what the processor raises where an operand ${what}`, function () {
+      const native = nativeCpu();
+      if (native === undefined) this.skip();
+      const c = {
+        code: Uint8Array.from(code),
+        state: plainState({ gpr: { 7: rdi } }),
+        data: new Uint8Array(DATA_BYTES),
+      };
+      expect(compare(core.run(c), native.run([c])[0]!, 0n)).to.deep.equal([]);
+    });
+  }
+
   for (const [what, sets] of suites) {
     it(`does what the processor does, in any sequence of ${what}`, function () {
       const native = nativeCpu();

@@ -9,7 +9,8 @@ import type { Image } from '../../shared/image.js';
 import type { FloatArithmetic, FloatOperation, FloatType, Step } from './ir.js';
 import { EXCEPTION, MXCSR, softFloat } from './soft-float.js';
 import { ST, VECTOR } from './state.js';
-import { type Code, I32, MEM, OP, SIMD, SIMD_LANE, SIMD_MEM, V128 } from './wasm-module.js';
+import { type Code, I32, MEM, OP, V128 } from './wasm-module.js';
+import { SIMD, SIMD_LANE, SIMD_MEM } from './wasm-simd.js';
 
 type FloatStep = Extract<Step, { readonly op: 'float' }>;
 
