@@ -1,36 +1,66 @@
 /** The x86 core against the processor that the tests run on: the same cases on both, all registers, memory and defined flags compared. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { compare, describeCase } from './case.js';
+import { compare, DATA_BASE, DATA_BYTES, describeCase, plainState } from './case.js';
 import { coreCpu } from './core-cpu.js';
+import type { FeatureSet } from './forms.js';
 import { nativeCpu } from './native/cpu.js';
 import { randomCase } from './random-code.js';
 
 /** Cases that go to the processor at a time. */
 const BATCH = 250;
-const BATCHES = 8;
+const BATCHES = 6;
 
 describe('the x86 core', () => {
-  it('does what the processor does, in any sequence of integer instructions', function () {
-    const native = nativeCpu();
-    if (native === undefined) this.skip();
-    // One instruction at a time, and as it runs otherwise.
-    const cores = [coreCpu(true), coreCpu(false)];
-    const from = fc.sample(fc.nat(1e9), 1)[0]!;
-    for (let batch = 0; batch < BATCHES; batch++) {
-      const cases = Array.from({ length: BATCH }, (_, n) => from + batch * BATCH + n).map((seed) => ({
-        seed,
-        ...randomCase(seed, { sets: ['integer'] }),
-      }));
-      const outcomes = native.run(cases.map((c) => c.case));
-      for (const [n, c] of cases.entries()) {
-        const differences = compare(
-          cores[batch % 2]!.run(c.case),
-          outcomes[n]!,
-          c.definedFlagsAt(outcomes[n]!.state.rip),
-        );
-        if (differences.length > 0) expect.fail(`case ${c.seed}:\n${describeCase(c.case)}\n${differences.join('\n')}`);
+  // One instruction at a time, and as it runs otherwise.
+  const cores = [coreCpu(true), coreCpu(false)];
+
+  const suites: readonly (readonly [string, readonly FeatureSet[]])[] = [
+    ['integer instructions', ['integer']],
+    ['instructions of SSE and SSE2', ['sse']],
+    ['integer instructions and those of SSE and SSE2', ['integer', 'sse']],
+  ];
+  const faults: readonly (readonly [string, readonly number[], bigint])[] = [
+    ['is not aligned, and would be there', [0x66, 0x0f, 0xfe, 0x07], DATA_BASE + 1n],
+    ['is not aligned, and is not there', [0x0f, 0x28, 0x07], 0x4000_0001n],
+    ['goes from canonical addresses to others', [0x0f, 0x10, 0x07], 0x7fff_ffff_fff8n],
+    ['goes from canonical addresses to others, and is no xmm register', [0x48, 0x8b, 0x07], 0x7fff_ffff_fffcn],
+    ['is masked out, half of it not there', [0x66, 0x0f, 0xf7, 0xc1], DATA_BASE - 8n],
+  ];
+  for (const [what, code, rdi] of faults) {
+    it(`raises what the processor raises where an operand ${what}`, function () {
+      const native = nativeCpu();
+      if (native === undefined) this.skip();
+      const c = {
+        code: Uint8Array.from(code),
+        state: plainState({ gpr: { 7: rdi } }),
+        data: new Uint8Array(DATA_BYTES),
+      };
+      for (const core of cores) expect(compare(core.run(c), native.run([c])[0]!, 0n)).to.deep.equal([]);
+    });
+  }
+
+  for (const [what, sets] of suites) {
+    it(`does what the processor does, in any sequence of ${what}`, function () {
+      const native = nativeCpu();
+      if (native === undefined) this.skip();
+      const from = fc.sample(fc.nat(1e9), 1)[0]!;
+      for (let batch = 0; batch < BATCHES; batch++) {
+        const cases = Array.from({ length: BATCH }, (_, n) => from + batch * BATCH + n).map((seed) => ({
+          seed,
+          ...randomCase(seed, { sets }),
+        }));
+        const outcomes = native.run(cases.map((c) => c.case));
+        for (const [n, c] of cases.entries()) {
+          const differences = compare(
+            cores[batch % 2]!.run(c.case),
+            outcomes[n]!,
+            c.definedFlagsAt(outcomes[n]!.state.rip),
+          );
+          if (differences.length > 0)
+            expect.fail(`case ${c.seed}:\n${describeCase(c.case)}\n${differences.join('\n')}`);
+        }
       }
-    }
-  });
+    });
+  }
 });

@@ -69,6 +69,7 @@ const NEVER: readonly Never[] = [
   { reason: 'may be forbidden in user mode (UMIP)', is: named(/^(Sgdt|Sidt|Sldt|Str|Smsw)_/) },
   { reason: 'near branches of 16 bits differ between makers', is: hasOperand(Kind.br16_1, Kind.br16_2) },
   { reason: 'near branches of 16 bits differ between makers', is: named(/^(Call_rm16|Jmp_rm16|Retnw)/) },
+  { reason: 'makers differ in how many bytes it reads', is: named(/^Movsxd_r16_/) },
   { reason: 'a later processor may give a reserved NOP a meaning', is: (op) => op.isReservedNop },
   { reason: 'a later processor may give a reserved NOP a meaning', is: named(/^(Reservednop|Prefetchreserved)/) },
   { reason: 'only with an option of the decoder: old, or of one maker', is: (op) => op.decoderOption !== 0 },

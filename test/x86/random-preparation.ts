@@ -233,12 +233,13 @@ export class Preparation {
 
   private prepareMxcsr(): Extra {
     const { random, maker } = this;
-    if (random.chance(0.03)) return {};
     const address = maker.goodAddress(4);
     const store = maker.make(Code.Mov_rm32_imm32);
     maker.memory(store, 4, 0, { address });
     store.setOpKind(1, OpKind.Immediate32);
-    store.setImmediateU32(1, randomMxcsr(random));
+    // Now and then with reserved bits, but for one that some makers have (bit 17).
+    const value = random.chance(0.03) ? Number(integer(random) & 0xfffd_ffffn) : randomMxcsr(random);
+    store.setImmediateU32(1, value);
     this.sequence.emit(store);
     return { address };
   }

@@ -55,7 +55,11 @@ describe('modules', () => {
       { op: 'const', value: 1n },
       { op: 'setOperand', n: 0, size: 4, value: 0 },
     ] as never;
-    for (const { bytes } of [loopModule([], 16), loopModule([steps], 16), handlerModule([steps], 4, 16)]) {
+    for (const { bytes } of [
+      loopModule([], 16),
+      loopModule([{ steps }, { steps, next: steps }], 16),
+      handlerModule([{ steps }], 4, 16),
+    ]) {
       expect(await textOf(bytes)).to.match(/br_table|i64\.store/);
     }
   });

@@ -1,7 +1,7 @@
 /**
  * Floating point of handlers. The host's own does what is usual: numbers that are normal or zero, rounded to nearest, no exception that
  * MXCSR would have to be told of. A test behind the operation finds everything else, which is done again, exactly, by a function of the
- * core (soft-float.ts). The usual is inexact: where the flag for that is not set yet, operations that may set it are done exactly.
+ * core (soft-float.ts). The usual is inexact: where the flag for that is not set yet, operations that may set it are done exactly, too.
  *
  * Nothing is left to WebAssembly that it leaves open: bits of NaNs never come out of it.
  */
@@ -9,7 +9,8 @@ import type { Image } from '../../shared/image.js';
 import type { FloatArithmetic, FloatOperation, FloatType, Step } from './ir.js';
 import { EXCEPTION, MXCSR, softFloat } from './soft-float.js';
 import { ST, VECTOR } from './state.js';
-import { type Code, MEM, OP, SIMD, SIMD_LANE, SIMD_MEM, V128 } from './wasm-module.js';
+import { type Code, I32, MEM, OP, V128 } from './wasm-module.js';
+import { SIMD, SIMD_LANE, SIMD_MEM } from './wasm-simd.js';
 
 type FloatStep = Extract<Step, { readonly op: 'float' }>;
 
@@ -145,9 +146,12 @@ const LEAST_NORMAL: Readonly<Record<FloatType, number>> = { f32: 2 ** -126, f64:
 /** Integers up to this are floats. */
 const WHOLE: Readonly<Record<FloatType, number>> = { f32: 2 ** 24, f64: 2 ** 53 };
 
-/** Rounded to nearest, denormals are what they are, inexact results are not worth telling: MXCSR under this is that. */
+/**
+ * Rounded to nearest, and inexact results are not worth telling: MXCSR under this is that. FTZ and DAZ make no difference to what is
+ * neither denormal nor becomes so.
+ */
 const USUAL = {
-  bits: MXCSR.rounding | MXCSR.ftz | MXCSR.daz | (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
+  bits: MXCSR.rounding | (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
   are: (EXCEPTION.inexact << 7) | EXCEPTION.inexact,
 } as const;
 
@@ -279,7 +283,63 @@ class FloatCode {
     this.#r().simd(abs).v128(bitsOf(this.#type, Infinity)).simd(lt).simd(SIMD.not).simd(SIMD.or);
     code.simd(SIMD.any_true);
     this.#isUnusual();
+    code.if(I32);
+    // Where it is no more than that nothing was inexact yet, this may be exact, too.
+    code.get(this.#state).mem(MEM.i32_load, ST.mxcsr).i32(USUAL.bits).op(OP.i32_and);
+    code.i32(USUAL.are & ~EXCEPTION.inexact).op(OP.i32_ne);
+    this.#mayBeInexact(fn);
+    code.simd(SIMD.any_true).op(OP.i32_or).op(OP.else).i32(0).op(OP.end);
     code.op(OP.i32_or);
+  }
+
+  /**
+   * Bits that are not zero where a result, which is normal or zero, is not known to be exact. Sums by their error, which is a float
+   * (Knuth, 4.2.2, theorem B); products where factors have no more than half the bits of a float.
+   */
+  #mayBeInexact(fn: FloatArithmetic): void {
+    const code = this.#code;
+    const { ne, arithmetic } = this.#ops;
+    const lower = this.#type === 'f32' ? 0xfffn : 0x7ff_ffffn;
+    const isProduct = (a: () => void, b: () => void, of: () => void): void => {
+      a();
+      b();
+      code.simd(arithmetic.mul);
+      of();
+      code.simd(ne);
+    };
+    const long = (a: () => void, b: () => void): void => {
+      a();
+      b();
+      code.simd(SIMD.or).v128(all(this.#type, lower)).simd(SIMD.and);
+    };
+    switch (fn) {
+      case 'add':
+      case 'sub': {
+        const other = code.local(V128);
+        this.#r();
+        this.#a();
+        code.simd(arithmetic.sub).set(other);
+        this.#a();
+        this.#r().get(other).simd(arithmetic.sub).simd(arithmetic.sub);
+        this.#b();
+        code.get(other).simd(fn === 'add' ? arithmetic.sub : arithmetic.add);
+        code.simd(arithmetic[fn]).v128(0n).simd(ne);
+        return;
+      }
+      case 'mul':
+        long(this.#a, this.#b);
+        return;
+      case 'div':
+        long(this.#r, this.#b);
+        isProduct(this.#r, this.#b, this.#a);
+        code.simd(SIMD.or);
+        return;
+      case 'sqrt':
+        long(this.#r, this.#r);
+        isProduct(this.#r, this.#r, this.#a);
+        code.simd(SIMD.or);
+        return;
+    }
   }
 
   #compare(fn: Exclude<FloatOperation, FloatArithmetic>): void {

@@ -29,10 +29,10 @@ import {
   MEM,
   moduleBytes,
   OP,
-  SIMD_MEM,
   V128,
   type ValueType,
 } from './wasm-module.js';
+import { SIMD_MEM } from './wasm-simd.js';
 import { wideStep } from './wide.js';
 
 const HANDLER: FuncType = { params: [I32, I32, I32], results: [I32] };

@@ -78,6 +78,8 @@ export function mmu(
     return -1;
   }
 
+  const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
+
   /** An address that is not canonical: of the stack it is another exception. */
   function protection(st: number, access: Access): number {
     const record = i32[word(st + ST.record)]!;
@@ -88,8 +90,7 @@ export function mmu(
   }
 
   function translate(st: number, low: number, high: number, access: Access): number {
-    const top = high >> 15;
-    if (top !== 0 && top !== -1) return protection(st, access);
+    if (!isCanonical(high)) return protection(st, access);
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
     const indices = [(high >>> 7) & 511, ((high & 0x7f) << 2) | (low >>> 30), (low >>> 21) & 511, (low >>> 12) & 511];
     let table = memory.addressOf(rootOf(st));
@@ -141,10 +142,13 @@ export function mmu(
   /** The two pages of an access across their border; the first is −1 where one faults. */
   function twoPages(st: number, access: Access): readonly [number, number] {
     const [low, high] = [lowOf(st), highOf(st)];
+    const next = ((low & ~4095) + 4096) | 0;
+    const nextHigh = next === 0 ? (high + 1) | 0 : high;
+    // All of the address is looked at before any page.
+    if (!isCanonical(nextHigh)) return [protection(st, access), -1];
     const first = translate(st, low, high, access);
     if (first < 0) return [-1, -1];
-    const next = ((low & ~4095) + 4096) | 0;
-    const second = translate(st, next, next === 0 ? (high + 1) | 0 : high, access);
+    const second = translate(st, next, nextHigh, access);
     return second < 0 ? [-1, -1] : [first, second];
   }
 

@@ -9,6 +9,7 @@ export const EXCEPTION = { invalid: 1, denormal: 2, zeroDivide: 4, overflow: 8, 
 /** Bits of MXCSR. */
 export const MXCSR = { daz: 0x40, masks: 0x1f80, rounding: 0x6000, ftz: 0x8000, all: 0xffff } as const;
 const UNDERFLOW_MASK = EXCEPTION.underflow << 7;
+const OVERFLOW_MASK = EXCEPTION.overflow << 7;
 
 type Rounding = 0 | 1 | 2 | 3;
 const [NEAREST, DOWN, UP] = [0, 1, 2] as const;
@@ -46,7 +47,12 @@ const quietBit = ({ precision }: Format): bigint => 1n << BigInt(precision - 2);
 const signBit = ({ bits }: Format): bigint => 1n << (bits - 1n);
 const infinity = (f: Format): bigint => exponentOnes(f) << BigInt(f.precision - 1);
 const defaultNan = (f: Format): bigint => signBit(f) | infinity(f) | quietBit(f);
-const bitLength = (x: bigint): number => (x === 0n ? 0 : x.toString(2).length);
+
+/** Of a number above 0. */
+function bitLength(x: bigint): number {
+  const digits = x.toString(16);
+  return 4 * digits.length - (Math.clz32(Number.parseInt(digits[0]!, 16)) - 28);
+}
 
 function unpacked(x: bigint, f: Format, mxcsr: number): Unpacked {
   const fraction = x & ((1n << BigInt(f.precision - 1)) - 1n);
@@ -106,6 +112,11 @@ function packed(
   // What it would be if exponents had no bounds says whether it is tiny.
   const carried = bitLength(unbounded.significand) > f.precision ? 1 : 0;
   const isTiny = exponent + length - 1 + carried < f.least;
+  /** There is no result, and inexact is what it would be without bounds. */
+  const unmasked = (exception: number): Outcome => ({
+    bits: 0n,
+    exceptions: exception | (unbounded.isInexact ? EXCEPTION.inexact : 0),
+  });
   let exceptions = 0;
   if (isTiny && (mxcsr & MXCSR.ftz) !== 0 && (mxcsr & UNDERFLOW_MASK) !== 0) {
     return { bits: sign, exceptions: EXCEPTION.underflow | EXCEPTION.inexact };
@@ -114,11 +125,13 @@ function packed(
   const drop = Math.max(normalDrop, leastDrop);
   const { significand: kept, isInexact } = rounded(significand, drop, isSticky, isNegative, rounding);
   if (isInexact) exceptions |= EXCEPTION.inexact;
-  if (isTiny && (isInexact || (mxcsr & UNDERFLOW_MASK) === 0)) exceptions |= EXCEPTION.underflow;
+  if (isTiny && (mxcsr & UNDERFLOW_MASK) === 0) return unmasked(EXCEPTION.underflow);
+  if (isTiny && isInexact) exceptions |= EXCEPTION.underflow;
   // A carry out of the significand counts up the exponent by itself.
   const biased = drop + exponent - (f.least - (f.precision - 1));
   const bits = (BigInt(biased) << BigInt(f.precision - 1)) + kept;
   if (bits >= infinity(f)) {
+    if ((mxcsr & OVERFLOW_MASK) === 0) return unmasked(EXCEPTION.overflow);
     const isInfinite = rounding === NEAREST || rounding === (isNegative ? DOWN : UP);
     return {
       bits: sign | (isInfinite ? infinity(f) : infinity(f) - 1n),

@@ -79,7 +79,8 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
     } else if (at > from && at < from + bytes) {
       // What is read was written by this very instruction: a pattern that repeats.
       const distance = at - from;
-      if (distance < size || distance % size !== 0) for (let k = 0; k < bytes; k++) u8[at + k] = u8[from + k]!;
+      if (distance < size) for (let k = 0; k < bytes; k += size) u8.copyWithin(at + k, from + k, from + k + size);
+      else if (distance % size !== 0) for (let k = 0; k < bytes; k++) u8[at + k] = u8[from + k]!;
       else
         for (let done = 0; done < bytes; done += distance)
           u8.copyWithin(at + done, from + done, from + done + Math.min(distance, bytes - done));

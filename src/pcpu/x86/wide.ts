@@ -1,6 +1,7 @@
 /** Steps on 128 bits as WebAssembly (ir.ts says what they mean), but for floating point (floating.ts). */
 import type { LaneSize, Step, WideBinary, WideShift, WideSigns, WideUnary } from './ir.js';
-import { type Code, I64, OP, SIMD, SIMD_LANE } from './wasm-module.js';
+import { type Code, I64, OP } from './wasm-module.js';
+import { SIMD, SIMD_LANE } from './wasm-simd.js';
 
 const BINARY: Readonly<Record<Exclude<WideBinary, 'i8x16_swizzle'>, number>> = SIMD;
 const UNARY: Readonly<Record<Exclude<WideUnary, 'f32x4_reciprocal' | 'f32x4_reciprocal_root'>, number>> = SIMD;

@@ -125,6 +125,14 @@ function shiftDouble(isLeft: boolean): Meaning {
   };
 }
 
+/** The memory operand's address and some more: one of 32 bits is cut off behind that, too. */
+function moved(w: Writer, by: Value): Value {
+  const { bits, hasSegment } = w.form.address!;
+  const sum = w.add(w.effectiveAddress(), by);
+  if (bits === 64) return sum;
+  return hasSegment ? w.add(w.mask(w.sub(sum, w.segment()), 4), w.segment()) : w.mask(sum, 4);
+}
+
 /** BT and its kin: CF is the bit, the other flags but ZF are undefined, and stay. */
 function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
   return (w) => {
@@ -142,7 +150,7 @@ function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
           w.const(Math.log2(size)),
         )
       : undefined;
-    const address = far === undefined ? undefined : w.add(w.effectiveAddress(), far);
+    const address = far === undefined ? undefined : moved(w, far);
     const x = address === undefined ? w.read(0, isChanging) : w.load(address, size, isChanging);
     const carry = bitAt(w, x, n);
     const aux = w.or(w.and(w.aux(), w.const(~(3n << 62n))), w.auxOf(carry, w.number(w.overflow())));
