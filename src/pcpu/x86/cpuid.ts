@@ -1,7 +1,7 @@
 /** CPUID (Intel SDM vol. 2, CPUID): what the core has, and nothing else. */
 
 /** Bits of leaf 1. */
-const EDX_1 = { TSC: 4, CX8: 8, CMOV: 15 } as const;
+const EDX_1 = { TSC: 4, CX8: 8, CMOV: 15, CLFSH: 19, SSE: 25, SSE2: 26 } as const;
 const ECX_1 = { CX16: 13, HYPERVISOR: 31 } as const;
 /** Bits of leaf 0x80000001. */
 const EDX_EXTENDED = { SYSCALL: 11, NX: 20, LM: 29 } as const;
@@ -16,6 +16,8 @@ const HIGHEST = 1;
 const HIGHEST_EXTENDED = 0x80000008;
 /** Family 6, which no vendor of this name has used. */
 const SIGNATURE = 0x600;
+/** A line of CLFLUSH, in units of 8 bytes: 64. */
+const LINE = 8 << 8;
 /** Widths of addresses: machine memory is an image of 4 GiB at most. */
 const ADDRESS_BITS = 32 | (48 << 8);
 
@@ -28,7 +30,7 @@ export function cpuid(leaf: number): readonly [number, number, number, number] {
     case 0:
       return [HIGHEST, letters(0), letters(8), letters(4)];
     case 1:
-      return [SIGNATURE, 0, bits(ECX_1), bits(EDX_1)];
+      return [SIGNATURE, LINE, bits(ECX_1), bits(EDX_1)];
     case 0x80000000:
       return [HIGHEST_EXTENDED | 0, letters(0), letters(8), letters(4)];
     case 0x80000001:
