@@ -272,8 +272,14 @@ describe('a scenario', () => {
       expect(complaint(machine('boost: 1'))).to.equal('s.yaml:1:19: boost: expected true or false, got 1');
       expect(complaint(guest('name: a, weight: 3'))).to.match(/^s\.yaml:3:16: unknown key 'weight'; known: config, /);
       expect(complaint('guests: web\n')).to.equal("s.yaml:1:9: guests: expected a list, got 'web'");
-      expect(complaint('guests:\n  - name: a\n')).to.match(
-        /^s\.yaml:2:5: workload: expected the name of an rt-app file/,
+      expect(complaint('guests:\n  - name: a\n')).to.equal("s.yaml:2:5: a guest needs a 'workload' or a 'kernel'");
+      expect(complaint('guests:\n  - { name: a, workload: 3 }\n')).to.match(/expected the name of an rt-app file/);
+      expect(complaint('guests:\n  - { name: a, kernel: k, workload: w.json }\n')).to.equal(
+        "s.yaml:2:24: a guest has a 'workload' or a 'kernel'",
+      );
+      expect(complaint('guests:\n  - { name: a, kernel: k.elf }\n')).to.match(/^s\.yaml:2:24: .*k\.elf: no such file$/);
+      expect(complaint('guests:\n  - { name: a, cmdline: k, workload: { tasks: {} } }\n')).to.equal(
+        "s.yaml:2:25: 'cmdline' is for a kernel",
       );
       expect(complaint(guest('vcpus: 1'))).to.equal("s.yaml:3:5: a guest needs a 'name' or a 'config'");
       expect(complaint(guest('name: a, abi: 16'))).to.match(/^s\.yaml:3:21: abi: expected 32 or 64, got 16$/);

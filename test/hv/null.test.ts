@@ -34,6 +34,14 @@ describe('null', () => {
     expect(vcpu.runstate(late)).to.equal(1);
   });
 
+  it('keeps no pCPU for a VCPU that is down', () => {
+    const sim = simulate(
+      config([guest({ name: 'a', vcpus: 1, maxVcpus: 3, workload: hog() }), guest({ name: 'b', workload: hog() })]),
+    );
+    sim.run();
+    for (const { name, share } of sim.result().domains) expect(share, name).to.be.above(0.99);
+  });
+
   it('gives the pCPU of a domain that ended to the first that waits, wherever that is', async () => {
     const { domains } = await runMachine(
       config([job('short', 100), job('long', 1000), job('third', 50), job('fourth', 50)], { seed: 0 }),

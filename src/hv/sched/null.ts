@@ -142,6 +142,8 @@ function create(hv: HvContext, generic: GenericScheduler): SchedulerOps {
       const locked = entry.processor(v);
       entry.setPri(v, PRI_WAITING);
       entry.setProcessor(v, pick(v));
+      // One that is down would keep a pCPU from those that are up, as Xen has it since 4.12. It is given one when it wakes.
+      if ((vcpu.pauseFlags(v) & VPF_down) !== 0) return;
       // One whose lock is not held has it from its queue when it first wakes.
       const p = entry.processor(v);
       if ((hv.isOrdered || p === locked) && assignedTo(p) === NONE) assign(p, v);
