@@ -122,6 +122,13 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
       if (done === 0) {
         done = 1;
         let x = 0n;
+        // CMPS reads what RDI points to first: where neither is there, that is the page fault.
+        let other = 0n;
+        if (operation === STRING.cmps || operation === STRING.scas) {
+          const at = one(st, to, size, false);
+          if (at < 0) return -1;
+          other = element(at, size);
+        }
         if (readsSource) {
           const at = one(st, BigInt.asUintN(64, base + source), size, false);
           if (at < 0) return -1;
@@ -133,10 +140,8 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
           if (size === 4) set(st + RAX, x);
           else put(st + RAX, size, x);
         } else {
-          const at = one(st, to, size, false);
-          if (at < 0) return -1;
           const a = operation === STRING.scas ? get(st + RAX) & mask : x;
-          const isEqual = compare(st, a, element(at, size), size);
+          const isEqual = compare(st, a, other, size);
           goesOn = repeat === REPEAT.repe ? isEqual : !isEqual;
         }
       }
