@@ -15,7 +15,7 @@ import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-s
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
-import { Image, PAGE_SIZE } from '../shared/image.js';
+import { Image, PAGE_SIZE, PAGES_PER_MIB } from '../shared/image.js';
 import { MAX_VIRT_CPUS, MIN_IRQS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
 import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
@@ -60,9 +60,6 @@ export interface BuiltMachine {
 const DRAWN_OFFSET_NS = 1e9;
 const DRAWN_DRIFT_PPM = 50;
 export const POWER_ON_NS = 2e9;
-
-/** Frames a MiB of memory is. */
-const PAGES_PER_MIB = (1024 * 1024) / PAGE_SIZE;
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE);
 

@@ -4,6 +4,7 @@
  */
 
 import { pcpusOf } from '../balancer/topology.js';
+import { PAGES_PER_MIB } from '../shared/image.js';
 import * as limits from '../shared/limits.js';
 import { findDeviceProblem } from './check-devices.js';
 import { type ConfigProblem, findPoolProblem, guestPoolProblem } from './check-pools.js';
@@ -309,8 +310,6 @@ function laterProblem({ guests }: MachineConfig, guest: GuestConfig): string | u
   return links ? `${guest.name} asks or serves other domains, so it has to be there from the beginning` : undefined;
 }
 
-/** Frames a MiB of memory is. */
-const FRAMES_PER_MIB = 256;
 /** Machine memory of kernels is in the image, which has 4 GiB at most. */
 const MOST_KERNEL_MIB = 2048;
 
@@ -322,7 +321,7 @@ function unfitKernel(config: MachineConfig, guest: GuestConfig): [path: string[]
   const all = config.guests.reduce((mib, g) => mib + (g.kernel === undefined ? 0 : g.memoryMib), 0);
   if (all > MOST_KERNEL_MIB)
     return [['memoryMib'], `kernels have ${all} MiB of memory together; there is room for ${MOST_KERNEL_MIB}`];
-  const problem = kernelProblem(guest.kernel!, guest.memoryMib * FRAMES_PER_MIB);
+  const problem = kernelProblem(guest.kernel!, guest.memoryMib * PAGES_PER_MIB);
   return problem === undefined ? undefined : [['kernel'], `${guest.kernel!.file}: ${problem}`];
 }
 

@@ -2,6 +2,7 @@
 import { HARD, SOFT } from '../balancer/run-queues.js';
 import type { SedfSpec } from '../hv/domain.js';
 import { DOMAIN_STATE, VPF_domain_paused, VPF_down, VPF_paused } from '../hv/records.js';
+import { PAGES_PER_MIB } from '../shared/image.js';
 import { SHUTDOWN_crash } from '../shared/public/sched.js';
 import { RUNSTATE_blocked, RUNSTATE_running } from '../shared/public/vcpu.js';
 import type { BuiltMachine } from './build.js';
@@ -10,8 +11,6 @@ import { domainNumber, type MachineConfig } from './config.js';
 /** For those who may not know the hypervisor. */
 export type { SedfSpec } from '../hv/domain.js';
 export { type CpupoolView, type NewCpupool, XenError } from './cpupools.js';
-
-const PAGES_PER_MIB = 256;
 
 export interface VcpuInfo {
   readonly id: number;

@@ -30,16 +30,19 @@ const ENTRIES = 512;
 const PTE = { present: 1n, writable: 2n, user: 4n, noExecute: 1n << 63n } as const;
 const MXCSR_RESET = 0x1f80;
 
-/** Frames of the page tables of so many frames of memory. */
-function tableFrames(frames: number): number {
+/** The page tables of so many frames of memory, at its end: level 1 first, then 2, 3 and 4. */
+function pageTables(frames: number) {
   const ones = Math.ceil(frames / ENTRIES);
   const twos = Math.ceil(ones / ENTRIES);
-  return ones + twos + 2;
+  const first = frames - ones - twos - 2;
+  const level2 = first + ones;
+  const level3 = level2 + twos;
+  return { ones, twos, first, level2, level3, level4: level3 + 1 };
 }
 
 /** Why a kernel does not fit into a domain of so much memory. */
 export function kernelProblem({ elf }: BuiltKernel, frames: number): string | undefined {
-  const end = BigInt((frames - tableFrames(frames)) * PAGE_SIZE - STACK_BYTES);
+  const end = BigInt(pageTables(frames).first * PAGE_SIZE - STACK_BYTES);
   for (const { address, bytes } of elf.segments) {
     if (address < BigInt(LOWEST_SEGMENT)) {
       return `a segment at 0x${address.toString(16)}: below 0x${LOWEST_SEGMENT.toString(16)} there is no room for any`;
@@ -59,14 +62,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine 
   const base = domain.frames(d);
   const frames = domain.nrFrames(d);
   const firstMfn = (base - image.region('frames').base) / PAGE_SIZE;
-  const ones = Math.ceil(frames / ENTRIES);
-  const twos = Math.ceil(ones / ENTRIES);
-  const firstTable = frames - tableFrames(frames);
-
-  // Level 1 first, then 2, 3 and 4.
-  const level2 = firstTable + ones;
-  const level3 = level2 + twos;
-  const level4 = level3 + 1;
+  const { ones, twos, first: firstTable, level2, level3, level4 } = pageTables(frames);
   const put = (table: number, index: number, frame: number, flags: bigint): void =>
     view.setBigUint64(base + table * PAGE_SIZE + 8 * index, (BigInt(firstMfn + frame) << 12n) | flags, true);
   const all = PTE.present | PTE.writable | PTE.user;
@@ -91,7 +87,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine 
   view.setBigUint64(info + INFO.nrPages, BigInt(frames), true);
   view.setBigUint64(info + INFO.sharedInfo, BigInt(firstMfn) << 12n, true);
   view.setBigUint64(info + INFO.ptBase, BigInt(level4 * PAGE_SIZE), true);
-  view.setBigUint64(info + INFO.nrPtFrames, BigInt(tableFrames(frames)), true);
+  view.setBigUint64(info + INFO.nrPtFrames, BigInt(frames - firstTable), true);
   u8.set(new TextEncoder().encode(commandLine).subarray(0, INFO.cmdLineBytes - 1), info + INFO.cmdLine);
 
   const st = image.region('x86-vcpu').base + domain.firstVcpu(d) * STATE_BYTES;

@@ -12,6 +12,8 @@ export const IMAGE_LIMIT = 65536 * WASM_PAGE;
 
 /** A frame of machine memory, bytes. */
 export const PAGE_SIZE = 4096;
+/** Frames that a MiB is. */
+export const PAGES_PER_MIB = 2 ** 20 / PAGE_SIZE;
 
 export interface Region {
   readonly name: string;

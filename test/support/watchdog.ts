@@ -3,6 +3,7 @@
  * is repeated by `FC_SEED=N npm test`; and a thread that ends the run when one test keeps the main thread for too long:
  * mocha's own timeout cannot fire while a test loops without awaiting. It says which test it was, and where it loops.
  */
+import { writeSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import fc from 'fast-check';
@@ -76,7 +77,6 @@ const watch = ({ words, title }: Watched): void => {
     } else if (Date.now() - since > LIMIT_S * 1000) {
       since = Number.POSITIVE_INFINITY;
       const name = new TextDecoder().decode(title.slice(0, Atomics.load(words, 1)));
-      const { writeSync } = await import('node:fs');
       writeSync(2, `\nwatchdog: "${name}" has not come back for ${LIMIT_S} s; it is\n${await whereMainIs()}\n`);
       writeSync(1, '\n1 failing\n');
       process.kill(process.pid, 'SIGKILL');

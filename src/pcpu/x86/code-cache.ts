@@ -37,8 +37,6 @@ export interface CodeCache {
   recordAt(frame: number, offset: number): number;
   /** The record of an instruction that lies in two frames: until the next such. */
   recordOfTwo(first: number, offset: number, second: number): number;
-  /** How often everything was forgotten for want of room. */
-  readonly flushes: number;
 }
 
 /** What workers tell each other of code: in the image. One word for each frame, and two for all. */
@@ -105,11 +103,9 @@ export function codeCache(
   const scratch = area.base;
   let next = area.base + 2 * RECORD_BYTES;
   const end = area.base + area.bytes;
-  let flushes = 0;
 
-  /** Room for so many bytes, or −1. */
+  /** Room for so many bytes, of which somebody has seen that they are there. */
   function take(bytes: number): number {
-    if (next + bytes > end) return -1;
     const at = next;
     next += bytes;
     return at;
@@ -118,7 +114,6 @@ export function codeCache(
   function flush(): void {
     frames.clear();
     next = area.base + 2 * RECORD_BYTES;
-    flushes++;
     onFlush();
   }
 
@@ -201,7 +196,6 @@ export function codeCache(
   /** Where a branch leads in its own frame. */
   function lead(code: CodeFrame, record: number): void {
     const target = view.getBigInt64(record + REC.imm, true);
-    i32[word(record + REC.disp)] = 0;
     if (target < 0n || target >= BigInt(FRAME)) return;
     const to = Number(target);
     const known = i32[word(code.table) + to]!;
@@ -245,14 +239,10 @@ export function codeCache(
       const instruction = decoder.decode();
       const { form, record, length } = decoded(instruction, offset);
       write(scratch, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
-      i32[word(scratch + REC.disp)] = form.operands[0]?.kind === 'branch' ? 0 : i32[word(scratch + REC.disp)]!;
       writeLink(scratch + RECORD_BYTES, offset + length, 0);
       decoder.free();
       instruction.free();
       return scratch;
-    },
-    get flushes() {
-      return flushes;
     },
   };
 }

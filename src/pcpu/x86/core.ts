@@ -13,9 +13,9 @@ import {
   SLOT,
 } from './handlers.js';
 import { meaningOf } from './meanings/index.js';
-import { type MachineMemory, type Mmu, mmu } from './mmu.js';
+import { type MachineMemory, type Mmu, mmu, pageAfter } from './mmu.js';
 import { isPair } from './pairs.js';
-import { CODE_TLB_ENTRY, EXIT, REC, ST, TLB_ENTRIES, VECTOR } from './state.js';
+import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
@@ -64,8 +64,6 @@ export interface X86Core {
   codeChanged(frame: number): void;
   /** Forgets all translations, as for another page table. */
   flush(st: number): void;
-  /** Handlers made so far. */
-  readonly handlers: number;
 }
 
 export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
@@ -96,9 +94,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (code.writes() === seenWrites) return;
     seenWrites = code.writes();
     cache.dropWritten();
-    forgetCode();
-    // No page that code can lie in.
-    view.setBigInt64(st + ST.codePage, 1n, true);
+    leaveCode(st);
   }
 
   const string = strings(image, paging, (frame) => {
@@ -115,21 +111,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       divideSigned: (st) => divide(st, true),
       cpuid(st) {
         const [eax, ebx, ecx, edx] = outside.cpuid(i32[word(st)]!, i32[word(st + 8)]!);
-        for (const [n, x] of [eax, ecx, edx, ebx].entries()) {
-          i32[word(st + 8 * n)] = x;
-          i32[word(st + 8 * n) + 1] = 0;
-        }
+        for (const [n, x] of [eax, ecx, edx, ebx].entries()) setRegister(st, n, x);
         return 0;
       },
       rdtsc(st) {
         const [low, high] = outside.counter(st);
-        for (const [n, x] of [
-          [0, low],
-          [2, high],
-        ] as const) {
-          i32[word(st + 8 * n)] = x;
-          i32[word(st + 8 * n) + 1] = 0;
-        }
+        setRegister(st, 0, low);
+        setRegister(st, 2, high);
         return 0;
       },
       enter: (st) => enter(st),
@@ -137,6 +125,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };
+
+  /** The lower half of a general register; the upper is cleared. */
+  function setRegister(st: number, n: number, x: number): void {
+    i32[word(st + ST.gpr + 8 * n)] = x;
+    i32[word(st + ST.gpr + 8 * n) + 1] = 0;
+  }
 
   function raise(st: number, vector: number): number {
     i32[word(st + ST.vector)] = vector;
@@ -246,8 +240,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   /** Makes handlers for the forms that have none yet, before their code is run. */
   function makeHandlers(): void {
     if (made === all.length) return;
-    if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) makeLoop();
-    else instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
+    if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) {
+      makeLoop();
+      return;
+    }
+    instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
     made = all.length;
     sinceMade = 0;
   }
@@ -255,15 +252,18 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   function forgetCode(): void {
     for (let n = 0; n < TLB_ENTRIES; n++) {
       const entry = area.codeTlb + n * CODE_TLB_ENTRY.bytes;
-      // As in the TLB: a page that is not looked for here.
-      i32[word(entry)] = (n ^ 1) << 12;
+      i32[word(entry)] = noPage(n);
       i32[word(entry) + 1] = 0;
     }
   }
+  /** Where code lies is to be found out anew. */
+  function leaveCode(st: number): void {
+    forgetCode();
+    // No page that code can lie in.
+    view.setBigInt64(st + ST.codePage, 1n, true);
+  }
   forgetCode();
   paging.flush();
-
-  const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
 
   /** The record of the instruction at `rip` of the block, which code goes on from; 0: an exception is set up. */
   function locate(st: number): number {
@@ -273,8 +273,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const offset = low & 4095;
     let record = cache.recordAt(frame, offset);
     if (record === 0) {
-      const next = ((low & ~4095) + 4096) | 0;
-      const second = paging.translate(st, next, next === 0 ? (high + 1) | 0 : high, 'fetch');
+      const second = paging.translate(st, ...pageAfter(low, high), 'fetch');
       if (second < 0) return 0;
       record = cache.recordOfTwo(frame, offset, second);
     }
@@ -285,7 +284,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     i32[word(st + ST.codePage)] = low & ~4095;
     i32[word(st + ST.codePage) + 1] = high;
     i32[word(st + ST.records)] = records;
-    const entry = area.codeTlb + indexOf(low) * CODE_TLB_ENTRY.bytes;
+    const entry = area.codeTlb + tlbPlace(low) * CODE_TLB_ENTRY.bytes;
     i32[word(entry)] = low & ~4095;
     i32[word(entry) + 1] = high;
     i32[word(entry + CODE_TLB_ENTRY.records)] = records;
@@ -330,12 +329,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     codeChanged: written,
     flush(st) {
       paging.flush();
-      forgetCode();
-      // No page that code can lie in.
-      view.setBigInt64(st + ST.codePage, 1n, true);
-    },
-    get handlers() {
-      return all.length;
+      leaveCode(st);
     },
   };
 }

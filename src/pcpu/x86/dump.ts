@@ -2,26 +2,8 @@
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
 import type { Mmu } from './mmu.js';
-import { FLAG, ST, VECTOR } from './state.js';
+import { FLAG, GPR_NAMES, ST, VECTOR } from './state.js';
 
-const NAMES = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-];
 /** The order of Xen's dump. */
 const ROWS = [
   ['rax', 'rbx', 'rcx'],
@@ -52,7 +34,7 @@ function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): Inst
   const saved = image.u8.slice(st, st + ST.value + 16);
   for (let n = 0n; n < BigInt(LONGEST); n++) {
     const at = BigInt.asUintN(64, rip + n);
-    const page = paging.translate(st, Number(BigInt.asIntN(32, at)), Number(BigInt.asIntN(32, at >> 32n)), 'fetch');
+    const page = paging.pageOf(st, at, 'fetch');
     if (page < 0) break;
     bytes.push(image.u8[page + Number(at & 4095n)]!);
   }
@@ -71,7 +53,7 @@ function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): Inst
 
 export function registerDump(image: Image, st: number, paging: Mmu): string[] {
   const view = new DataView(image.buffer);
-  const register = (name: string): bigint => view.getBigUint64(st + ST.gpr + 8 * NAMES.indexOf(name), true);
+  const register = (name: string): bigint => view.getBigUint64(st + ST.gpr + 8 * GPR_NAMES.indexOf(name), true);
   const [vector, errorCode] = [view.getInt32(st + ST.vector, true), view.getInt32(st + ST.errorCode, true)];
   const rip = view.getBigUint64(st + ST.rip, true);
   const name = Object.entries(VECTOR).find(([, n]) => n === vector)?.[0] ?? String(vector);

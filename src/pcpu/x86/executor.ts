@@ -7,8 +7,7 @@
  */
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
-import type { Image } from '../../shared/image.js';
-import { PAGE_SIZE } from '../../shared/image.js';
+import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
 import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { offsetsOf } from '../../shared/public/layout.js';
@@ -18,27 +17,8 @@ import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
 import { CODE_BYTES } from './records.js';
-import { CODE_TLB_BYTES, EXIT, FLAG, ST, STATE_BYTES, TLB_BYTES } from './state.js';
+import { CODE_TLB_BYTES, EXIT, FLAG, GPR_NAMES, ST, STATE_BYTES, TLB_BYTES } from './state.js';
 
-/** Registers by the names that the public ABI has for them, in the order of their encoding. */
-const ABI_NAMES = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-];
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 /** Registers of a hypercall's arguments (xen-x86_64.h). */
 const ARGUMENTS = [RDI, RSI, RDX, R10, R8];
@@ -126,7 +106,6 @@ export function x86Executor(
     budget = Math.max(1, Math.min(LONGEST, Math.floor(Math.min(ns, ownNext(p) - startedAt) / nsPerInstruction)));
     const reason = core.run(st, budget);
     const done = budget - i32[word(st + ST.left)]!;
-    view.setFloat64(st + ST.retired, view.getFloat64(st + ST.retired, true) + done, true);
     i32[word(st + ST.pending)] = 1 + reason;
     pcpu.setGuestAt(p, startedAt + Math.max(1, Math.ceil(done * nsPerInstruction)));
   }
@@ -185,7 +164,7 @@ export function x86Executor(
       const user = offsetsOf(cpu_user_regs, 64) as Readonly<Record<string, number>>;
       const from = context + at.user_regs;
       image.u8.fill(0, st, st + STATE_BYTES);
-      for (const [n, name] of ABI_NAMES.entries()) {
+      for (const [n, name] of GPR_NAMES.entries()) {
         view.setBigUint64(st + 8 * n, view.getBigUint64(from + user[name]!, true), true);
       }
       view.setBigUint64(st + ST.rip, view.getBigUint64(from + user.rip!, true), true);

@@ -28,8 +28,6 @@ export interface Form {
   readonly address: AddressForm | undefined;
   /** Of Jcc, SETcc, CMOVcc, LOOPcc: iced-x86's name, as in `ne`; else `None`. */
   readonly condition: string;
-  readonly isLocked: boolean;
-  readonly repeat: '' | 'repe' | 'repne';
   /** What of the immediate says what the instruction does, and is not an operand: 0 where there is no such thing. */
   readonly variant: number;
   /** What handlers are found by: equal for forms of equal meaning. */
@@ -234,9 +232,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     if (address.hasIndex && instruction.memoryIndex !== Register.AL)
       view.setUint16(REC.index, registerOffset(instruction.memoryIndex)!, true);
     view.setUint8(REC.shift, Math.log2(instruction.memoryIndexScale));
-    if (address.hasSegment) {
-      view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
-    } else if (STACK_REGISTERS.includes(base)) view.setUint16(REC.segment, ST.stack, true);
+    if (STACK_REGISTERS.includes(base)) view.setUint16(REC.segment, ST.stack, true);
     // POP writes with RSP as it will be.
     const more =
       instruction.mnemonic === Mnemonic.Pop && (base === Register.RSP || base === Register.ESP)
@@ -246,11 +242,9 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     else view.setInt32(REC.disp, Number(BigInt.asIntN(32, instruction.memoryDisplacement)) + more, true);
   } else if (instruction.isStackInstruction) view.setUint16(REC.segment, ST.stack, true);
   const string = stringOf(instruction);
-  if (string !== undefined) {
-    view.setBigInt64(REC.imm, string, true);
-    if (hasBase(instruction.segmentPrefix)) {
-      view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
-    }
+  if (string !== undefined) view.setBigInt64(REC.imm, string, true);
+  if ((address !== undefined || string !== undefined) && hasBase(instruction.segmentPrefix)) {
+    view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
   }
   const { Next, ConditionalBranch } = iced.FlowControl;
   const flow = instruction.flowControl;
@@ -261,8 +255,6 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       operands,
       address,
       condition,
-      isLocked,
-      repeat,
       variant,
       key,
     },

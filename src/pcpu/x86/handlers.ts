@@ -174,6 +174,21 @@ function operandAddress(code: Code, at: number): void {
   code.get(STATE).get(PC).mem(MEM.i32_load16_u, at).op(OP.i32_add);
 }
 
+/** Address of the entry that an address has in one of the TLBs: `tlbPlace`, as code. */
+function tlbEntry(code: Code, tlb: number, address: () => void, bytes: number): void {
+  code.get(STATE).mem(MEM.i32_load, tlb);
+  address();
+  code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
+  address();
+  code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
+  code
+    .i32(TLB_ENTRIES - 1)
+    .op(OP.i32_and)
+    .i32(Math.log2(bytes))
+    .op(OP.i32_shl)
+    .op(OP.i32_add);
+}
+
 class Translation {
   readonly code: Code;
   readonly #flow: Flow;
@@ -309,10 +324,9 @@ class Translation {
         return false;
       case 'both':
       case 'either':
-      case 'differ':
         this.#value(step.a);
         this.#value(step.b);
-        code.op(step.op === 'both' ? OP.i32_and : step.op === 'either' ? OP.i32_or : OP.i32_xor);
+        code.op(step.op === 'both' ? OP.i32_and : OP.i32_or);
         this.#keep(n, I32);
         return false;
       case 'not':
@@ -452,19 +466,8 @@ class Translation {
       this.#offset = code.local(I64);
     }
     if (this.#host < 0) this.#host = code.local(I32);
-    // The page's number, folded once: strides of any power of 2 are spread.
-    code.get(STATE).mem(MEM.i32_load, ST.tlb);
-    this.#value(address);
-    code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
-    this.#value(address);
-    code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
-    code
-      .i32(TLB_ENTRIES - 1)
-      .op(OP.i32_and)
-      .i32(Math.log2(TLB_ENTRY.bytes))
-      .op(OP.i32_shl)
-      .op(OP.i32_add)
-      .set(this.#tlbEntry);
+    tlbEntry(code, ST.tlb, () => this.#value(address), TLB_ENTRY.bytes);
+    code.set(this.#tlbEntry);
     for (let way = 0; way < TLB_WAYS; way++) {
       const entry = way * TLB_WAY_BYTES;
       code.get(this.#tlbEntry).mem(MEM.i64_load, entry + tag);
@@ -609,15 +612,7 @@ const STANDING: readonly ((code: Code, flow: Flow) => void)[] = [
     code.op(OP.end);
     code.get(STATE).mem(MEM.i64_load, ST.rip).tee(target).i64(-4096n).op(OP.i64_and).tee(page);
     code.get(STATE).mem(MEM.i64_load, ST.codePage).op(OP.i64_ne).if();
-    code.get(STATE).mem(MEM.i32_load, ST.codeTlb);
-    code.get(page).i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
-    code.get(page).i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
-    code
-      .i32(TLB_ENTRIES - 1)
-      .op(OP.i32_and)
-      .i32(Math.log2(CODE_TLB_ENTRY.bytes))
-      .op(OP.i32_shl)
-      .op(OP.i32_add);
+    tlbEntry(code, ST.codeTlb, () => code.get(page), CODE_TLB_ENTRY.bytes);
     code.tee(entry).mem(MEM.i64_load, CODE_TLB_ENTRY.tag).get(page).op(OP.i64_ne).if();
     leaveAtRip(code, EXIT.miss);
     code.op(OP.end);

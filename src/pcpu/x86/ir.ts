@@ -133,7 +133,6 @@ export type Step =
   | { readonly op: 'compare'; readonly fn: Comparison; readonly a: Value; readonly b: Value }
   | { readonly op: 'both'; readonly a: Truth; readonly b: Truth }
   | { readonly op: 'either'; readonly a: Truth; readonly b: Truth }
-  | { readonly op: 'differ'; readonly a: Truth; readonly b: Truth }
   | { readonly op: 'not'; readonly a: Truth }
   | { readonly op: 'select'; readonly when: Truth; readonly a: Value; readonly b: Value }
   /** `forWrite`: the same bytes are written by a later step. */
@@ -179,8 +178,7 @@ export type Step =
   | { readonly op: 'exit'; readonly reason: number };
 
 /** What the core does by functions of its own. */
-export const HELPERS = ['divide', 'divideSigned', 'cpuid', 'rdtsc', 'string', 'enter', 'float'] as const;
-export type HelperName = (typeof HELPERS)[number];
+export type HelperName = 'divide' | 'divideSigned' | 'cpuid' | 'rdtsc' | 'string' | 'enter' | 'float';
 
 const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'setWideOperand', 'storeWide'];
 const MAY_FAULT: readonly Step['op'][] = ['load', 'store', 'loadWide', 'storeWide', 'float', 'trap', 'helper'];
@@ -218,7 +216,6 @@ export class Builder {
   compare = (fn: Comparison, a: Value, b: Value): Truth => this.#truth({ op: 'compare', fn, a, b });
   both = (a: Truth, b: Truth): Truth => this.#truth({ op: 'both', a, b });
   either = (a: Truth, b: Truth): Truth => this.#truth({ op: 'either', a, b });
-  differ = (a: Truth, b: Truth): Truth => this.#truth({ op: 'differ', a, b });
   not = (a: Truth): Truth => this.#truth({ op: 'not', a });
   select = (when: Truth, a: Value, b: Value): Value => this.#value({ op: 'select', when, a, b });
   load = (address: Value, size: Size, forWrite = false): Value => this.#value({ op: 'load', address, size, forWrite });

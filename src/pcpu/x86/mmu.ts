@@ -3,7 +3,7 @@
  * into. An access that the TLB does not answer comes here.
  */
 import type { Image } from '../../shared/image.js';
-import { REC, ST, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, VECTOR } from './state.js';
+import { noPage, REC, ST, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, tlbPlace, VECTOR } from './state.js';
 
 /** Bits of a page-table entry; its low word. */
 const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
@@ -29,15 +29,21 @@ export interface CodeFrames {
 }
 
 export interface Mmu {
-  /** Machine frame of the top-level page table from now on; forgets all translations. */
-  setRoot(st: number, mfn: number): void;
+  /** Forgets all translations. */
   flush(): void;
-  flushPage(low: number): void;
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
   translate(st: number, low: number, high: number, access: Access): number;
+  /** The same of an address in one piece. */
+  pageOf(st: number, address: bigint, access: Access): number;
   /** See Services in handlers.ts. */
   load(st: number, size: number, forWrite: boolean): number;
   store(st: number, size: number): number;
+}
+
+/** The page after that of an address, in halves. */
+export function pageAfter(low: number, high: number): readonly [low: number, high: number] {
+  const next = ((low & ~4095) + 4096) | 0;
+  return [next, next === 0 ? (high + 1) | 0 : high];
 }
 
 /** @param tlb image address of this worker's TLB: TLB_ENTRIES of TLB_ENTRY.bytes */
@@ -51,17 +57,10 @@ export function mmu(
   const { i32, u8 } = image;
   const u16 = new Uint16Array(image.buffer);
   const word = (address: number): number => address >> 2;
-  /** The page after the last that was translated for an access that lies in two. */
-  const SCRATCH = ST.value;
-
-  const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
-
   function forget(n: number, way: number): void {
     const entry = tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
-    // A page that is never looked for here: its own place is the neighbour's.
-    const none = (n ^ 1) << 12;
     for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag]) {
-      i32[word(entry + tag)] = none;
+      i32[word(entry + tag)] = noPage(n);
       i32[word(entry + tag) + 1] = 0;
     }
   }
@@ -120,7 +119,7 @@ export function mmu(
 
   /** In the first way; what was there goes to the second, unless it is the same page, of which one entry must know all. */
   function remember(low: number, high: number, frame: number, mayBeWritten: boolean): void {
-    const n = indexOf(low);
+    const n = tlbPlace(low);
     const page = low & ~4095;
     const first = tlb + n * TLB_ENTRY.bytes;
     const isSame = i32[word(first)] === page && i32[word(first) + 1] === high;
@@ -142,8 +141,7 @@ export function mmu(
   /** The two pages of an access across their border; the first is −1 where one faults. */
   function twoPages(st: number, access: Access): readonly [number, number] {
     const [low, high] = [lowOf(st), highOf(st)];
-    const next = ((low & ~4095) + 4096) | 0;
-    const nextHigh = next === 0 ? (high + 1) | 0 : high;
+    const [next, nextHigh] = pageAfter(low, high);
     // All of the address is looked at before any page.
     if (!isCanonical(nextHigh)) return [protection(st, access), -1];
     const first = translate(st, low, high, access);
@@ -153,12 +151,10 @@ export function mmu(
   }
 
   return {
-    setRoot: flush,
     flush,
-    flushPage(low) {
-      for (let way = 0; way < TLB_WAYS; way++) forget(indexOf(low), way);
-    },
     translate,
+    pageOf: (st, address, access) =>
+      translate(st, Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n)), access),
     load(st, size, forWrite) {
       const low = lowOf(st);
       const offset = low & 4095;
@@ -171,9 +167,9 @@ export function mmu(
       if (first < 0) return -1;
       const inFirst = 4096 - offset;
       for (let n = 0; n < size; n++) {
-        u8[st + SCRATCH + n] = u8[n < inFirst ? first + offset + n : second + n - inFirst]!;
+        u8[st + ST.value + n] = u8[n < inFirst ? first + offset + n : second + n - inFirst]!;
       }
-      return st + SCRATCH;
+      return st + ST.value;
     },
     store(st, size) {
       const low = lowOf(st);
@@ -186,7 +182,7 @@ export function mmu(
       if (code.hasCode(first)) code.written(first);
       if (inFirst < size && code.hasCode(second)) code.written(second);
       for (let n = 0; n < size; n++) {
-        u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + SCRATCH + n]!;
+        u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
       }
       return 0;
     },

@@ -51,9 +51,8 @@ export const ST = {
   root: 568,
   isPresent: 572,
   pending: 576,
-  /** Time that it has run ahead of its pCPU when it was switched out, ns (f64); instructions retired (f64). */
+  /** Time that it has run ahead of its pCPU when it was switched out, ns (f64). */
   owed: 584,
-  retired: 592,
   /** Operands, result and code of floating point that is not done by handlers themselves: see floating.ts. */
   floatA: 640,
   floatB: 656,
@@ -62,6 +61,12 @@ export const ST = {
 } as const;
 
 export const RSP = ST.gpr + 8 * 4;
+
+/** General registers, in the order of their encoding; the public ABI calls them the same. */
+export const GPR_NAMES: readonly string[] = [
+  ...['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'],
+  ...['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
+];
 
 /** Bytes of a decoded instruction. */
 export const RECORD_BYTES = 32;
@@ -135,8 +140,6 @@ export const FLAG = {
   ID: 0x200000,
 } as const;
 
-export const STATUS_FLAGS = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF;
-
 /** Places of each TLB, found by a hash of the page. That for data has two entries for each: its second half holds the second ones. */
 export const TLB_ENTRIES = 1024;
 /** Bytes of an entry: pages that may be read (`readTag`) and written (`writeTag`), or one that has another place; image address of the page. */
@@ -149,3 +152,8 @@ export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;
 /** Bytes of a worker's TLBs. */
 export const TLB_BYTES = TLB_WAYS * TLB_WAY_BYTES;
 export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
+
+/** The place of a page in either TLB, by the low word of its address: its number, folded once, so that strides of any power of 2 are spread. */
+export const tlbPlace = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
+/** What a tag of place n is when there is none: low word of a page that has another place, its neighbour's. */
+export const noPage = (n: number): number => (n ^ 1) << 12;

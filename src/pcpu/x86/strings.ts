@@ -59,16 +59,11 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
     const bytes = n * size;
     let from = 0;
     if (isMove) {
-      const page = paging.translate(
-        st,
-        Number(BigInt.asIntN(32, source)),
-        Number(BigInt.asIntN(32, source >> 32n)),
-        'read',
-      );
+      const page = paging.pageOf(st, source, 'read');
       if (page < 0) return -1;
       from = page + Number(source & 4095n);
     }
-    const page = paging.translate(st, Number(BigInt.asIntN(32, to)), Number(BigInt.asIntN(32, to >> 32n)), 'write');
+    const page = paging.pageOf(st, to, 'write');
     if (page < 0) return -1;
     written(page);
     const at = page + Number(to & 4095n);

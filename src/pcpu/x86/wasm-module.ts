@@ -26,10 +26,7 @@ export const OP = {
   i32_xor: 0x73,
   i32_add: 0x6a,
   i32_sub: 0x6b,
-  i32_mul: 0x6c,
   i32_shl: 0x74,
-  i32_shr_u: 0x76,
-  i64_eqz: 0x50,
   i64_eq: 0x51,
   i64_ne: 0x52,
   i64_lt_s: 0x53,
@@ -77,7 +74,6 @@ const SIMD_SHUFFLE = 0x0d;
 export const MEM = {
   i32_load: 0x28,
   i64_load: 0x29,
-  i32_load8_u: 0x2d,
   i32_load16_u: 0x2f,
   i64_load8_u: 0x31,
   i64_load16_u: 0x33,
@@ -226,13 +222,6 @@ export class Code {
   /** i64.trunc_sat_f64_s. */
   truncate(): this {
     this.bytes.push(0xfc, 6);
-    return this;
-  }
-
-  /** An atomic access of the threads proposal. `align`: log2 of its size, which it has to be. */
-  atomic(opcode: number, align: number, offset = 0): this {
-    this.bytes.push(0xfe, opcode, align);
-    unsigned(this.bytes, offset);
     return this;
   }
 

@@ -2,7 +2,7 @@
 import iced from 'iced-x86';
 import type { Value } from '../ir.js';
 import { EXIT, RSP, ST, VECTOR } from '../state.js';
-import type { Meaning, Writer } from './writer.js';
+import { CONDITIONS, type Meaning, type Writer } from './writer.js';
 
 const RCX = ST.gpr + 8;
 const R11 = ST.gpr + 8 * 11;
@@ -113,10 +113,5 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Cpuid: (w) => w.helper('cpuid'),
   Rdtsc: (w) => w.helper('rdtsc'),
   String: (w) => w.helper('string'),
-  ...Object.fromEntries(
-    ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'].map((cc) => [
-      `J${cc}`,
-      jumpIf,
-    ]),
-  ),
+  ...Object.fromEntries(CONDITIONS.map((cc) => [`J${cc}`, jumpIf])),
 };

@@ -2,7 +2,7 @@
 import iced from 'iced-x86';
 import type { Size, Value } from '../ir.js';
 import { FLAG, RSP, ST, VECTOR } from '../state.js';
-import type { Meaning, Writer } from './writer.js';
+import { CONDITIONS, type Meaning, type Writer } from './writer.js';
 
 const PUSHES_16: readonly number[] = [iced.Code.Push_imm16, iced.Code.Pushw_imm8];
 
@@ -232,7 +232,7 @@ export const DATA: Readonly<Record<string, Meaning>> = {
   Sahf: sahf,
   Xlatb: lookUp,
   ...Object.fromEntries(
-    ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'].flatMap((cc) => [
+    CONDITIONS.flatMap((cc) => [
       [`Cmov${cc}`, moveIf],
       [`Set${cc}`, setIf],
     ]),

@@ -3,6 +3,9 @@ import type { Form } from '../forms.js';
 import { Builder, type Size, type Truth, type Value, type Wide } from '../ir.js';
 import { FLAG, RSP, ST, VECTOR } from '../state.js';
 
+/** iced-x86's names of the conditions of Jcc, SETcc and CMOVcc. */
+export const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'];
+
 const CARRIES = 0xc000_0000_0000_0000n;
 const NIBBLE_CARRY = 8n;
 
