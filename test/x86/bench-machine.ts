@@ -1,5 +1,6 @@
 /** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
 
+import { busLock, busRegion } from '../../src/pcpu/x86/bus-lock.js';
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
 import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
 import { CODE_TLB_BYTES, FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
@@ -28,8 +29,8 @@ export interface BareMachine {
   entry(virtual: bigint): number;
 }
 
-/** @param frames of memory */
-export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine {
+/** @param frames of memory @param isParallel as if other workers ran code at the same time */
+export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = false): BareMachine {
   const image = Image.create(
     layOut([
       rawRegion('state', STATE_BYTES, 1),
@@ -37,6 +38,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       rawRegion('code-tlb', CODE_TLB_BYTES, 1),
       rawRegion('code', codeBytes, 1),
       rawRegion('code-frames', 4, 2 + frames),
+      busRegion(1),
       rawRegion('frames', FRAME, frames, FRAME),
     ]),
   );
@@ -56,6 +58,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
       rootOf: () => 0,
       counter: () => [0, 0],
+      bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
     },
   );

@@ -26,9 +26,9 @@ const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
-/** @param isStepping one instruction at a time, or all that there are */
-export function coreCpu(isStepping = true): CoreCpu {
-  const m = bareMachine(128);
+/** @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others */
+export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
+  const m = bareMachine(128, undefined, isParallel);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });

@@ -13,8 +13,8 @@ const BATCH = 250;
 const BATCHES = 6;
 
 describe('the x86 core', () => {
-  // One instruction at a time, and as it runs otherwise.
-  const cores = [coreCpu(true), coreCpu(false)];
+  // One instruction at a time, as it runs otherwise, and as it runs beside others.
+  const cores = [coreCpu(true), coreCpu(false), coreCpu(false, true)];
 
   const suites: readonly (readonly [string, readonly FeatureSet[]])[] = [
     ['integer instructions', ['integer']],
@@ -54,7 +54,7 @@ describe('the x86 core', () => {
         const outcomes = native.run(cases.map((c) => c.case));
         for (const [n, c] of cases.entries()) {
           const differences = compare(
-            cores[batch % 2]!.run(c.case),
+            cores[batch % cores.length]!.run(c.case),
             outcomes[n]!,
             c.definedFlagsAt(outcomes[n]!.state.rip),
           );

@@ -45,8 +45,8 @@ export interface SharedCode {
   hasCode(frame: number): boolean;
   /** A frame has code from now on. */
   mark(frame: number): void;
-  /** A frame was written: what is known of its code is not so any more. */
-  written(frame: number): void;
+  /** A frame was written: what is known of its code is not so any more. @returns `writes` before */
+  written(frame: number): number;
   /** Grows with each frame that gets code: whoever has a translation for writing must drop it. */
   marks(): number;
   /** Grows with each frame with code that is written. */
@@ -73,8 +73,13 @@ export function sharedCode({ i32 }: Image, words: number, frames: number): Share
     },
     written(frame) {
       const at = wordOf(frame);
-      Atomics.store(i32, at, (Atomics.load(i32, at) & ~HAS_CODE) + 2);
-      Atomics.add(i32, WRITES, 1);
+      // In one piece: a mark that somebody sets meanwhile must stay.
+      for (let seen = Atomics.load(i32, at); ; ) {
+        const before = Atomics.compareExchange(i32, at, seen, (seen & ~HAS_CODE) + 2);
+        if (before === seen) break;
+        seen = before;
+      }
+      return Atomics.add(i32, WRITES, 1);
     },
     marks: () => Atomics.load(i32, MARKS),
     writes: () => Atomics.load(i32, WRITES),

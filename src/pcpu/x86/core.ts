@@ -1,5 +1,6 @@
 /** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
 import type { Image } from '../../shared/image.js';
+import { type BusLock } from './bus-lock.js';
 import { codeCache, type SharedCode } from './code-cache.js';
 import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
@@ -8,10 +9,12 @@ import {
   type HandlerModule,
   type HandlerSource,
   handlerModule,
+  LOCKED,
   loopModule,
   type Services,
   SLOT,
 } from './handlers.js';
+import { lockedAccesses } from './locked.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu, pageAfter } from './mmu.js';
 import { isPair } from './pairs.js';
@@ -48,6 +51,8 @@ export interface Surroundings {
   rootOf(st: number): number;
   /** The cycle counter, low and high word. */
   counter(st: number): readonly [number, number];
+  /** Where several workers run code at the same time. */
+  readonly bus: BusLock | undefined;
   /** CPUID: eax, ebx, ecx, edx. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
 }
@@ -77,11 +82,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const cache = codeCache(image, area.code, handlerOf, pairOf, forgetCode, code);
   /** A frame with code is written here. */
   function written(frame: number): void {
-    code.written(frame);
+    // What others wrote since is still to be followed.
+    if (code.written(frame) === seenWrites) seenWrites++;
     cache.drop(frame);
-    seenWrites = code.writes();
   }
   const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, area.tlb, outside.rootOf);
+  const { bus } = outside;
+  const locked = bus && lockedAccesses(image, paging, { hasCode: code.hasCode, written }, bus);
   /** What of the others' doings this core has followed. */
   let [seenMarks, seenWrites] = [code.marks(), code.writes()];
 
@@ -104,8 +111,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const float = exactFloat(image);
 
   const services: Services = {
-    load: (st, access) => paging.load(st, access & (FOR_WRITE - 1), (access & FOR_WRITE) !== 0),
-    store: (st, size) => paging.store(st, size),
+    load(st, access) {
+      const size = access & (FOR_WRITE - 1);
+      return (access & LOCKED) !== 0 ? locked!.load(st, size) : paging.load(st, size, (access & FOR_WRITE) !== 0);
+    },
+    store(st, access) {
+      if ((access & LOCKED) === 0) return paging.store(st, access);
+      locked!.store(st, access & (FOR_WRITE - 1));
+      return 0;
+    },
     helper: {
       divide: (st) => divide(st, false),
       divideSigned: (st) => divide(st, true),
@@ -122,6 +136,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       },
       enter: (st) => enter(st),
       float: (st) => (float(st) ? 0 : 1 + EXIT.exception),
+      lockBus: (st) => (locked!.take(st) ? 0 : 1 + EXIT.exception),
+      unlockBus() {
+        bus!.release();
+        return 0;
+      },
+      awaitBus() {
+        bus!.wait();
+        return 0;
+      },
       string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };
@@ -217,7 +240,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   function handlerOf(form: Form): number {
     const known = slots.get(form.key);
     if (known !== undefined) return known;
-    const steps = meaningOf(form);
+    const steps = meaningOf(form, bus !== undefined);
     const slot = steps === undefined ? SLOT.undefined : SLOT.first + all.length;
     if (steps !== undefined) all.push({ steps });
     slots.set(form.key, slot);
@@ -230,7 +253,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const key = `${first.key} + ${second.key}`;
     const known = slots.get(key);
     if (known !== undefined) return known;
-    const [steps, next] = [meaningOf(first), meaningOf(second)];
+    const [steps, next] = [meaningOf(first, bus !== undefined), meaningOf(second, bus !== undefined)];
     if (steps === undefined || next === undefined) return undefined;
     slots.set(key, SLOT.first + all.length);
     all.push({ steps, next });
@@ -304,6 +327,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     run(st, budget) {
       i32[word(st + ST.tlb)] = area.tlb;
       i32[word(st + ST.codeTlb)] = area.codeTlb;
+      if (bus !== undefined) {
+        i32[word(st + ST.bus)] = bus.owner;
+        i32[word(st + ST.announced)] = bus.announced;
+        i32[word(st + ST.busSelf)] = bus.self;
+      }
       follow(st);
       let rest = budget;
       for (;;) {
@@ -318,6 +346,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         i32[word(st + ST.left)] = rest;
         if (record === 0) return reason;
         settle(st);
+        // It faulted between its two accesses, as another pCPU changed the page tables.
+        if (bus?.isHeld() === true) bus.release();
         if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
         if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
           // A trap: reported behind the instruction.

@@ -70,6 +70,7 @@ export function x86Executor(
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
+      bus: undefined,
       cpuid,
     },
   );

@@ -30,6 +30,8 @@ export interface Form {
   readonly condition: string;
   /** What of the immediate says what the instruction does, and is not an operand: 0 where there is no such thing. */
   readonly variant: number;
+  /** Whether its change of memory is one for everybody: by LOCK, or as XCHG is. */
+  readonly isLocked: boolean;
   /** What handlers are found by: equal for forms of equal meaning. */
   readonly key: string;
 }
@@ -194,7 +196,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   const condition = ConditionCode[instruction.conditionCode] ?? 'None';
   const repeat = instruction.hasRepnePrefix ? 'repne' : instruction.hasRepPrefix ? 'repe' : '';
   const mnemonic = Mnemonic[instruction.mnemonic] ?? 'INVALID';
-  const isLocked = instruction.hasLockPrefix;
+  const isLocked = instruction.hasLockPrefix || (instruction.mnemonic === Mnemonic.Xchg && address !== undefined);
   const how =
     address === undefined
       ? ''
@@ -256,6 +258,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       address,
       condition,
       variant,
+      isLocked,
       key,
     },
     record,

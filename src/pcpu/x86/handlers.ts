@@ -21,6 +21,7 @@ import {
   VECTOR,
 } from './state.js';
 import {
+  ATOMIC,
   Code,
   type FuncType,
   I32,
@@ -55,6 +56,8 @@ export interface Services {
 }
 
 export const FOR_WRITE = 32;
+/** Added to the size of an access that is a locked one, too: of a store, that it is the one for which the bus was taken. */
+export const LOCKED = 64;
 
 /** Cases that are always there; handlers of forms follow. 0 is that of records that hold nothing. */
 export const SLOT = { miss: 0, jump: 1, link: 2, undefined: 3, first: 4 } as const;
@@ -199,6 +202,9 @@ class Translation {
   #tlbEntry = -1;
   #offset = -1;
   #host = -1;
+  /** Of a locked access: depth of its loop, and what was read. */
+  #retry = -1;
+  #before = -1;
   /** Words of the block that were set or are known from the instruction before: local of their values, or a constant. */
   readonly #words: Map<number, number | bigint>;
 
@@ -347,6 +353,18 @@ class Translation {
       case 'store':
         this.#store(step.address, step.size, step.value);
         return false;
+      case 'lockedLoad':
+        this.#lockedLoad(n, step.address, step.size);
+        return false;
+      case 'lockedStore':
+        this.#lockedStore(step.size, step.value);
+        return false;
+      case 'unlockBus':
+        this.#helper('unlockBus');
+        return false;
+      case 'fence':
+        code.fence();
+        return false;
       case 'setOperand':
         operandAddress(code, REC.operand0 + 2 * step.n);
         this.#set(step.size, step.value, 0);
@@ -459,7 +477,7 @@ class Translation {
    * Looks for an address in the TLB: branches to the label around it when there is an answer, of which #host is then the image address;
    * else goes on behind it.
    */
-  #lookUp(address: number, tag: number, size: AccessSize): void {
+  #lookUp(address: number, tag: number, size: AccessSize, isAligned = false): void {
     const { code } = this;
     if (this.#tlbEntry < 0) {
       this.#tlbEntry = code.local(I32);
@@ -475,12 +493,15 @@ class Translation {
       code.op(OP.i64_xor).set(this.#offset);
       code.get(this.#tlbEntry).mem(MEM.i32_load, entry + TLB_ENTRY.page);
       code.get(this.#offset).op(OP.i32_wrap_i64).op(OP.i32_add).set(this.#host);
-      // The same page, and within it to the last byte.
-      code
-        .get(this.#offset)
-        .i64(BigInt(4097 - size))
-        .op(OP.i64_lt_u)
-        .brIf(0);
+      // The same page, and within it to the last byte; and a multiple of the size.
+      code.get(this.#offset);
+      if (isAligned)
+        code
+          .i64(BigInt(~(4096 - size)))
+          .op(OP.i64_and)
+          .op(OP.i64_eqz);
+      else code.i64(BigInt(4097 - size)).op(OP.i64_lt_u);
+      code.brIf(0);
     }
   }
 
@@ -527,6 +548,58 @@ class Translation {
     if (size === 16) code.simdMem(SIMD_MEM.store, 0);
     else code.mem(STORES[size], 0);
     code.op(OP.end);
+  }
+
+  /**
+   * Opens a loop, at whose end `#lockedStore` writes if memory is still what was read: else all is computed again. Where that cannot be
+   * one access of the host's, the bus is taken instead, and `#host` is a copy in the block.
+   */
+  #lockedLoad(n: number, address: number, size: Size): void {
+    const { code } = this;
+    code.block();
+    this.#lookUp(address, TLB_ENTRY.writeTag, size, true);
+    this.#toSlow(address);
+    code
+      .get(STATE)
+      .i32(size + FOR_WRITE + LOCKED)
+      .call(LOAD_SLOW)
+      .tee(this.#host);
+    code.i32(-1).op(OP.i32_ne).brIf(0);
+    code.i32(EXIT.exception).op(OP.return).op(OP.end);
+    const owner = code.local(I32);
+    code.loop();
+    this.#retry = code.depth;
+    code.get(STATE).mem(MEM.i32_load, ST.announced).i32(1).atomic(ATOMIC.i32_store);
+    code.get(STATE).mem(MEM.i32_load, ST.bus).atomic(ATOMIC.i32_load).tee(owner).if();
+    code.get(owner).get(STATE).mem(MEM.i32_load, ST.busSelf).op(OP.i32_ne).if();
+    this.#renounce();
+    this.#helper('awaitBus');
+    code.br(code.depth - this.#retry);
+    code.op(OP.end).op(OP.end);
+    code.get(this.#host).atomic(ATOMIC.i64_load[size]);
+    this.#keep(n);
+    this.#before = this.#locals[n]!;
+  }
+
+  #lockedStore(size: Size, value: number): void {
+    const { code } = this;
+    const mask = (1n << BigInt(8 * size)) - 1n;
+    code.get(this.#host).get(this.#before);
+    this.#value(value);
+    if (size < 8) code.i64(mask).op(OP.i64_and);
+    code.atomic(ATOMIC.i64_cmpxchg[size]).get(this.#before).op(OP.i64_ne);
+    code.brIf(code.depth - this.#retry);
+    this.#renounce();
+    code.op(OP.end);
+    // The copy in the block: it goes where it belongs. Both pages were looked at before.
+    code.get(this.#host).get(STATE).i32(ST.value).op(OP.i32_add).op(OP.i32_eq).if();
+    code.get(STATE).i32(size + LOCKED).call(STORE_SLOW).op(OP.drop);
+    code.op(OP.end);
+  }
+
+  /** Takes the announcement back. Behind the access, where a plain store will stay. */
+  #renounce(): void {
+    this.code.get(STATE).mem(MEM.i32_load, ST.announced).i32(0).mem(MEM.i32_store, 0);
   }
 
   #helper(name: HelperName): void {

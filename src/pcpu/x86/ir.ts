@@ -138,6 +138,13 @@ export type Step =
   /** `forWrite`: the same bytes are written by a later step. */
   | { readonly op: 'load'; readonly address: Value; readonly size: Size; readonly forWrite: boolean }
   | { readonly op: 'store'; readonly address: Value; readonly size: Size; readonly value: Value }
+  /** A load and the store of the same bytes, between which nobody else writes them; only computations lie between the two. */
+  | { readonly op: 'lockedLoad'; readonly address: Value; readonly size: Size }
+  | { readonly op: 'lockedStore'; readonly address: Value; readonly size: Size; readonly value: Value }
+  /** Lets others' locked accesses in again, which helper `lockBus` has kept out. */
+  | { readonly op: 'unlockBus' }
+  /** All accesses before are seen by everybody before those behind it. */
+  | { readonly op: 'fence' }
   | { readonly op: 'setOperand'; readonly n: number; readonly size: Size; readonly value: Value }
   | { readonly op: 'setFixed'; readonly at: number; readonly size: Size; readonly value: Value }
   | { readonly op: 'wideConst'; readonly value: bigint }
@@ -178,10 +185,23 @@ export type Step =
   | { readonly op: 'exit'; readonly reason: number };
 
 /** What the core does by functions of its own. */
-export type HelperName = 'divide' | 'divideSigned' | 'cpuid' | 'rdtsc' | 'string' | 'enter' | 'float';
+export type HelperName =
+  | 'divide'
+  | 'divideSigned'
+  | 'cpuid'
+  | 'rdtsc'
+  | 'string'
+  | 'enter'
+  | 'float'
+  /** For 16 bytes at the address. */
+  | 'lockBus'
+  | 'unlockBus'
+  | 'awaitBus';
 
-const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'setWideOperand', 'storeWide'];
-const MAY_FAULT: readonly Step['op'][] = ['load', 'store', 'loadWide', 'storeWide', 'float', 'trap', 'helper'];
+const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'lockedStore', 'setWideOperand', 'storeWide'];
+const MAY_FAULT: readonly Step['op'][] = [
+  ...(['load', 'store', 'lockedLoad', 'loadWide', 'storeWide', 'float', 'trap', 'helper'] as const),
+];
 
 /** Writes steps down. */
 export class Builder {
@@ -244,6 +264,16 @@ export class Builder {
   }
   store(address: Value, size: Size, stored: Value): void {
     this.#push({ op: 'store', address, size, value: stored });
+  }
+  lockedLoad = (address: Value, size: Size): Value => this.#value({ op: 'lockedLoad', address, size });
+  lockedStore(address: Value, size: Size, stored: Value): void {
+    this.#push({ op: 'lockedStore', address, size, value: stored });
+  }
+  unlockBus(): void {
+    this.#push({ op: 'unlockBus' });
+  }
+  fence(): void {
+    this.#push({ op: 'fence' });
   }
   /** Two stores of 8 bytes that lie in one page, which was loaded from to be written: neither can fault. */
   storePair(a: Value, first: Value, b: Value, second: Value): void {

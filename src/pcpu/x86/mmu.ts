@@ -35,6 +35,8 @@ export interface Mmu {
   translate(st: number, low: number, high: number, access: Access): number;
   /** The same of an address in one piece. */
   pageOf(st: number, address: bigint, access: Access): number;
+  /** Pages of the `size` bytes at `address` of the block, the same one twice where they lie in one; the first is −1 where one faults. */
+  pagesOf(st: number, size: number, access: Access): readonly [number, number];
   /** See Services in handlers.ts. */
   load(st: number, size: number, forWrite: boolean): number;
   store(st: number, size: number): number;
@@ -56,6 +58,7 @@ export function mmu(
 ): Mmu {
   const { i32, u8 } = image;
   const u16 = new Uint16Array(image.buffer);
+  const i64 = new BigInt64Array(image.buffer);
   const word = (address: number): number => address >> 2;
   function forget(n: number, way: number): void {
     const entry = tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
@@ -138,9 +141,12 @@ export function mmu(
   const lowOf = (st: number): number => i32[word(st + ST.address)]!;
   const highOf = (st: number): number => i32[word(st + ST.address) + 1]!;
 
-  /** The two pages of an access across their border; the first is −1 where one faults. */
-  function twoPages(st: number, access: Access): readonly [number, number] {
+  function pagesOf(st: number, size: number, access: Access): readonly [number, number] {
     const [low, high] = [lowOf(st), highOf(st)];
+    if ((low & 4095) + size <= 4096) {
+      const page = translate(st, low, high, access);
+      return [page, page];
+    }
     const [next, nextHigh] = pageAfter(low, high);
     // All of the address is looked at before any page.
     if (!isCanonical(nextHigh)) return [protection(st, access), -1];
@@ -153,34 +159,33 @@ export function mmu(
   return {
     flush,
     translate,
+    pagesOf,
     pageOf: (st, address, access) =>
       translate(st, Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n)), access),
     load(st, size, forWrite) {
-      const low = lowOf(st);
-      const offset = low & 4095;
-      const access = forWrite ? 'write' : 'read';
-      if (offset + size <= 4096) {
-        const page = translate(st, low, highOf(st), access);
-        return page < 0 ? -1 : page + offset;
-      }
-      const [first, second] = twoPages(st, access);
+      const offset = lowOf(st) & 4095;
+      const [first, second] = pagesOf(st, size, forWrite ? 'write' : 'read');
       if (first < 0) return -1;
       const inFirst = 4096 - offset;
+      if (size <= inFirst) return first + offset;
       for (let n = 0; n < size; n++) {
         u8[st + ST.value + n] = u8[n < inFirst ? first + offset + n : second + n - inFirst]!;
       }
       return st + ST.value;
     },
     store(st, size) {
-      const low = lowOf(st);
-      const offset = low & 4095;
-      const inFirst = Math.min(size, 4096 - offset);
-      let [first, second] = [0, 0];
-      if (inFirst === size) first = translate(st, low, highOf(st), 'write');
-      else [first, second] = twoPages(st, 'write');
+      const offset = lowOf(st) & 4095;
+      const inFirst = 4096 - offset;
+      const [first, second] = pagesOf(st, size, 'write');
       if (first < 0) return -1;
       if (code.hasCode(first)) code.written(first);
       if (inFirst < size && code.hasCode(second)) code.written(second);
+      const to = first + offset;
+      // In one piece, as others see it.
+      if (size === 8 && to % 8 === 0) Atomics.store(i64, to >> 3, i64[(st + ST.value) >> 3]!);
+      else if (size === 4 && to % 4 === 0) i32[to >> 2] = i32[(st + ST.value) >> 2]!;
+      else if (size === 2 && to % 2 === 0) u16[to >> 1] = u16[(st + ST.value) >> 1]!;
+      else
       for (let n = 0; n < size; n++) {
         u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
       }

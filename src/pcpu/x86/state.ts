@@ -43,6 +43,10 @@ export const ST = {
   tlb: 224,
   codeTlb: 228,
   records: 232,
+  /** Of the bus lock (bus-lock.ts): image addresses of its owner's word and of this worker's announcement, and who this worker is. */
+  bus: 592,
+  announced: 596,
+  busSelf: 600,
   /** Bytes of an access that takes the slow path. */
   value: 240,
   xmm: 256,

@@ -27,6 +27,7 @@ export const OP = {
   i32_add: 0x6a,
   i32_sub: 0x6b,
   i32_shl: 0x74,
+  i64_eqz: 0x50,
   i64_eq: 0x51,
   i64_ne: 0x52,
   i64_lt_s: 0x53,
@@ -85,6 +86,18 @@ export const MEM = {
   i64_store16: 0x3d,
   i64_store32: 0x3e,
 } as const;
+
+/** Atomic accesses, behind the prefix 0xfe: alignment, which must be that of the size, and an offset follow. */
+export const ATOMIC = {
+  i32_load: { code: 0x10, align: 2 },
+  i32_store: { code: 0x17, align: 2 },
+  i64_load: { 1: { code: 0x14, align: 0 }, 2: { code: 0x15, align: 1 }, 4: { code: 0x16, align: 2 }, 8: { code: 0x11, align: 3 } },
+  i64_cmpxchg: {
+    ...{ 1: { code: 0x4c, align: 0 }, 2: { code: 0x4d, align: 1 } },
+    ...{ 4: { code: 0x4e, align: 2 }, 8: { code: 0x49, align: 3 } },
+  },
+} as const;
+export type Atomic = { readonly code: number; readonly align: number };
 
 function unsigned(out: number[], x: number): void {
   let rest = x;
@@ -182,6 +195,17 @@ export class Code {
   mem(opcode: number, offset: number): this {
     this.bytes.push(opcode, 0);
     unsigned(this.bytes, offset);
+    return this;
+  }
+
+  atomic({ code, align }: Atomic): this {
+    this.bytes.push(0xfe, code, align, 0);
+    return this;
+  }
+
+  /** atomic.fence. */
+  fence(): this {
+    this.bytes.push(0xfe, 0x03, 0);
     return this;
   }
 

@@ -94,7 +94,7 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Endbr64: nothing,
   Lfence: nothing,
   Sfence: nothing,
-  Mfence: nothing,
+  Mfence: (w) => w.fence(),
   Prefetchnta: nothing,
   Prefetcht0: nothing,
   Prefetcht1: nothing,
@@ -110,7 +110,11 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   In: raise(VECTOR.GP),
   Out: raise(VECTOR.GP),
   Syscall: systemCall,
-  Cpuid: (w) => w.helper('cpuid'),
+  // Serialising: all stores before it are seen.
+  Cpuid(w) {
+    w.fence();
+    w.helper('cpuid');
+  },
   Rdtsc: (w) => w.helper('rdtsc'),
   String: (w) => w.helper('string'),
   ...Object.fromEntries(CONDITIONS.map((cc) => [`J${cc}`, jumpIf])),

@@ -132,18 +132,19 @@ function compareExchangeWide(size: 4 | 8): Meaning {
     const at = w.effectiveAddress();
     if (size === 8) w.trap(w.compare('ne', w.and(at, w.const(15)), w.const(0)), VECTOR.GP);
     if (size === 4) {
-      const x = w.load(at, 8, true);
+      const x = w.loadToChange(at, 8);
       const expected = w.or(w.shl(w.fixed(RDX, 4), 32), w.fixed(RAX, 4));
       const isEqual = w.compare('eq', x, expected);
       const next = w.or(w.shl(w.fixed(RCX, 4), 32), w.fixed(RBX, 4));
       const flags = w.wordsOf(w.withZero(isEqual));
       const [rax, rdx] = [w.fixed(RAX, 8), w.fixed(RDX, 8)];
-      w.store(at, 8, w.select(isEqual, next, x));
+      w.storeChanged(at, 8, w.select(isEqual, next, x));
       w.setFixed(RAX, 8, w.select(isEqual, rax, w.mask(x, 4)));
       w.setFixed(RDX, 8, w.select(isEqual, rdx, w.shr(x, 32)));
       w.setFlagWords(flags.result, flags.aux);
       return;
     }
+    if (w.isLocked) w.helper('lockBus', at);
     // Aligned, so that the second half cannot fault where the first did not.
     const upper = w.add(at, w.const(8));
     const [low, high] = [w.load(at, 8, true), w.load(upper, 8, true)];
@@ -151,6 +152,7 @@ function compareExchangeWide(size: 4 | 8): Meaning {
     const isEqual = w.both(w.compare('eq', low, rax), w.compare('eq', high, rdx));
     const flags = w.wordsOf(w.withZero(isEqual));
     w.storePair(at, w.select(isEqual, w.fixed(RBX, 8), low), upper, w.select(isEqual, w.fixed(RCX, 8), high));
+    if (w.isLocked) w.unlockBus();
     w.setFixed(RAX, 8, low);
     w.setFixed(RDX, 8, high);
     w.setFlagWords(flags.result, flags.aux);

@@ -24,11 +24,14 @@ export const MEANINGS: Readonly<Record<string, Meaning>> = {
 const isKnown = ({ mnemonic, operands }: Form): boolean =>
   mnemonic === 'String' || operands.every(({ kind }) => kind !== 'other');
 
-/** The steps of a form; undefined where the core does not have it. */
-export function meaningOf(form: Form): readonly Step[] | undefined {
+/**
+ * The steps of a form; undefined where the core does not have it.
+ * @param isParallel for code that several workers run at the same time
+ */
+export function meaningOf(form: Form, isParallel: boolean): readonly Step[] | undefined {
   const meaning = MEANINGS[form.mnemonic];
   if (meaning === undefined || !isKnown(form)) return undefined;
-  const writer = new Writer(form);
+  const writer = new Writer(form, isParallel);
   meaning(writer);
   return writer.steps;
 }

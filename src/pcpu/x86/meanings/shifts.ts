@@ -151,14 +151,14 @@ function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
         )
       : undefined;
     const address = far === undefined ? undefined : moved(w, far);
-    const x = address === undefined ? w.read(0, isChanging) : w.load(address, size, isChanging);
+    const x = address === undefined ? w.read(0, isChanging) : isChanging ? w.loadToChange(address, size) : w.load(address, size);
     const carry = bitAt(w, x, n);
     const aux = w.or(w.and(w.aux(), w.const(~(3n << 62n))), w.auxOf(carry, w.number(w.overflow())));
     if (isChanging) {
       const bit = w.binary('shl', w.const(1), n);
       const result = change === 'set' ? w.or(x, bit) : change === 'reset' ? w.and(x, w.invert(bit)) : w.xor(x, bit);
       if (address === undefined) w.write(0, result);
-      else w.store(address, size, result);
+      else w.storeChanged(address, size, result);
     }
     w.setFlagWords(w.result(), aux);
   };

@@ -11,11 +11,14 @@ const NIBBLE_CARRY = 8n;
 
 export class Writer extends Builder {
   readonly form: Form;
+  /** Whether this is for code that several workers run at the same time; else nothing comes between two accesses. */
+  readonly isParallel: boolean;
   #address: Value | undefined;
 
-  constructor(form: Form) {
+  constructor(form: Form, isParallel: boolean) {
     super();
     this.form = form;
+    this.isParallel = isParallel;
   }
 
   /** Size of operand n, bytes. Immediates are as wide as the first operand. */
@@ -40,7 +43,9 @@ export class Writer extends Builder {
       case 'register':
         return this.operand(n, operand.size);
       case 'memory':
-        return this.load(this.effectiveAddress(), this.size(n), forWrite);
+        return forWrite
+          ? this.loadToChange(this.effectiveAddress(), this.size(n))
+          : this.load(this.effectiveAddress(), this.size(n));
       case 'immediate':
         return this.mask(this.imm(), this.size(n));
       default:
@@ -48,9 +53,23 @@ export class Writer extends Builder {
     }
   }
 
+  get isLocked(): boolean {
+    return this.isParallel && this.form.isLocked;
+  }
+
+  /** What `storeChanged` writes anew: in one piece with that where the instruction is locked. */
+  loadToChange(address: Value, size: Size): Value {
+    return this.isLocked ? this.lockedLoad(address, size) : this.load(address, size, true);
+  }
+
+  storeChanged(address: Value, size: Size, value: Value): void {
+    if (this.isLocked) this.lockedStore(address, size, value);
+    else this.store(address, size, value);
+  }
+
   /** Sets operand n, of which only as many bytes count as it has. */
   write(n: number, value: Value): void {
-    if (this.isMemory(n)) this.store(this.effectiveAddress(), this.size(n), value);
+    if (this.isMemory(n)) this.storeChanged(this.effectiveAddress(), this.size(n), value);
     else this.setOperand(n, this.size(n), value);
   }
 

@@ -1,0 +1,64 @@
+/**
+ * The bus lock of machine code that runs on several workers at the same time: for locked accesses that are no single one of the host's
+ * (unaligned ones, in two pages, of 16 bytes, to code). A locked access that is one announces itself in a word of its worker's and then
+ * looks at the bus; who takes the bus looks at those words afterwards. Both write before they look, and in one order for all, so one of
+ * the two sees the other (Dekker). Accesses that are not locked take no notice, as there is no one of the host's that could stop them.
+ */
+import { type Region, rawRegion } from '../../shared/image.js';
+
+/** A cache line for each: first the bus, then the workers. */
+const LINE = 64;
+/** Looks at a word before the thread sleeps, and how long it does, ms: who holds the bus needs less than a microsecond for it. */
+const LOOKS = 2000;
+const NAP_MS = 0.05;
+
+export const busRegion = (workers: number): Region => rawRegion('x86-bus', LINE, 1 + workers);
+
+export interface BusLock {
+  /** Image addresses of the word that says who has the bus (worker + 1, 0 = nobody) and of this worker's announcement. */
+  readonly owner: number;
+  readonly announced: number;
+  /** What this worker has in `owner`. */
+  readonly self: number;
+  acquire(): void;
+  release(): void;
+  isHeld(): boolean;
+  /** Returns when nobody else has it. */
+  wait(): void;
+}
+
+/** @param base image address of the region @param self number of the worker, of so many */
+export function busLock(i32: Int32Array, base: number, self: number, workers: number): BusLock {
+  const OWNER = base >> 2;
+  const announcement = (w: number): number => (base + LINE * (1 + w)) >> 2;
+  const own = self + 1;
+
+  /** Waits while `word` is `x`. */
+  function outwait(word: number, x: number): void {
+    for (let n = 0; Atomics.load(i32, word) === x; n++) if (n > LOOKS) Atomics.wait(i32, word, x, NAP_MS);
+  }
+
+  function wait(): void {
+    for (;;) {
+      const owner = Atomics.load(i32, OWNER);
+      if (owner === 0 || owner === own) return;
+      outwait(OWNER, owner);
+    }
+  }
+
+  return {
+    owner: base,
+    announced: base + LINE * (1 + self),
+    self: own,
+    acquire() {
+      while (Atomics.compareExchange(i32, OWNER, 0, own) !== 0) wait();
+      for (let w = 0; w < workers; w++) if (w !== self) outwait(announcement(w), 1);
+    },
+    release() {
+      Atomics.store(i32, OWNER, 0);
+      Atomics.notify(i32, OWNER);
+    },
+    isHeld: () => Atomics.load(i32, OWNER) === own,
+    wait,
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * Locked accesses that are no single one of the host's: unaligned ones, in two pages, of 16 bytes, to code. The bus is taken before
+ * they read and given back when they have written; meanwhile handlers work on a copy in the VCPU's block.
+ */
+import type { Image } from '../../shared/image.js';
+import type { BusLock } from './bus-lock.js';
+import type { CodeFrames, Mmu } from './mmu.js';
+import { ST } from './state.js';
+
+const FRAME = 4096;
+
+export interface LockedAccesses {
+  /** Image address of `size` bytes at `address` of the block, to be read and written, or of the copy; −1: an exception is set up. */
+  load(st: number, size: number): number;
+  /** Writes the copy. */
+  store(st: number, size: number): void;
+  /** Takes the bus for 16 bytes at `address`, which is aligned; false: an exception is set up. */
+  take(st: number): boolean;
+}
+
+export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus: BusLock): LockedAccesses {
+  const { i32, u8 } = image;
+  /** Where the copy is from. */
+  let [first, second, offset] = [0, 0, 0];
+  const at = (n: number): number => (offset + n < FRAME ? first + offset + n : second + offset + n - FRAME);
+
+  return {
+    load(st, size) {
+      [first, second] = paging.pagesOf(st, size, 'write');
+      if (first < 0) return -1;
+      offset = i32[(st + ST.address) >> 2]! & (FRAME - 1);
+      if (offset % size === 0 && !code.hasCode(first)) return first + offset;
+      bus.acquire();
+      for (let n = 0; n < size; n++) u8[st + ST.value + n] = u8[at(n)]!;
+      return st + ST.value;
+    },
+    store(st, size) {
+      for (const frame of new Set([first, second])) if (code.hasCode(frame)) code.written(frame);
+      for (let n = 0; n < size; n++) u8[at(n)] = u8[st + ST.value + n]!;
+      bus.release();
+    },
+    take(st) {
+      if (paging.pagesOf(st, 16, 'write')[0] < 0) return false;
+      bus.acquire();
+      return true;
+    },
+  };
+}
