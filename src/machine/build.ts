@@ -158,7 +158,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
-    x86: { vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0, workers: config.threads, frames },
+    x86: { vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0, pcpus: config.pcpus, workers: config.threads, frames },
     frames,
   };
 }
@@ -201,6 +201,7 @@ function runParams(config: MachineConfig, runners: number, cores: number, policy
     horizonNs: config.durationNs,
     pace: config.pace,
     spins: awake <= cores ? 4000 : 0,
+    helpers: Math.min(config.threads, cores),
     inject: config.inject,
   };
 }

@@ -24,10 +24,11 @@ function pcpusOfGuests(config: MachineConfig): (readonly number[])[] {
 export function interactionGroups(config: MachineConfig): readonly number[] {
   const { pcpus, guests, devices, spareDomains, sparePools = 0 } = config;
   const all = Array.from({ length: pcpus }, (_, p) => p);
-  // A user's policy may look at any queue, domain 0 may deal with any domain, and a device is of a pCPU of its own.
+  // A user's policy may look at any queue, domain 0 may deal with any domain, a kernel may make any hypercall, and a device is of a pCPU
+  // of its own.
   const isOne =
     policiesOf(config).some((name) => findScheduler(name)?.isLocal !== true) ||
-    guests.some(({ privileged }) => privileged === true) ||
+    guests.some(({ privileged, kernel }) => privileged === true || kernel !== undefined) ||
     devices.length > 0 ||
     spareDomains > 0 ||
     sparePools > 0;

@@ -18,6 +18,7 @@ import { keyTreeRegions } from './key-tree.js';
 import { mailRegions } from './mail.js';
 import type { GuestKernelParams } from './model/kernel.js';
 import { type ModelShape, modelRegions } from './model/records.js';
+import { runAheadRegions } from './run-ahead.js';
 import { type X86Shape, x86Regions } from './x86/records.js';
 
 export interface MachineShape {
@@ -42,6 +43,8 @@ export interface RunParams {
   readonly pace: number;
   /** Rounds a worker without the token spins before it sleeps; 0 where threads outnumber cores. */
   readonly spins: number;
+  /** Workers that run guests of machine code at the same time in ordered mode. */
+  readonly helpers: number;
   readonly inject?: { readonly kind: string; readonly pcpu: number; readonly atNs: number } | undefined;
 }
 
@@ -66,6 +69,7 @@ export function machineMap(shape: MachineShape, policies: readonly string[]): Ad
     ...deviceRegions(shape.hv.devices),
     ...modelRegions(shape.model),
     ...x86Regions(shape.x86),
+    ...(shape.x86.vcpus === 0 ? [] : runAheadRegions(pcpus)),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
   ]);
 }

@@ -12,6 +12,7 @@ import type { Image } from '../shared/image.js';
 import { CONTROL, OUTCOME, RUN, WORKER } from './control-records.js';
 import type { RunParams } from './machine-shape.js';
 import type { ProcessorCore } from './processor.js';
+import { NEXT } from './run-ahead.js';
 import { NAP_MS, type SafePoint, WATCH_MS } from './safe-point.js';
 import { type Sections, sections } from './sections.js';
 
@@ -38,7 +39,7 @@ export function orderedLoop(
   params: RunParams,
   safe: SafePoint,
 ): RunLoop {
-  const { keys, turns, hv } = core;
+  const { keys, turns, hv, ahead } = core;
   const { machine, floors, pcpu, shape } = hv.context;
   const groups = shape.runners > 1 ? sections(image, core, bells, self, safe, params.spins) : undefined;
   const control = image.table(CONTROL);
@@ -68,23 +69,41 @@ export function orderedLoop(
     for (let w = 0; w < shape.runners; w++) floors.setFloor(w, ns);
   }
 
-  /** Takes up to `most` turns before `until`; returns how many, or -1 when the machine is done. */
-  function batch(most: number, until: number): number {
-    for (let n = 0; n < most; n++) {
+  /**
+   * Takes up to `most` turns before `until`; returns how many, or -1 when the machine is done.
+   * @param isStep whether turns are counted: then guests are run no further than the next one
+   */
+  function batch(most: number, until: number, isStep = false): number {
+    let taken = 0;
+    for (let n = 1; taken < most && n <= BATCH; n++) {
+      if (n % LOOK_TURNS === 0 && isAsked()) break;
+      if (ahead?.isAny() === true) {
+        const next = ahead.advance(isStep ? Math.min(until, keys.key(keys.root()) + 1) : until);
+        if (next === NEXT.level) return isDone(until) ? -1 : taken;
+        if (next === NEXT.wait) ahead.wait(() => bells.isRung(self));
+        if (next !== NEXT.turn) continue;
+      }
       const p = keys.root();
       const t = keys.key(p);
-      if (t >= until) return isDone(t) ? -1 : n;
+      if (t >= until) return isDone(t) ? -1 : taken;
       if (safe.hasFault) {
         machine.setNow(0, t);
         machine.setTurnOf(0, p);
         safe.fail(p, t);
       }
-      // Before the turn: whoever may run ahead may do so up to here plus L.
       floors.setFloor(0, t);
       turns.take(p);
-      if (n % LOOK_TURNS === LOOK_TURNS - 1 && isAsked()) return n + 1;
+      taken++;
     }
-    return most;
+    return taken;
+  }
+
+  /** All turns and guests up to where any guest may have been run already: so far the machine is at one time. */
+  function level(): void {
+    const until = ahead?.furthest() ?? -Infinity;
+    if (until <= floors.floor(0)) return;
+    while (!safe.isOver() && !(keys.key(keys.root()) >= until && ahead!.isUpTo(until))) batch(BATCH, until);
+    standAt(until);
   }
 
   /** Whether there is a message for this worker, or another one has a command. */
@@ -125,6 +144,8 @@ export function orderedLoop(
         if (worker.wants(w) !== 0) return w;
       }
     }
+    // Whoever has it runs guests besides.
+    if (ahead?.isAny() === true) return self;
     // One with groups of its own, as it would be called otherwise.
     return groups !== undefined && self < shape.runners ? self : pcpu.worker(keys.least());
   }
@@ -137,25 +158,27 @@ export function orderedLoop(
       await serveCommands();
       return;
     }
-    const ahead = safe.aheadMs(Math.min(keys.key(keys.least()), horizonNs), floors.floor(0));
-    if (ahead > 0) {
-      await safe.rest(Math.min(ahead, NAP_MS));
+    const aheadMs = safe.aheadMs(Math.min(keys.key(keys.least()), horizonNs), floors.floor(0));
+    if (aheadMs > 0) {
+      await safe.rest(Math.min(aheadMs, NAP_MS));
       return;
     }
     const steps = control.stepsLeft(0);
     const most = steps < 0 ? BATCH : Math.min(BATCH, steps);
     const paceEnd = pace > 0 ? floors.floor(0) + PACE_STEP_NS * pace : Infinity;
     const until = Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.least()) + 1));
-    const taken = groups === undefined ? batch(most, until) : batchOfGroups(groups, most, until, steps >= 0);
+    const taken = groups === undefined ? batch(most, until, steps >= 0) : batchOfGroups(groups, most, until, steps >= 0);
     if (taken < 0) return;
     if (steps >= 0) control.setStepsLeft(0, steps - taken);
     const next = keys.key(keys.least());
-    if (next === Infinity && control.pauseAt(0) === Infinity) {
+    const isUp = ahead?.isUpTo(control.pauseAt(0)) !== false;
+    if (next === Infinity && isUp && control.pauseAt(0) === Infinity) {
       // Everything that could happen is held back from outside.
       await safe.rest(1);
       return;
     }
-    if (control.stepsLeft(0) === 0 || next >= control.pauseAt(0)) {
+    if (control.stepsLeft(0) === 0 || (next >= control.pauseAt(0) && isUp)) {
+      level();
       if (control.stepsLeft(0) !== 0) {
         for (let w = 0; w < shape.runners; w++) machine.setNow(w, control.pauseAt(0));
         standAt(control.pauseAt(0));
@@ -172,6 +195,11 @@ export function orderedLoop(
     }
   }
 
+  // Commands come at the time at which the machine as a whole stands. While it is paused it stands there already.
+  safe.onCommands = () => {
+    if (bells.hasToken(self)) level();
+  };
+
   return {
     async run() {
       while (!safe.isOver()) {
@@ -182,7 +210,8 @@ export function orderedLoop(
         else if (safe.hasCommands() && safe.state() === RUN.paused) await serveCommands();
         else {
           if (safe.hasCommands()) want();
-          bells.await(self, spins, WATCH_MS);
+          if (ahead?.isAny() !== true) bells.await(self, spins, WATCH_MS);
+          else if (!ahead.help()) ahead.wait(() => bells.isRung(self) || bells.hasToken(self));
         }
       }
       await safe.serveMessages();

@@ -9,6 +9,7 @@ import { type KeyTree, keyForest, keyTree } from './key-tree.js';
 import type { MachineShape, RunParams } from './machine-shape.js';
 import { type Mail, mail } from './mail.js';
 import { guestKernel } from './model/kernel.js';
+import type { RunAhead } from './run-ahead.js';
 import { type Executor, type Turns, turns } from './turn.js';
 import type { X86Executor, x86Executor } from './x86/executor.js';
 
@@ -17,6 +18,8 @@ export interface ProcessorCore {
   readonly devices: Devices;
   readonly keys: KeyTree;
   readonly turns: Turns;
+  /** Ordered mode, where there are guests of machine code: what of it runs beside the turns. */
+  readonly ahead: RunAhead | undefined;
   /** Free mode: between this worker and the others. */
   readonly mail: Mail;
   /** Free mode: for a moment in which the others take no turns. */
@@ -108,19 +111,9 @@ export function processorCore(
     wake,
   });
   const model: Executor = guestKernel(image, hv, board, params.guest);
-  const executor: Executor =
-    machineCode === undefined || shape.x86.vcpus === 0
-      ? model
-      : withX86(model, machineCode(image, hv, self, othersNext, ownNext));
-  const turn: Turns = turns(hv, executor, keys);
-  /** When another pCPU than p takes its next turn, p's being now. */
-  function othersNext(p: number): number {
-    const key = keys.key(p);
-    keys.set(p, Infinity);
-    const next = keys.key(keys.least());
-    keys.set(p, key);
-    return next;
-  }
+  const x86 = shape.x86.vcpus === 0 ? undefined : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext);
+  const executor: Executor = x86 === undefined ? model : withX86(model, x86);
+  const turn: Turns = turns(hv, executor, keys, x86?.ahead?.isAhead);
   /** When p takes its next turn, its guest apart. */
   function ownNext(p: number): number {
     const { pcpu: pcpus } = hv.context;
@@ -130,5 +123,5 @@ export function processorCore(
     pcpus.setGuestAt(p, guestAt);
     return next;
   }
-  return { hv, devices: board, keys, turns: turn, mail: post, stop, pcpus };
+  return { hv, devices: board, keys, turns: turn, ahead: x86?.ahead, mail: post, stop, pcpus };
 }

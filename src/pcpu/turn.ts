@@ -36,7 +36,12 @@ export interface Turns {
   interact<T>(p: number, act: () => T): T;
 }
 
-export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns {
+export function turns(
+  hv: Hypervisor,
+  executor: Executor,
+  keys: KeyTree,
+  isAhead: (p: number) => boolean = () => false,
+): Turns {
   const { context, separation, smp, timers, sched, events, time, check, deferred } = hv;
   const { pcpu, machine, floors, shape, trace, me, isOrdered, now, isIdle } = context;
   const { ops } = sched;
@@ -104,6 +109,12 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
     let lowest = Infinity;
     for (let w = 0; w < shape.runners; w++) lowest = Math.min(lowest, floors.floor(w));
     return lowest === Infinity ? 0 : lowest;
+  }
+
+  /** The same where p's guest may have been run for less than L from now on: what reaches it earlier, it learns of then. */
+  function keyAhead(p: number): number {
+    const [key, soonest] = [keyOf(p), now() + context.params.latencyNs];
+    return key >= soonest || key === pcpu.guestAt(p) ? key : Math.min(keys.key(p), soonest);
   }
 
   /** Says when p is next, at `earliest` or after it. */
@@ -190,7 +201,8 @@ export function turns(hv: Hypervisor, executor: Executor, keys: KeyTree): Turns 
       // One that comes before it in the order has had its turn of this instant, or none: its next is 1 ns later.
       const self = smp.self();
       if (p === self) return;
-      if (isOrdered) keys.set(p, Math.max(keyOf(p), machine.now(me) + (p < self ? 1 : 0)));
+      if (isOrdered && isAhead(p)) keys.set(p, keyAhead(p));
+      else if (isOrdered) keys.set(p, Math.max(keyOf(p), machine.now(me) + (p < self ? 1 : 0)));
       else if (!smp.isMine(p)) throw new Error(`a key of pCPU ${p}, which is another worker's`);
       // In free mode a pCPU's clock may be ahead of who sends to it.
       else keys.set(p, Math.max(keyOf(p), pcpu.turnedAt(p) + 1));

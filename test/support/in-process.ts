@@ -7,6 +7,7 @@ import { collect } from '../../src/machine/collect.js';
 import { type GuestConfig, type MachineConfig, machineDefaults } from '../../src/machine/config.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { CONTROL, OUTCOME } from '../../src/pcpu/control-records.js';
+import { NEXT } from '../../src/pcpu/run-ahead.js';
 import { x86Executor } from '../../src/pcpu/x86/executor.js';
 import { parseRtApp } from '../../src/workload/rt-app.js';
 import type { Workload } from '../../src/workload/workload.js';
@@ -51,7 +52,7 @@ export interface Simulation {
 
 export function simulate(config: MachineConfig): Simulation {
   const built = buildMachine(config, 1, undefined, x86Executor);
-  const { keys, turns, hv } = built.core;
+  const { keys, turns, hv, ahead } = built.core;
   const { machine, floors } = hv.context;
   return {
     built,
@@ -60,8 +61,10 @@ export function simulate(config: MachineConfig): Simulation {
       if (!Number.isInteger(ns) && ns !== Number.POSITIVE_INFINITY)
         throw new RangeError(`${ns} is no time in whole ns`);
       for (;;) {
+        const next = ahead?.isAny() === true ? ahead.advance(ns) : NEXT.turn;
+        if (next === NEXT.again) continue;
         const p = keys.root();
-        const t = keys.key(p);
+        const t = next === NEXT.level ? ns : keys.key(p);
         if (t >= ns) {
           const idle = t === Infinity || (ns >= config.durationNs && !hv.time.isAnythingLeft());
           const end = idle ? machine.worked(0) : ns;

@@ -3,7 +3,7 @@
 import { busLock, busRegion } from '../../src/pcpu/x86/bus-lock.js';
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
 import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
-import { CODE_TLB_BYTES, FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;
@@ -35,7 +35,6 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
     layOut([
       rawRegion('state', STATE_BYTES, 1),
       rawRegion('tlb', TLB_BYTES, 1),
-      rawRegion('code-tlb', CODE_TLB_BYTES, 1),
       rawRegion('code', codeBytes, 1),
       rawRegion('code-frames', 4, 2 + frames),
       busRegion(1),
@@ -49,14 +48,15 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
   const core = x86Core(
     image,
     {
-      tlb: image.region('tlb').base,
-      codeTlb: image.region('code-tlb').base,
+      tlbs: image.region('tlb').base,
+      self: 0,
       code: { base: image.region('code').base, bytes: codeBytes },
     },
     {
       code: sharedCode(image, image.region('code-frames').base, base),
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
       rootOf: () => 0,
+      shared: undefined,
       counter: () => [0, 0],
       bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
@@ -94,11 +94,11 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
         const flags = 5n | (isWritable ? 2n : 0n) | (isExecutable ? 0n : 1n << 63n);
         words[entryOf(virtual + n, true)] = (BigInt(nextFrame++) << 12n) | flags;
       }
-      core.flush(st);
+      core.flush();
     },
     unmap(virtual) {
       words[entryOf(virtual, false)] = 0n;
-      core.flush(st);
+      core.flush();
     },
     entry: (virtual) => Number(words[entryOf(virtual, false)]! & 0xfffn),
   };

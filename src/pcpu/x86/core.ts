@@ -1,6 +1,6 @@
 /** One worker's x86 core: runs the code of any VCPU whose block it is given, up to a budget of instructions. */
 import type { Image } from '../../shared/image.js';
-import { type BusLock } from './bus-lock.js';
+import type { BusLock } from './bus-lock.js';
 import { codeCache, type SharedCode } from './code-cache.js';
 import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
@@ -16,9 +16,9 @@ import {
 } from './handlers.js';
 import { lockedAccesses } from './locked.js';
 import { meaningOf } from './meanings/index.js';
-import { type MachineMemory, type Mmu, mmu, pageAfter } from './mmu.js';
+import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from './mmu.js';
 import { isPair } from './pairs.js';
-import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
+import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
@@ -36,10 +36,11 @@ const SLICE = 1 << 20;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
-/** What of the machine a core has for itself, as image addresses. */
+/** What of the machine a core has for itself, as image addresses; and the TLBs of the pCPUs, TLB_BYTES each, one after the other. */
 export interface CoreArea {
-  readonly tlb: number;
-  readonly codeTlb: number;
+  readonly tlbs: number;
+  /** Number of the worker. */
+  readonly self: number;
   readonly code: { readonly base: number; readonly bytes: number };
 }
 
@@ -51,6 +52,8 @@ export interface Surroundings {
   rootOf(st: number): number;
   /** The cycle counter, low and high word. */
   counter(st: number): readonly [number, number];
+  /** Where guests run beside the turns. */
+  readonly shared: SharedPages | undefined;
   /** Where several workers run code at the same time. */
   readonly bus: BusLock | undefined;
   /** CPUID: eax, ebx, ecx, edx. */
@@ -60,15 +63,15 @@ export interface Surroundings {
 export interface X86Core {
   readonly mmu: Mmu;
   /**
-   * Runs from `rip` on. @param budget instructions at most, at least 1
+   * Runs VCPU v, whose block `st` is, from `rip` on, with the TLB of pCPU p. @param budget instructions at most, at least 1
    * @returns one of EXIT but `miss`; `left` of the block says how many of the budget are left, `rip` of it where to go on, or the
    *   instruction that faulted
    */
-  run(st: number, budget: number): number;
+  run(st: number, budget: number, v?: number, p?: number): number;
   /** A frame was written by somebody else: its image address. */
   codeChanged(frame: number): void;
-  /** Forgets all translations, as for another page table. */
-  flush(st: number): void;
+  /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
+  flush(p?: number): void;
 }
 
 export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
@@ -79,29 +82,32 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetCode, code);
+  const cache = codeCache(image, area.code, handlerOf, pairOf, () => generation++, code);
   /** A frame with code is written here. */
   function written(frame: number): void {
     // What others wrote since is still to be followed.
     if (code.written(frame) === seenWrites) seenWrites++;
     cache.drop(frame);
   }
-  const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, area.tlb, outside.rootOf);
+  const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, outside.shared, outside.rootOf);
   const { bus } = outside;
   const locked = bus && lockedAccesses(image, paging, { hasCode: code.hasCode, written }, bus);
-  /** What of the others' doings this core has followed. */
-  let [seenMarks, seenWrites] = [code.marks(), code.writes()];
+  /** Writes of others to code that this core has followed. */
+  let seenWrites = code.writes();
+  const marksSeen = (st: number): number => word(i32[word(st + ST.tlb)]! + TLB.marks);
 
   /** Follows what was decoded and written since: before translations and records are used. */
   function follow(st: number): void {
-    if (code.marks() !== seenMarks) {
-      seenMarks = code.marks();
-      paging.flush();
+    const marks = code.marks();
+    if (marks !== i32[marksSeen(st)]) {
+      i32[marksSeen(st)] = marks;
+      // Code that others have decoded since may have been written here since, unseen: it must be read again.
+      if (bus !== undefined) for (const page of paging.writablePages(st)) if (code.hasCode(page)) written(page);
+      paging.flush(st);
     }
     if (code.writes() === seenWrites) return;
     seenWrites = code.writes();
     cache.dropWritten();
-    leaveCode(st);
   }
 
   const string = strings(image, paging, (frame) => {
@@ -272,21 +278,32 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     sinceMade = 0;
   }
 
-  function forgetCode(): void {
+  /** How often the cache of code has begun anew. */
+  let generation = 0;
+
+  /** Where code lies is to be found out anew. */
+  function forgetCode(tlb: number): void {
     for (let n = 0; n < TLB_ENTRIES; n++) {
-      const entry = area.codeTlb + n * CODE_TLB_ENTRY.bytes;
+      const entry = tlb + TLB.code + n * CODE_TLB_ENTRY.bytes;
       i32[word(entry)] = noPage(n);
       i32[word(entry) + 1] = 0;
     }
+    i32[word(tlb + TLB.worker)] = area.self + 1;
+    i32[word(tlb + TLB.generation)] = generation;
   }
-  /** Where code lies is to be found out anew. */
-  function leaveCode(st: number): void {
-    forgetCode();
-    // No page that code can lie in.
-    view.setBigInt64(st + ST.codePage, 1n, true);
+
+  /** Makes the TLBs of a pCPU those of VCPU v on this worker. */
+  function occupy(st: number, tlb: number, v: number): void {
+    i32[word(st + ST.tlb)] = tlb;
+    i32[word(st + ST.codeTlb)] = tlb + TLB.code;
+    const isOwn = i32[word(tlb + TLB.vcpu)] === v + 1;
+    if (!isOwn) {
+      i32[word(tlb + TLB.vcpu)] = v + 1;
+      paging.flush(st);
+    }
+    const isKnown = i32[word(tlb + TLB.worker)] === area.self + 1 && i32[word(tlb + TLB.generation)] === generation;
+    if (!isOwn || !isKnown) forgetCode(tlb);
   }
-  forgetCode();
-  paging.flush();
 
   /** The record of the instruction at `rip` of the block, which code goes on from; 0: an exception is set up. */
   function locate(st: number): number {
@@ -294,6 +311,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const frame = paging.translate(st, low, high, 'fetch');
     if (frame < 0) return 0;
     const offset = low & 4095;
+    const marks = code.marks();
     let record = cache.recordAt(frame, offset);
     if (record === 0) {
       const second = paging.translate(st, ...pageAfter(low, high), 'fetch');
@@ -301,13 +319,20 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       record = cache.recordOfTwo(frame, offset, second);
     }
     makeHandlers();
-    // What was decoded just now may be writable by a translation of before.
-    if (code.marks() !== seenMarks) follow(st);
+    // What was decoded just now may be writable by a translation of before. Who decodes does not write meanwhile.
+    if (code.marks() !== marks) {
+      if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks) {
+        i32[marksSeen(st)] = marks + 1;
+        paging.flush(st);
+      } else follow(st);
+    }
     const records = cache.tableOf(frame);
+    const tlb = i32[word(st + ST.tlb)]!;
+    if (i32[word(tlb + TLB.generation)] !== generation) forgetCode(tlb);
     i32[word(st + ST.codePage)] = low & ~4095;
     i32[word(st + ST.codePage) + 1] = high;
     i32[word(st + ST.records)] = records;
-    const entry = area.codeTlb + tlbPlace(low) * CODE_TLB_ENTRY.bytes;
+    const entry = tlb + TLB.code + tlbPlace(low) * CODE_TLB_ENTRY.bytes;
     i32[word(entry)] = low & ~4095;
     i32[word(entry) + 1] = high;
     i32[word(entry + CODE_TLB_ENTRY.records)] = records;
@@ -324,9 +349,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
 
   return {
     mmu: paging,
-    run(st, budget) {
-      i32[word(st + ST.tlb)] = area.tlb;
-      i32[word(st + ST.codeTlb)] = area.codeTlb;
+    run(st, budget, v = 0, p = 0) {
+      occupy(st, area.tlbs + p * TLB_BYTES, v);
       if (bus !== undefined) {
         i32[word(st + ST.bus)] = bus.owner;
         i32[word(st + ST.announced)] = bus.announced;
@@ -344,8 +368,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         sinceMade += done;
         if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
         i32[word(st + ST.left)] = rest;
+        if (record !== 0) settle(st);
+        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
         if (record === 0) return reason;
-        settle(st);
         // It faulted between its two accesses, as another pCPU changed the page tables.
         if (bus?.isHeld() === true) bus.release();
         if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
@@ -357,9 +382,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       }
     },
     codeChanged: written,
-    flush(st) {
-      paging.flush();
-      leaveCode(st);
+    flush(p = 0) {
+      i32[word(area.tlbs + p * TLB_BYTES + TLB.vcpu)] = 0;
     },
   };
 }

@@ -1,9 +1,12 @@
 /**
- * Runs VCPUs whose code is x86 machine code. In a turn the guest goes on up to where something else may want its pCPU, at most L ahead of
- * what other pCPUs may yet send; what it then does is done at the time at which it gets there, which is the pCPU's next turn. So one
- * worker or many, the guest is at the same instruction when anything happens to it.
+ * Runs VCPUs whose code is x86 machine code. An instruction takes a cycle: a VCPU has an anchor, the simulation time from which it runs, and
+ * a count of the instructions since, so that it is at the same instruction at the same time however its run is cut up.
  *
- * An instruction takes a cycle.
+ * Ordered mode: a VCPU that shares its memory with no other is run beside the turns (run-ahead.ts); what it does to others it does in a
+ * turn, at the time at which it gets there. To touch memory that others write, its shared info page, is such a thing. VCPUs of one domain
+ * run in turns only, L at a time, so that they too repeat exactly.
+ *
+ * Free mode: in turns of its worker, while other workers run others.
  */
 import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
@@ -11,36 +14,46 @@ import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
 import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { offsetsOf } from '../../shared/public/layout.js';
+import type { KeyTree } from '../key-tree.js';
+import { type RunAhead, runAhead } from '../run-ahead.js';
 import type { Executor } from '../turn.js';
+import { busLock } from './bus-lock.js';
 import { sharedCode } from './code-cache.js';
 import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
 import { CODE_BYTES } from './records.js';
-import { CODE_TLB_BYTES, EXIT, FLAG, GPR_NAMES, ST, STATE_BYTES, TLB_BYTES } from './state.js';
+import { EXIT, FLAG, GPR_NAMES, ST, STATE_BYTES } from './state.js';
 
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 /** Registers of a hypercall's arguments (xen-x86_64.h). */
 const ARGUMENTS = [RDI, RSI, RDX, R10, R8];
+/** Instructions that are run at a time: a safe point every now and then. */
+const LONGEST = 1 << 16;
+/** Free mode: the part of the window that a guest runs without a look at what was sent to it. */
+const WINDOW_PART = 4;
 
 export interface X86Executor extends Executor {
   /** Whether VCPU v's code is machine code. */
   isOwn(v: number): boolean;
+  /** Ordered mode: what runs beside the turns. */
+  readonly ahead: RunAhead | undefined;
 }
 
 /**
- * @param self number of the worker
- * @param othersNext when another pCPU than p may next do something, ns
- * @param ownNext when p itself has something to do that is not its guest's, ns
+ * @param self number of the worker @param workers of so many
+ * @param helpers workers that run guests at the same time in ordered mode
+ * @param ownNext when pCPU p itself has something to do that is not its guest's, ns
  */
 export function x86Executor(
   image: Image,
   hv: Hypervisor,
+  keys: KeyTree,
   self: number,
-  othersNext: (p: number) => number,
+  { workers, helpers }: { readonly workers: number; readonly helpers: number },
   ownNext: (p: number) => number,
 ): X86Executor {
-  const { vcpu, domain, pcpu, params, regs, now } = hv.context;
+  const { vcpu, domain, pcpu, params, regs, now, isOrdered } = hv.context;
   const { i32 } = image;
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
@@ -49,33 +62,74 @@ export function x86Executor(
   const blockOf = (v: number): number => blocks + v * STATE_BYTES;
   const counters = oscillators(image);
   const nsPerInstruction = 1e9 / params.cycleHz;
-  /** Instructions of a turn at most: a safe point every now and then. */
-  const LONGEST = 1 << 16;
-  let ranLast = -1;
+  const longestNs = Math.max(1, Math.floor(LONGEST * nsPerInstruction));
+  const turnNs = params.free === undefined ? params.latencyNs : Math.ceil(params.free.windowNs / WINDOW_PART);
+
+  const anchor = (st: number): number => view.getFloat64(st + ST.anchor, true);
+  const done = (st: number): number => view.getFloat64(st + ST.done, true);
+  const setDone = (st: number, n: number): void => view.setFloat64(st + ST.done, n, true);
+  function setAnchor(st: number, ns: number): void {
+    view.setFloat64(st + ST.anchor, ns, true);
+    setDone(st, 0);
+  }
+  /** When the VCPU has run so many instructions since its anchor. */
+  const timeOf = (st: number, instructions: number): number => Math.ceil(anchor(st) + instructions * nsPerInstruction);
+  /** How many it has run by then: exactly those that are over by `timeOf`. */
+  function instructionsBy(st: number, ns: number): number {
+    let n = Math.max(0, Math.floor((ns - anchor(st)) / nsPerInstruction));
+    while (n > 0 && timeOf(st, n) > ns) n--;
+    while (timeOf(st, n + 1) <= ns) n++;
+    return n;
+  }
+
+  /** Of the run that goes on: its pCPU, and its budget. */
+  let [onPcpu, budget] = [0, 0];
+  /** Whether it is a turn's: only there may it touch memory that others write. */
+  let isInTurn = false;
+  const sharedInfoOf = (st: number): number => domain.sharedInfo(vcpu.domain((st - blocks) / STATE_BYTES));
 
   const core: X86Core = x86Core(
     image,
     {
-      tlb: image.region('x86-tlb').base + self * TLB_BYTES,
-      codeTlb: image.region('x86-code-tlb').base + self * CODE_TLB_BYTES,
+      tlbs: image.region('x86-tlb').base,
+      self,
       code: { base: image.region('x86-code').base + self * CODE_BYTES, bytes: CODE_BYTES },
     },
     {
       memory: { addressOf: (mfn) => (mfn < frames.count ? frames.base + mfn * PAGE_SIZE : -1) },
       code: sharedCode(image, image.region('x86-code-frames').base, frames.base),
       rootOf: (st) => i32[word(st + ST.root)]!,
+      shared: isOrdered ? { isShared: (st, page) => page === sharedInfoOf(st), isInTurn: () => isInTurn } : undefined,
       counter(st) {
-        // Where it is: what it ran of this turn is not in the pCPU's clock yet.
-        const at = startedAt + (budget - i32[word(st + ST.left)]!) * nsPerInstruction;
+        const at = anchor(st) + (done(st) + budget - i32[word(st + ST.left)]!) * nsPerInstruction;
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
-      bus: undefined,
+      bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers),
       cpuid,
     },
   );
-  /** Of the run that goes on. */
-  let [startedAt, budget, onPcpu] = [0, 0, 0];
+
+  /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
+  function runFor(v: number, p: number, instructions: number): number {
+    const st = blockOf(v);
+    [onPcpu, budget] = [p, instructions];
+    const reason = core.run(st, instructions, v, p);
+    const ran = instructions - i32[word(st + ST.left)]!;
+    setDone(st, done(st) + ran + (reason === EXIT.exception || reason === EXIT.kept ? 1 : 0));
+    i32[word(st + ST.pending)] = reason === EXIT.budget ? 0 : 1 + reason;
+    return reason;
+  }
+
+  /** See RunTo in run-ahead.ts. */
+  function runTo(v: number, p: number, untilNs: number): number {
+    const st = blockOf(v);
+    const instructions = instructionsBy(st, untilNs) - done(st);
+    if (instructions <= 0 || runFor(v, p, instructions) === EXIT.budget) return Infinity;
+    return timeOf(st, done(st));
+  }
+
+  const ahead = isOrdered ? runAhead(image, hv.context, keys, self, helpers, longestNs, runTo) : undefined;
 
   /** Ends the domain of v, with what its VCPU was at. */
   function crash(v: number): void {
@@ -95,62 +149,80 @@ export function x86Executor(
     view.setBigInt64(st + 8 * RAX, BigInt(result), true);
   }
 
-  /** Runs v's code on p from now on, and says when it gets to where it stops. */
-  function execute(v: number, p: number): void {
-    const st = blockOf(v);
-    if (ranLast !== v) core.flush(st);
-    ranLast = v;
-    startedAt = now();
-    onPcpu = p;
-    const until = Math.min(ownNext(p), othersNext(p) + params.latencyNs);
-    const ns = Math.max(params.latencyNs, until - startedAt);
-    budget = Math.max(1, Math.min(LONGEST, Math.floor(Math.min(ns, ownNext(p) - startedAt) / nsPerInstruction)));
-    const reason = core.run(st, budget);
-    const done = budget - i32[word(st + ST.left)]!;
-    i32[word(st + ST.pending)] = 1 + reason;
-    pcpu.setGuestAt(p, startedAt + Math.max(1, Math.ceil(done * nsPerInstruction)));
+  /** From now on v runs on p. */
+  function proceed(v: number, p: number): void {
+    if (ahead !== undefined && domain.maxVcpus(vcpu.domain(v)) === 1) {
+      ahead.start(p);
+      return;
+    }
+    const until = Math.max(now() + 1, Math.min(ownNext(p), now() + Math.min(turnNs, longestNs)));
+    isInTurn = true;
+    const exitAt = runTo(v, p, until);
+    isInTurn = false;
+    pcpu.setGuestAt(p, Math.min(exitAt, until));
   }
 
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
 
   return {
     isOwn,
+    ahead,
 
     run(v, p) {
       const st = blockOf(v);
-      const pending = i32[word(st + ST.pending)]! - 1;
+      ahead?.stop(p);
+      pcpu.setGuestAt(p, now());
+      if (i32[word(st + ST.pending)] === 1 + EXIT.kept) {
+        // Here it may: this one instruction, which has had its time.
+        const before = done(st);
+        isInTurn = true;
+        runFor(v, p, 1);
+        isInTurn = false;
+        setDone(st, before);
+      }
+      const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
-      if (pending === EXIT.exception) {
+      if (reason === EXIT.exception) {
         pcpu.setGuestAt(p, Infinity);
         crash(v);
         return;
       }
-      if (pending === EXIT.syscall) {
-        pcpu.setGuestAt(p, now());
+      if (reason === EXIT.syscall) {
+        setAnchor(st, now());
         hypercall(v);
         // It may have given up its pCPU, or not be there any more.
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
-      execute(v, p);
+      proceed(v, p);
     },
 
     upcall(v, p) {
       // It has not said where: the public ABI's callbacks are for kernels that set up their own tables.
+      ahead?.stop(p);
       pcpu.setGuestAt(p, Infinity);
       hv.domains.crash(vcpu.domain(v), CRASH.noCallback);
     },
 
-    stall(_v, p, ns) {
+    stall(v, p, ns) {
+      const st = blockOf(v);
+      view.setFloat64(st + ST.anchor, anchor(st) + ns, true);
       if (pcpu.guestAt(p) < Infinity) pcpu.setGuestAt(p, pcpu.guestAt(p) + ns);
     },
 
     switchOut(v, p) {
-      view.setFloat64(blockOf(v) + ST.owed, Math.max(0, pcpu.guestAt(p) - now()), true);
+      const st = blockOf(v);
+      ahead?.stop(p);
+      const isPending = i32[word(st + ST.pending)] !== 0;
+      const goesOnAt = isPending ? pcpu.guestAt(p) : anchor(st) + done(st) * nsPerInstruction;
+      view.setFloat64(st + ST.owed, goesOnAt - now(), true);
       pcpu.setGuestAt(p, Infinity);
     },
 
     switchIn(v, p) {
-      pcpu.setGuestAt(p, now() + view.getFloat64(blockOf(v) + ST.owed, true));
+      const st = blockOf(v);
+      const goesOnAt = now() + view.getFloat64(st + ST.owed, true);
+      setAnchor(st, goesOnAt);
+      pcpu.setGuestAt(p, Math.max(now(), Math.ceil(goesOnAt)));
     },
 
     made(v) {

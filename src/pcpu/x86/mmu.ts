@@ -21,6 +21,12 @@ export interface MachineMemory {
   addressOf(mfn: number): number;
 }
 
+/** Pages that others write while the VCPU runs, by their image addresses: it touches them only in its pCPU's turn. */
+export interface SharedPages {
+  isShared(st: number, page: number): boolean;
+  isInTurn(): boolean;
+}
+
 /** What of code the MMU has to know: frames that code was decoded from must not be written unseen. */
 export interface CodeFrames {
   hasCode(frame: number): boolean;
@@ -29,8 +35,10 @@ export interface CodeFrames {
 }
 
 export interface Mmu {
-  /** Forgets all translations. */
-  flush(): void;
+  /** Forgets all translations of the TLB that the block names. */
+  flush(st: number): void;
+  /** Image addresses of the pages that it lets be written. */
+  writablePages(st: number): number[];
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
   translate(st: number, low: number, high: number, access: Access): number;
   /** The same of an address in one piece. */
@@ -48,19 +56,20 @@ export function pageAfter(low: number, high: number): readonly [low: number, hig
   return [next, next === 0 ? (high + 1) | 0 : high];
 }
 
-/** @param tlb image address of this worker's TLB: TLB_ENTRIES of TLB_ENTRY.bytes */
 export function mmu(
   image: Image,
   memory: MachineMemory,
   code: CodeFrames,
-  tlb: number,
+  shared: SharedPages | undefined,
   rootOf: (st: number) => number,
 ): Mmu {
   const { i32, u8 } = image;
   const u16 = new Uint16Array(image.buffer);
   const i64 = new BigInt64Array(image.buffer);
   const word = (address: number): number => address >> 2;
-  function forget(n: number, way: number): void {
+  const tlbOf = (st: number): number => i32[word(st + ST.tlb)]!;
+
+  function forget(tlb: number, n: number, way: number): void {
     const entry = tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
     for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag]) {
       i32[word(entry + tag)] = noPage(n);
@@ -68,8 +77,8 @@ export function mmu(
     }
   }
 
-  function flush(): void {
-    for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(n, way);
+  function flush(st: number): void {
+    for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(tlbOf(st), n, way);
   }
 
   function fault(st: number, low: number, high: number, errorCode: number): number {
@@ -115,13 +124,19 @@ export function mmu(
       if ((entry & seen) !== seen) Atomics.or(i32, at, seen);
     }
     if (table < 0) return fault(st, low, high, wanted);
+    if (shared?.isShared(st, table) === true) {
+      // Never remembered, so that each access comes here.
+      if (shared.isInTurn()) return table;
+      i32[word(st + ST.vector)] = VECTOR.kept;
+      return -1;
+    }
     const isDirty = (i32[at]! & PTE.dirty) !== 0;
-    if (access !== 'fetch') remember(low, high, table, isWritable && isDirty && !code.hasCode(table));
+    if (access !== 'fetch') remember(tlbOf(st), low, high, table, isWritable && isDirty && !code.hasCode(table));
     return table;
   }
 
   /** In the first way; what was there goes to the second, unless it is the same page, of which one entry must know all. */
-  function remember(low: number, high: number, frame: number, mayBeWritten: boolean): void {
+  function remember(tlb: number, low: number, high: number, frame: number, mayBeWritten: boolean): void {
     const n = tlbPlace(low);
     const page = low & ~4095;
     const first = tlb + n * TLB_ENTRY.bytes;
@@ -130,7 +145,7 @@ export function mmu(
       const second = word(first + TLB_WAY_BYTES);
       for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[word(first) + k]!;
     }
-    forget(n, 0);
+    forget(tlb, n, 0);
     i32[word(first + TLB_ENTRY.page)] = frame;
     for (const tag of mayBeWritten ? [TLB_ENTRY.readTag, TLB_ENTRY.writeTag] : [TLB_ENTRY.readTag]) {
       i32[word(first + tag)] = page;
@@ -156,8 +171,20 @@ export function mmu(
     return second < 0 ? [-1, -1] : [first, second];
   }
 
+  function writablePages(st: number): number[] {
+    const pages: number[] = [];
+    for (let way = 0; way < TLB_WAYS; way++) {
+      for (let n = 0; n < TLB_ENTRIES; n++) {
+        const entry = tlbOf(st) + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
+        if (i32[word(entry + TLB_ENTRY.writeTag)] !== noPage(n)) pages.push(i32[word(entry + TLB_ENTRY.page)]!);
+      }
+    }
+    return pages;
+  }
+
   return {
     flush,
+    writablePages,
     translate,
     pagesOf,
     pageOf: (st, address, access) =>

@@ -39,7 +39,7 @@ export const ST = {
   /** A virtual address on its way: of a jump, or of an access that takes the slow path. */
   rip: 208,
   address: 216,
-  /** Image addresses of this worker's TLB, of its TLB for code, and of the current code page's table of records. */
+  /** Image addresses of the pCPU's TLB, of the worker's TLB for code, and of the current code page's table of records. */
   tlb: 224,
   codeTlb: 228,
   records: 232,
@@ -55,7 +55,10 @@ export const ST = {
   root: 568,
   isPresent: 572,
   pending: 576,
-  /** Time that it has run ahead of its pCPU when it was switched out, ns (f64). */
+  /** While it runs: simulation time from which it runs, and how many instructions it has run since (f64). */
+  anchor: 696,
+  done: 704,
+  /** When it was switched out: how far ahead of its pCPU it was, ns (f64). */
   owed: 584,
   /** Operands, result and code of floating point that is not done by handlers themselves: see floating.ts. */
   floatA: 640,
@@ -107,10 +110,14 @@ export const EXIT = {
   miss: 2,
   /** SYSCALL; the instruction is done. */
   syscall: 3,
+  /** An access to memory that is not to be touched now (see `SharedPages` in mmu.ts): the instruction is not done. */
+  kept: 4,
 } as const;
 
 /** Exceptions by vector (Intel SDM vol. 3, 6.15). */
 export const VECTOR = {
+  /** No exception: the reason of EXIT.kept. */
+  kept: 256,
   DE: 0,
   DB: 1,
   BP: 3,
@@ -153,9 +160,19 @@ export const TLB_WAY_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
 /** Bytes of an entry of the TLB for code: page, table of its records. */
 export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;
 
-/** Bytes of a worker's TLBs. */
-export const TLB_BYTES = TLB_WAYS * TLB_WAY_BYTES;
-export const CODE_TLB_BYTES = TLB_ENTRIES * CODE_TLB_ENTRY.bytes;
+/** A pCPU's TLBs: that for data, that for code, and what says whose they are. */
+export const TLB = {
+  data: 0,
+  code: TLB_WAYS * TLB_WAY_BYTES,
+  /** The VCPU, plus 1, whose translations these are. */
+  vcpu: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes,
+  /** `marks` of code-cache.ts when frames with code were last cleared from it. */
+  marks: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 4,
+  /** Whose records the TLB for code names: a worker, plus 1, and how often that has begun anew with them. */
+  worker: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 8,
+  generation: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 12,
+} as const;
+export const TLB_BYTES = TLB.generation + 52;
 
 /** The place of a page in either TLB, by the low word of its address: its number, folded once, so that strides of any power of 2 are spread. */
 export const tlbPlace = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);

@@ -1,0 +1,231 @@
+/**
+ * Ordered mode: guest code that runs beside the turns (docs/clocks.md). A guest that shares no memory with another VCPU needs no turn while
+ * it only computes: whichever worker is free runs it, ahead of the turns by less than L, since what another pCPU does reaches it no sooner.
+ * What it does to others it does in a turn, at the time at which it got there: there its run ends. So its turns are the same
+ * however far it was run when, and by whom.
+ *
+ * Of each pCPU: `counter`, the simulation time up to which its guest has been run, without having come to an exit; and `limit`, up to which
+ * it may be. Every exit is later than the counter, so a turn may be taken once all counters have reached it. Nobody else sends anything
+ * before his own counter or key, and it arrives L after that: so much is the limit beyond the least of them.
+ */
+import type { HvContext } from '../hv/context.js';
+import { type Image, type Region, rawRegion, tableRegion } from '../shared/image.js';
+import { struct } from '../shared/struct.js';
+import type { KeyTree } from './key-tree.js';
+
+const RUN_AHEAD = struct(
+  'run-ahead',
+  {
+    /** One of STATE. Atomics: who makes it `running` runs the guest, and the rest of the record is his until he changes it again. */
+    state: 'i32',
+    counter: 'f64',
+    /** Written by the holder of the token; grows. */
+    limit: 'f64',
+    exitAt: 'f64',
+  },
+  64,
+);
+
+const STATE = {
+  /** The guest does not run, or only in turns. */
+  none: 0,
+  /** It may be run by whoever wants to. */
+  ready: 1,
+  running: 2,
+  /** It came to an exit, of which the turns do not know yet; and they do. */
+  exited: 3,
+  noted: 4,
+  /** Its pCPU takes a turn, or has just taken one. */
+  inTurn: 5,
+} as const;
+
+export const runAheadRegions = (pcpus: number): Region[] => [
+  tableRegion(RUN_AHEAD, pcpus),
+  // Owner: the holder of the token. How many pCPUs are ahead of the turns, and which.
+  rawRegion('run-ahead-list', 4 * (1 + pcpus), 1),
+];
+
+/** Runs VCPU v on pCPU p up to `untilNs`. Returns when it came to an exit, Infinity where it got there without. */
+export type RunTo = (v: number, p: number, untilNs: number) => number;
+
+/** What the holder of the token is to do. */
+export const NEXT = {
+  /** Take the turn at the root of the key tree. */
+  turn: 0,
+  /** Nothing: all are where they were to get to. */
+  level: 1,
+  /** Ask again: something was run. */
+  again: 2,
+  /** Ask again: another worker runs what has to be run first. */
+  wait: 3,
+} as const;
+export type Next = (typeof NEXT)[keyof typeof NEXT];
+
+export interface RunAhead {
+  isAny(): boolean;
+  /** Whether p's guest runs beside the turns. */
+  isAhead(p: number): boolean;
+  /** In p's turn: its guest runs beside the turns from now on. */
+  start(p: number): void;
+  /** In p's turn: no more. */
+  stop(p: number): void;
+  /** For the holder of the token: one step towards all turns before `until`. */
+  advance(until: number): Next;
+  /** Whether all guests have been run up to `ns`. */
+  isUpTo(ns: number): boolean;
+  /** Up to where any of them may have been run. */
+  furthest(): number;
+  /** For the others: runs a guest of this worker's pCPUs a bit, if one may be. */
+  help(): boolean;
+  /** Waits a moment for the pCPU that holds everything up, or for leave to help. @param isOver looked at meanwhile */
+  wait(isOver: () => boolean): void;
+}
+
+/** Looks before a worker that waits does what else it can, host: about 50 us. */
+const LOOKS = 400;
+const PAUSE = 16;
+/** How long it then sleeps, host ms. */
+const NAP_MS = 0.1;
+
+/**
+ * @param self number of the worker @param helpers how many workers run guests: those of the lowest numbers
+ * @param longestNs a bit of a run at most
+ */
+export function runAhead(
+  image: Image,
+  { pcpu, params, shape, now }: HvContext,
+  keys: KeyTree,
+  self: number,
+  helpers: number,
+  longestNs: number,
+  runTo: RunTo,
+): RunAhead {
+  const record = image.table(RUN_AHEAD);
+  const { i32 } = image;
+  const L = params.latencyNs;
+  const state = image.column(RUN_AHEAD, 'state');
+  const stateOf = (p: number): number => state.base + (p << state.shift);
+  const COUNT = image.region('run-ahead-list').base >> 2;
+  const LIST = COUNT + 1;
+  const isParallel = helpers > 1;
+  const own = Array.from({ length: shape.pcpus }, (_, p) => p).filter((p) => pcpu.worker(p) % helpers === self);
+  const isOwn = (p: number): boolean => !isParallel || own.includes(p);
+  /** Looks of the holder at guests that others are to run, since something happened. */
+  let waited = 0;
+
+  /** Runs p's guest a bit, if nobody else does. */
+  function run(p: number): boolean {
+    if (Atomics.compareExchange(i32, stateOf(p), STATE.ready, STATE.running) !== STATE.ready) return false;
+    const from = record.counter(p);
+    // Somebody else may have run it since it was looked at.
+    if (from >= record.limit(p)) {
+      Atomics.store(i32, stateOf(p), STATE.ready);
+      return false;
+    }
+    // Others wait for the counter, if there are others.
+    const bit = isParallel && i32[COUNT]! > 1 ? Math.ceil(L / 2) : longestNs;
+    const to = Math.min(record.limit(p), from + bit);
+    const exitAt = runTo(pcpu.current(p), p, to);
+    if (exitAt === Infinity) record.setCounter(p, to);
+    else record.setExitAt(p, exitAt);
+    Atomics.store(i32, stateOf(p), exitAt === Infinity ? STATE.ready : STATE.exited);
+    return true;
+  }
+
+  /** An exit is a turn of p's, at its time. */
+  function note(p: number): void {
+    const at = record.exitAt(p);
+    pcpu.setGuestAt(p, at);
+    if (at < keys.key(p)) keys.set(p, at);
+    Atomics.store(i32, stateOf(p), STATE.noted);
+  }
+
+  return {
+    isAny: () => i32[COUNT]! > 0,
+    isAhead: (p) => Atomics.load(i32, stateOf(p)) !== STATE.none,
+    start(p) {
+      record.setCounter(p, now());
+      record.setLimit(p, now());
+      pcpu.setGuestAt(p, Infinity);
+      i32[LIST + i32[COUNT]!++] = p;
+      Atomics.store(i32, stateOf(p), STATE.inTurn);
+    },
+    stop(p) {
+      if (Atomics.load(i32, stateOf(p)) === STATE.none) return;
+      Atomics.store(i32, stateOf(p), STATE.none);
+      const last = --i32[COUNT]!;
+      for (let n = 0; n <= last; n++) if (i32[LIST + n] === p) i32[LIST + n] = i32[LIST + last]!;
+    },
+    advance(until) {
+      let [first, least, second] = [-1, Infinity, Infinity];
+      for (let n = 0; n < i32[COUNT]!; n++) {
+        const p = i32[LIST + n]!;
+        const at = Atomics.load(i32, stateOf(p));
+        if (at === STATE.exited) note(p);
+        if (at === STATE.exited || at === STATE.noted) continue;
+        if (at === STATE.inTurn) Atomics.store(i32, stateOf(p), STATE.ready);
+        const counter = record.counter(p);
+        if (counter < least) {
+          [first, least, second] = [p, counter, least];
+        } else if (counter < second) second = counter;
+      }
+      const root = keys.root();
+      const next = keys.key(root);
+      if (next < until && least >= next) {
+        waited = 0;
+        const at = Atomics.compareExchange(i32, stateOf(root), STATE.ready, STATE.inTurn);
+        // It has just got there.
+        return at === STATE.running || at === STATE.exited ? NEXT.again : NEXT.turn;
+      }
+      if (next >= until && least >= until) return NEXT.level;
+      let mayRun = -1;
+      for (let n = 0; n < i32[COUNT]!; n++) {
+        const p = i32[LIST + n]!;
+        if (Atomics.load(i32, stateOf(p)) >= STATE.exited) continue;
+        const others = Math.min(next, p === first ? second : least);
+        const limit = Math.min(keys.key(p), until, others + L, record.counter(p) + longestNs);
+        if (limit > record.limit(p)) record.setLimit(p, limit);
+        // The one that is furthest behind, of its own if there are others to run theirs.
+        const isCandidate = Atomics.load(i32, stateOf(p)) === STATE.ready && record.counter(p) < record.limit(p);
+        if (!isCandidate || !(isOwn(p) || waited > LOOKS)) continue;
+        if (mayRun < 0 || record.counter(p) < record.counter(mayRun)) mayRun = p;
+      }
+      if (mayRun < 0 || !run(mayRun)) {
+        waited++;
+        return NEXT.wait;
+      }
+      waited = 0;
+      return NEXT.again;
+    },
+    isUpTo(ns) {
+      for (let n = 0; n < i32[COUNT]!; n++) {
+        const p = i32[LIST + n]!;
+        if (Atomics.load(i32, stateOf(p)) < STATE.exited && record.counter(p) < ns) return false;
+      }
+      return true;
+    },
+    furthest() {
+      let at = -Infinity;
+      for (let n = 0; n < i32[COUNT]!; n++) at = Math.max(at, record.limit(i32[LIST + n]!));
+      return at;
+    },
+    help() {
+      if (!isParallel || self >= helpers) return false;
+      for (const p of own) if (Atomics.load(i32, stateOf(p)) === STATE.ready && record.counter(p) < record.limit(p) && run(p)) return true;
+      return false;
+    },
+    wait(isOver) {
+      if (waited > LOOKS) {
+        // A bit takes microseconds: its worker is kept from running.
+        for (let n = 0; n < i32[COUNT]!; n++) {
+          const at = stateOf(i32[LIST + n]!);
+          if (Atomics.load(i32, at) === STATE.running) {
+            Atomics.wait(i32, at, STATE.running, NAP_MS);
+            return;
+          }
+        }
+      }
+      for (let n = 0; n < PAUSE; n++) if (isOver()) return;
+    },
+  };
+}
