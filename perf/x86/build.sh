@@ -11,5 +11,7 @@ gcc -m64 $flags -c "$here/kmain.c" -o "$out/kmain.o"
 gcc -m64 -c "$here/start.S" -o "$out/start.o"
 ld -static -z noexecstack -z max-page-size=4096 -Ttext-segment=0x100000 "$out/start.o" "$out/kmain.o" "$out/kernels.o" -o "$out/bench.elf"
 gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.o" -o "$out/native" -lpthread
-gcc -m64 $flags -c "$here/smp.c" -o "$out/smp.o"
-ld -static -z noexecstack -z max-page-size=4096 -Ttext-segment=0x100000 "$out/start.o" "$out/smp.o" -o "$out/smp.elf"
+for kernel in smp litmus pong; do
+	gcc -m64 $flags -c "$here/$kernel.c" -o "$out/$kernel.o"
+	ld -static -z noexecstack -z max-page-size=4096 -Ttext-segment=0x100000 "$out/start.o" "$out/$kernel.o" -o "$out/$kernel.elf"
+done

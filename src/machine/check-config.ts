@@ -314,7 +314,6 @@ function laterProblem({ guests }: MachineConfig, guest: GuestConfig): string | u
 const MOST_KERNEL_MIB = 2048;
 
 function unfitKernel(config: MachineConfig, guest: GuestConfig): [path: string[], message: string] | undefined {
-  if (config.mode === 'free') return [['kernel'], 'kernels run in ordered mode only'];
   if (guest.abi !== 64) return [['abi'], 'kernels are 64-bit ones'];
   if (!boots(guest) || guest.privileged)
     return [['kernel'], 'only a domain that is there from the beginning, and is not domain 0, has a kernel'];

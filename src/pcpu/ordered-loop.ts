@@ -26,6 +26,9 @@ const PACE_STEP_NS = 5e6;
 /** How much longer a worker spins that will be called to the next section: others' groups may have more to do in this one. */
 const SECTION_PATIENCE = 5;
 
+/** How long a worker sleeps that found no guest to run, host ms. */
+const HELP_MS = 1;
+
 export interface RunLoop {
   /** Runs until the machine is finished; the worker's one endless task. */
   run(): Promise<void>;
@@ -211,7 +214,7 @@ export function orderedLoop(
         else {
           if (safe.hasCommands()) want();
           if (ahead?.isAny() !== true) bells.await(self, spins, WATCH_MS);
-          else if (!ahead.help()) ahead.wait(() => bells.isRung(self) || bells.hasToken(self));
+          else if (!ahead.help()) bells.await(self, 0, HELP_MS);
         }
       }
       await safe.serveMessages();

@@ -43,6 +43,8 @@ export const runAheadRegions = (pcpus: number): Region[] => [
   tableRegion(RUN_AHEAD, pcpus),
   // Owner: the holder of the token. How many pCPUs are ahead of the turns, and which.
   rawRegion('run-ahead-list', 4 * (1 + pcpus), 1),
+  // Owner: the holder of the token. Until when it runs all guests itself, host ms since 1970 (f64).
+  rawRegion('run-ahead-alone', 8, 1),
 ];
 
 /** Runs VCPU v on pCPU p up to `untilNs`. Returns when it came to an exit, Infinity where it got there without. */
@@ -69,15 +71,17 @@ export interface RunAhead {
   start(p: number): void;
   /** In p's turn: no more. */
   stop(p: number): void;
+  /** In p's turn: before then no other pCPU does anything. Now where another's guest runs: how far it is depends on the host. */
+  othersNext(p: number): number;
   /** For the holder of the token: one step towards all turns before `until`. */
   advance(until: number): Next;
   /** Whether all guests have been run up to `ns`. */
   isUpTo(ns: number): boolean;
   /** Up to where any of them may have been run. */
   furthest(): number;
-  /** For the others: runs a guest of this worker's pCPUs a bit, if one may be. */
+  /** For the others: runs a guest of this worker's pCPUs a bit; returns false when there has been none to run for some time. */
   help(): boolean;
-  /** Waits a moment for the pCPU that holds everything up, or for leave to help. @param isOver looked at meanwhile */
+  /** For the holder: waits a moment for the pCPU that holds everything up. @param isOver looked at meanwhile */
   wait(isOver: () => boolean): void;
 }
 
@@ -86,6 +90,12 @@ const LOOKS = 400;
 const PAUSE = 16;
 /** How long it then sleeps, host ms. */
 const NAP_MS = 0.1;
+/**
+ * A bit of a run takes microseconds; who has to wait much longer waits for a thread that has lost its core, while others of the host want it.
+ * So it will be again: for a time the holder of the token runs all guests itself, which at eleven runnable threads on two cores was
+ * ten times as fast. Host ms, doubled each time up to the most.
+ */
+const ALONE_MS = { least: 20, most: 1000 } as const;
 
 /**
  * @param self number of the worker @param helpers how many workers run guests: those of the lowest numbers
@@ -107,11 +117,20 @@ export function runAhead(
   const stateOf = (p: number): number => state.base + (p << state.shift);
   const COUNT = image.region('run-ahead-list').base >> 2;
   const LIST = COUNT + 1;
-  const isParallel = helpers > 1;
+  const ALONE = image.region('run-ahead-alone').base >> 3;
+  const isParallel = (): boolean => helpers > 1 && Date.now() >= image.f64[ALONE]!;
   const own = Array.from({ length: shape.pcpus }, (_, p) => p).filter((p) => pcpu.worker(p) % helpers === self);
-  const isOwn = (p: number): boolean => !isParallel || own.includes(p);
+  const isOwn = (p: number): boolean => own.includes(p) || !isParallel();
   /** Looks of the holder at guests that others are to run, since something happened. */
   let waited = 0;
+  let aloneMs: number = ALONE_MS.least;
+
+  /** After a wait that was too long. */
+  function stayAlone(): void {
+    const since = Date.now() - image.f64[ALONE]!;
+    aloneMs = since > 4 * aloneMs ? ALONE_MS.least : Math.min(2 * aloneMs, ALONE_MS.most);
+    image.f64[ALONE] = Date.now() + aloneMs;
+  }
 
   /** Runs p's guest a bit, if nobody else does. */
   function run(p: number): boolean {
@@ -123,7 +142,7 @@ export function runAhead(
       return false;
     }
     // Others wait for the counter, if there are others.
-    const bit = isParallel && i32[COUNT]! > 1 ? Math.ceil(L / 2) : longestNs;
+    const bit = isParallel() && i32[COUNT]! > 1 ? Math.ceil(L / 2) : longestNs;
     const to = Math.min(record.limit(p), from + bit);
     const exitAt = runTo(pcpu.current(p), p, to);
     if (exitAt === Infinity) record.setCounter(p, to);
@@ -155,6 +174,14 @@ export function runAhead(
       Atomics.store(i32, stateOf(p), STATE.none);
       const last = --i32[COUNT]!;
       for (let n = 0; n <= last; n++) if (i32[LIST + n] === p) i32[LIST + n] = i32[LIST + last]!;
+    },
+    othersNext(p) {
+      const key = keys.key(p);
+      keys.set(p, Infinity);
+      const next = keys.key(keys.root());
+      keys.set(p, key);
+      const others = i32[COUNT]! - (Atomics.load(i32, stateOf(p)) === STATE.none ? 0 : 1);
+      return others > 0 ? now() : next;
     },
     advance(until) {
       let [first, least, second] = [-1, Infinity, Infinity];
@@ -210,8 +237,14 @@ export function runAhead(
       return at;
     },
     help() {
-      if (!isParallel || self >= helpers) return false;
-      for (const p of own) if (Atomics.load(i32, stateOf(p)) === STATE.ready && record.counter(p) < record.limit(p) && run(p)) return true;
+      if (self >= helpers || !isParallel()) return false;
+      for (const p of own) {
+        if (Atomics.load(i32, stateOf(p)) !== STATE.ready || record.counter(p) >= record.limit(p) || !run(p)) continue;
+        waited = 0;
+        return true;
+      }
+      if (++waited <= LOOKS) return true;
+      waited = 0;
       return false;
     },
     wait(isOver) {
@@ -221,6 +254,7 @@ export function runAhead(
           const at = stateOf(i32[LIST + n]!);
           if (Atomics.load(i32, at) === STATE.running) {
             Atomics.wait(i32, at, STATE.running, NAP_MS);
+            stayAlone();
             return;
           }
         }

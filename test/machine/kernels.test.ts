@@ -100,7 +100,6 @@ describe('a kernel that cannot be', () => {
   const nop = elfOf([0x90]);
 
   it('is refused', () => {
-    expect(problem({ pcpus: 2, threads: 2, mode: 'free' }, kernel('k', nop))).to.include('ordered mode');
     expect(problem({}, kernel('k', nop, '', { abi: 32 }))).to.include('64-bit');
     expect(problem({}, kernel('k', elfOf([0x90], { address: 0x1000n })))).to.include('below 0x100000');
     expect(problem({}, kernel('k', elfOf([0x90], { bss: 2 * MEMORY })))).to.include('stack begins');

@@ -149,6 +149,28 @@ export function x86Executor(
     view.setBigInt64(st + 8 * RAX, BigInt(result), true);
   }
 
+  /** Runs v on p as part of p's turn. @returns as runTo */
+  function runInTurn(v: number, p: number, untilNs: number): number {
+    isInTurn = true;
+    const exitAt = runTo(v, p, untilNs);
+    isInTurn = false;
+    return exitAt;
+  }
+
+  /**
+   * What touches memory that others write. Here it may; and it may go on so up to where one of them can be at work again.
+   * @returns whether it came to another exit that is not due yet
+   */
+  function touch(v: number, p: number): boolean {
+    const st = blockOf(v);
+    i32[word(st + ST.pending)] = 0;
+    setDone(st, done(st) - 1);
+    const exitAt = runInTurn(v, p, Math.max(now(), Math.min(ownNext(p), ahead!.othersNext(p), now() + longestNs)));
+    if (exitAt === Infinity || exitAt <= now()) return false;
+    pcpu.setGuestAt(p, exitAt);
+    return true;
+  }
+
   /** From now on v runs on p. */
   function proceed(v: number, p: number): void {
     if (ahead !== undefined && domain.maxVcpus(vcpu.domain(v)) === 1) {
@@ -156,10 +178,7 @@ export function x86Executor(
       return;
     }
     const until = Math.max(now() + 1, Math.min(ownNext(p), now() + Math.min(turnNs, longestNs)));
-    isInTurn = true;
-    const exitAt = runTo(v, p, until);
-    isInTurn = false;
-    pcpu.setGuestAt(p, Math.min(exitAt, until));
+    pcpu.setGuestAt(p, Math.min(runInTurn(v, p, until), until));
   }
 
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
@@ -172,14 +191,7 @@ export function x86Executor(
       const st = blockOf(v);
       ahead?.stop(p);
       pcpu.setGuestAt(p, now());
-      if (i32[word(st + ST.pending)] === 1 + EXIT.kept) {
-        // Here it may: this one instruction, which has had its time.
-        const before = done(st);
-        isInTurn = true;
-        runFor(v, p, 1);
-        isInTurn = false;
-        setDone(st, before);
-      }
+      if (i32[word(st + ST.pending)] === 1 + EXIT.kept && touch(v, p)) return;
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {

@@ -1,0 +1,65 @@
+/*
+ * Two domains of one VCPU each send each other an event many times: they wait for it in poll, or look at the shared info page until it is
+ * there. Says the sum of what their clocks (RDTSC) said each time. Command line: 0 or 1, which of the two; the other's domain number; rounds.
+ */
+#include "guest.h"
+
+#define HYPERVISOR_event_channel_op 32
+#define EVTCHNOP_bind_interdomain 0
+#define EVTCHNOP_send 4
+#define EVTCHNOP_alloc_unbound 6
+#define SCHEDOP_yield 0
+#define SCHEDOP_poll 3
+#define SHARED 0x1000
+#define PENDING 2048
+#define MASK 2560
+
+static u64 clock(void) {
+	u32 low, high;
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return ((u64)high << 32) | low;
+}
+
+static volatile u64 *const pending = (volatile u64 *)(SHARED + PENDING);
+static u32 port;
+
+static void poll(void) {
+	struct { u64 ports; u32 nr, pad; u64 timeout; } arg = { (u64)&port, 1, 0, 0 };
+	hypercall(HYPERVISOR_sched_op, SCHEDOP_poll, (long)&arg, 0);
+}
+
+void kmain(const u8 *info) {
+	const char *rest = (const char *)info + CMDLINE;
+	u32 role = next_number(&rest), peer = next_number(&rest), rounds = next_number(&rest);
+	/* No upcalls. */
+	*(volatile u8 *)(SHARED + 1) = 1;
+	*(volatile u64 *)(SHARED + MASK) = ~0ul;
+	if (role == 0) {
+		struct { unsigned short dom, remote; u32 port; } arg = { 0x7ff0, (unsigned short)peer, 0 };
+		hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, (long)&arg, 0);
+		port = arg.port;
+	} else {
+		struct { unsigned short remote, pad; u32 remote_port, port; } arg = { (unsigned short)peer, 0, 1, 0 };
+		while (hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_interdomain, (long)&arg, 0) < 0)
+			hypercall(HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0);
+		port = arg.port;
+	}
+	u64 sum = 0, bit = 1ul << port;
+	for (u32 n = 0; n < rounds; n++) {
+		if (role == 1 || n > 0) {
+			/* The other may not run for long. */
+			if (n % 3 != 0) for (u32 k = 0; k < 300 && !(*pending & bit); k++) __asm__ volatile("pause");
+			while (!(*pending & bit)) poll();
+			__asm__ volatile("lock andq %1, %0" : "+m"(*pending) : "r"(~bit) : "cc");
+		}
+		for (volatile u32 k = 0; k < (n * 7 + role * 3) % 50; k++);
+		sum = sum * 31 + clock();
+		hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0);
+	}
+	say("PORT ");
+	say_number(port);
+	say(" SUM ");
+	say_number((u32)(sum ^ (sum >> 32)));
+	end_line();
+	power_off();
+}
