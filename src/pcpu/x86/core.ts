@@ -64,6 +64,8 @@ export interface X86Core {
   codeChanged(frame: number): void;
   /** Forgets all translations, as for another page table. */
   flush(st: number): void;
+  /** Forgets those of the page that holds an address, as INVLPG does. */
+  invalidate(st: number, address: bigint): void;
 }
 
 export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
@@ -249,18 +251,20 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     sinceMade = 0;
   }
 
-  function forgetCode(): void {
-    for (let n = 0; n < TLB_ENTRIES; n++) {
-      const entry = area.codeTlb + n * CODE_TLB_ENTRY.bytes;
-      i32[word(entry)] = noPage(n);
-      i32[word(entry) + 1] = 0;
-    }
+  const codeEntry = (n: number): number => word(area.codeTlb + n * CODE_TLB_ENTRY.bytes);
+  function forgetCodeAt(n: number): void {
+    i32[codeEntry(n)] = noPage(n);
+    i32[codeEntry(n) + 1] = 0;
   }
+  function forgetCode(): void {
+    for (let n = 0; n < TLB_ENTRIES; n++) forgetCodeAt(n);
+  }
+  // No page that code can lie in.
+  const leavePage = (st: number): void => view.setBigInt64(st + ST.codePage, 1n, true);
   /** Where code lies is to be found out anew. */
   function leaveCode(st: number): void {
     forgetCode();
-    // No page that code can lie in.
-    view.setBigInt64(st + ST.codePage, 1n, true);
+    leavePage(st);
   }
   forgetCode();
   paging.flush();
@@ -330,6 +334,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     flush(st) {
       paging.flush();
       leaveCode(st);
+    },
+    invalidate(st, address) {
+      const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
+      paging.invalidate(low, high);
+      // Whatever page of that place it is: it costs one look into the tables.
+      forgetCodeAt(tlbPlace(low));
+      leavePage(st);
     },
   };
 }

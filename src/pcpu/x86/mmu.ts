@@ -31,6 +31,8 @@ export interface CodeFrames {
 export interface Mmu {
   /** Forgets all translations. */
   flush(): void;
+  /** Forgets those of the page that holds an address. */
+  invalidate(low: number, high: number): void;
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
   translate(st: number, low: number, high: number, access: Access): number;
   /** The same of an address in one piece. */
@@ -67,6 +69,15 @@ export function mmu(
 
   function flush(): void {
     for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(n, way);
+  }
+
+  function invalidate(low: number, high: number): void {
+    const n = tlbPlace(low);
+    for (let way = 0; way < TLB_WAYS; way++) {
+      // What may be written may be read: the other tag says no page that this one does not.
+      const tag = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes + TLB_ENTRY.readTag);
+      if (i32[tag] === (low & ~4095) && i32[tag + 1] === high) forget(n, way);
+    }
   }
 
   function fault(st: number, low: number, high: number, errorCode: number): number {
@@ -152,6 +163,7 @@ export function mmu(
 
   return {
     flush,
+    invalidate,
     translate,
     pageOf: (st, address, access) =>
       translate(st, Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n)), access),
