@@ -73,9 +73,9 @@ describe('page tables', () => {
     // The pages change places.
     m.exchange(second, m.exchange(first, m.exchange(second, 0n)));
     expect(seen()).to.deep.equal([11n, 22n]);
-    m.core.invalidate(m.st, first + 8n);
+    m.core.invalidate(first + 8n);
     expect(seen()).to.deep.equal([22n, 22n]);
-    m.core.invalidate(m.st, second);
+    m.core.invalidate(second);
     expect(seen()).to.deep.equal([22n, 11n]);
   });
 
@@ -90,7 +90,7 @@ describe('page tables', () => {
     expect(m.core.run(m.st, 3)).to.equal(EXIT.budget);
     m.exchange(DATA, 0n);
     expect(m.core.run(m.st, 3)).to.equal(EXIT.budget);
-    m.core.invalidate(m.st, DATA);
+    m.core.invalidate(DATA);
     expect(m.core.run(m.st, 3)).to.equal(EXIT.exception);
     expect(r.wide(ST.cr2)).to.equal(DATA);
   });
@@ -101,7 +101,7 @@ describe('page tables', () => {
     for (const [n, byte] of [0xe9, 0xfb, 0xef, 0xff, 0xff].entries()) m.image.u8[m.at(CODE + 4096n) + n] = byte;
     expect(m.core.run(m.st, 100)).to.equal(EXIT.budget);
     m.exchange(CODE + 4096n, 0n);
-    m.core.invalidate(m.st, CODE + 4096n);
+    m.core.invalidate(CODE + 4096n);
     expect(m.core.run(m.st, 100)).to.equal(EXIT.exception);
     expect(registers(m).wide(ST.cr2)).to.equal(CODE + 4096n);
   });

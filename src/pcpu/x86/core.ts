@@ -65,7 +65,7 @@ export interface X86Core {
   /** Forgets all translations, as for another page table. */
   flush(st: number): void;
   /** Forgets those of the page that holds an address, as INVLPG does. */
-  invalidate(st: number, address: bigint): void;
+  invalidate(address: bigint): void;
 }
 
 export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
@@ -259,12 +259,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   function forgetCode(): void {
     for (let n = 0; n < TLB_ENTRIES; n++) forgetCodeAt(n);
   }
-  // No page that code can lie in.
-  const leavePage = (st: number): void => view.setBigInt64(st + ST.codePage, 1n, true);
   /** Where code lies is to be found out anew. */
   function leaveCode(st: number): void {
     forgetCode();
-    leavePage(st);
+    // No page that code can lie in.
+    view.setBigInt64(st + ST.codePage, 1n, true);
   }
   forgetCode();
   paging.flush();
@@ -335,12 +334,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       paging.flush();
       leaveCode(st);
     },
-    invalidate(st, address) {
+    invalidate(address) {
       const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
       paging.invalidate(low, high);
       // Whatever page of that place it is: it costs one look into the tables.
       forgetCodeAt(tlbPlace(low));
-      leavePage(st);
     },
   };
 }
