@@ -12,6 +12,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { eventsTable } from './x86/events-table.js';
 import { KERNELS, kernelsTable } from './x86/kernels-table.js';
 import { PLACES, type PlaceName } from './x86/places.js';
 import { missing, RIVALS, type Rival } from './x86/rivals.js';
@@ -62,7 +63,7 @@ function given() {
 const { rivals, ...rest } = options();
 const folder = mkdtempSync(join(tmpdir(), 'x86-bench-'));
 try {
-  execFileSync(join(fileURLToPath(new URL('../../perf/x86/', import.meta.url)), 'build.sh'), [folder], {
+  execFileSync(join(fileURLToPath(new URL('../../perf/x86/', import.meta.url)), 'build.sh'), [folder, 'compared'], {
     stdio: 'inherit',
   });
   console.log(`${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} cores, Node ${process.version}`);
@@ -77,6 +78,10 @@ try {
   });
   console.log('\nmillion guest instructions a second');
   if (!(await kernelsTable({ ...rest, folder, places }))) process.exitCode = 1;
+  if (rest.kernels.length > 1) {
+    console.log('\nns of an event');
+    if (!(await eventsTable(folder, present))) process.exitCode = 1;
+  }
 } catch (error) {
   if ((error as { status?: number }).status !== NO_COMPILER) throw error;
   console.error('the kernels cannot be built: there is no gcc');

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the kernels of the benchmark into a folder: bench.elf for `ringzero boot`, native for this host, multiboot64.elf and multiboot32.elf
-# for QEMU and v86; all from the same object code but for the 32-bit one. 77: there is no compiler.
+# Builds kernels into a folder: bench.elf and smp.elf for `ringzero boot`. `build.sh FOLDER compared` builds besides, of the same sources,
+# native for this host, multiboot64.elf for QEMU and multiboot32.elf for v86, and events for QEMU, for the bare core (events.elf) and for
+# this host. 77: there is no compiler.
 set -e
 here=$(dirname "$0")
 out=$1
@@ -41,10 +42,18 @@ multiboot() {
   [ $emulation = elf_i386 ] || objcopy -O elf32-i386 "$out/$file"
 }
 
-compile 64 kernels.c text.c bench.c smp.c xen.c xen.S multiboot.c multiboot.S
+compile 64 kernels.c text.c bench.c smp.c xen.c xen.S
 xen bench.elf $(objects 64 xen.S xen.c bench.c text.c kernels.c)
 xen smp.elf $(objects 64 xen.S smp.c)
+[ "$2" = compared ] || exit 0
+
+gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
+compile 64 multiboot.c multiboot.S
 multiboot 64 multiboot64.elf $(objects 64 multiboot.S multiboot.c bench.c text.c kernels.c)
 compile 32 kernels.c text.c bench.c multiboot.c multiboot.S
 multiboot 32 multiboot32.elf $(objects 32 multiboot.S multiboot.c bench.c text.c kernels.c)
-gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
+
+compile 64 events.c events-run.c events-multiboot.c events-bare.S
+multiboot 64 events-multiboot64.elf $(objects 64 multiboot.S multiboot.c text.c events-run.c events-multiboot.c events.c)
+xen events.elf $(objects 64 events-bare.S events.c)
+gcc -m64 -O2 -no-pie -fno-pie "$here/events-native.c" "$out/events.c.64.o" -o "$out/events-native"

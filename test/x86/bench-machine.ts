@@ -24,8 +24,8 @@ export interface BareMachine {
   at(virtual: bigint): number;
   map(mapping: Mapping): void;
   unmap(virtual: bigint): void;
-  /** Another page-table entry for a page that was mapped once; what the core knows of the page stays. @returns the one before */
-  exchange(virtual: bigint, entry: bigint): bigint;
+  /** Image address of the page-table entry of a page that was mapped once. */
+  entryAt(virtual: bigint): number;
   /** The page-table entry of a page, low word: to look at A and D. */
   entry(virtual: bigint): number;
 }
@@ -99,12 +99,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       words[entryOf(virtual, false)] = 0n;
       core.flush(st);
     },
-    exchange(virtual, entry) {
-      const at = entryOf(virtual, false);
-      const before = words[at]!;
-      words[at] = entry;
-      return before;
-    },
+    entryAt: (virtual) => 8 * entryOf(virtual, false),
     entry: (virtual) => Number(words[entryOf(virtual, false)]! & 0xfffn),
   };
 }
