@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds kernels into a folder: bench.elf and smp.elf for `ringzero boot`. `build.sh FOLDER compared` builds besides, of the same sources,
-# native for this host, multiboot64.elf for QEMU and multiboot32.elf for v86, and events for QEMU, for the bare core (events.elf) and for
-# this host. 77: there is no compiler.
+# native for this host, multiboot64.elf for QEMU, multiboot32.elf for v86 and native32 for its checksums; and events for QEMU, for the
+# bare core (events.elf) and for this host. 77: there is no compiler.
 set -e
 here=$(dirname "$0")
 out=$1
@@ -50,8 +50,9 @@ xen smp.elf $(objects 64 xen.S smp.c)
 gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
 compile 64 multiboot.c multiboot.S
 multiboot 64 multiboot64.elf $(objects 64 multiboot.S multiboot.c bench.c text.c kernels.c)
-compile 32 kernels.c text.c bench.c multiboot.c multiboot.S
+compile 32 kernels.c text.c bench.c linux32.c multiboot.c multiboot.S
 multiboot 32 multiboot32.elf $(objects 32 multiboot.S multiboot.c bench.c text.c kernels.c)
+ld -m elf_i386 -static -z noexecstack $(objects 32 linux32.c bench.c text.c kernels.c) -o "$out/native32"
 
 compile 64 events.c events-run.c events-multiboot.c events-bare.S
 multiboot 64 events-multiboot64.elf $(objects 64 multiboot.S multiboot.c text.c events-run.c events-multiboot.c events.c)

@@ -11,6 +11,8 @@ export interface Place {
   readonly title: string;
   /** What has to be there. */
   readonly rival?: Rival;
+  /** Of the build that it runs. */
+  readonly bits: 32 | 64;
   measure(folder: string, kernel: string, div: number): Promise<Measured>;
 }
 
@@ -34,6 +36,7 @@ const commandLine = (kernel: string, div: number): string => `div=${div} only=${
 
 const native: Place = {
   title: 'native',
+  bits: 64,
   async measure(folder, kernel, div) {
     const [, sum, , seconds] = last(await linesOf([join(folder, 'native'), `${div}`, kernel], LIMIT_S)).split(' ');
     return { sum: sum!, seconds: Number(seconds) };
@@ -42,6 +45,7 @@ const native: Place = {
 
 const ours: Place = {
   title: 'ringzero',
+  bits: 64,
   measure: async (folder, kernel, div) =>
     JSON.parse(
       last(await linesOf(script('ours.js', join(folder, 'bench.elf'), commandLine(kernel, div)), LIMIT_S)),
@@ -51,14 +55,20 @@ const ours: Place = {
 const v86 = (title: string, how: 'jit' | 'interpreter'): Place => ({
   title,
   rival: 'v86',
+  bits: 32,
   measure: (folder, kernel, div) => marked(inV86(join(folder, 'multiboot32.elf'), commandLine(kernel, div), how)),
 });
 
 const qemu: Place = {
   title: 'QEMU',
   rival: 'qemu',
+  bits: 64,
   measure: (folder, kernel, div) => marked(inQemu(join(folder, 'multiboot64.elf'), commandLine(kernel, div))),
 };
+
+/** The checksum of the 32-bit build: what REP STOS fills memory with has other bytes there. */
+export const sum32 = async (folder: string, kernel: string, div: number): Promise<string> =>
+  (await marked([join(folder, 'native32'), commandLine(kernel, div)])).sum;
 
 export const PLACES = { native, ours, interpreter: v86('v86 no JIT', 'interpreter'), jit: v86('v86 JIT', 'jit'), qemu };
 export type PlaceName = keyof typeof PLACES;
