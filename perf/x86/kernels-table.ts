@@ -39,24 +39,28 @@ async function rowOf(kernel: string, { folder, div, runs, places }: Options): Pr
   const speeds = new Map<PlaceName, number[]>(places.map((name) => [name, []]));
   const wrong = new Set<string>();
   const sums = { 32: '', 64: '' };
-  if (places.some((name) => PLACES[name].bits === 32)) sums[32] = await sum32(folder, kernel, div);
+  /** What `act` gives; undefined, and noted, where it fails. */
+  async function tried<T>(act: Promise<T>): Promise<T | undefined> {
+    try {
+      return await act;
+    } catch (error) {
+      wrong.add((error as Error).message);
+      return undefined;
+    }
+  }
+  if (places.some((name) => PLACES[name].bits === 32)) sums[32] = (await tried(sum32(folder, kernel, div))) ?? '';
   /** Of the 64-bit object code: the core counts them. */
   let instructions = Number.NaN;
   for (let run = 0; run < runs; run++) {
-    const found = new Map<PlaceName, Measured>();
-    for (const name of places) {
-      try {
-        found.set(name, await PLACES[name].measure(folder, kernel, div));
-      } catch (error) {
-        wrong.add((error as Error).message);
-      }
-    }
+    const found = new Map<PlaceName, Measured | undefined>();
+    for (const name of places) found.set(name, await tried(PLACES[name].measure(folder, kernel, div)));
     sums[64] = found.get('native')?.sum ?? sums[64];
     instructions = found.get('ours')?.instructions ?? instructions;
-    for (const [name, { sum, seconds, instructions: own }] of found) {
-      const done = kernel === STRINGS ? instructions : (own ?? instructions);
-      speeds.get(name)!.push(done / seconds / 1e6);
-      if (sum !== sums[PLACES[name].bits]) wrong.add(`WRONG: ${PLACES[name].title} ${sum}`);
+    for (const [name, measured] of found) {
+      const done = kernel === STRINGS ? instructions : (measured?.instructions ?? instructions);
+      speeds.get(name)!.push(measured === undefined ? Number.NaN : done / measured.seconds / 1e6);
+      if (measured !== undefined && measured.sum !== sums[PLACES[name].bits])
+        wrong.add(`WRONG: ${PLACES[name].title} ${measured.sum}`);
     }
   }
   return { sum: sums[64], speeds, wrong: [...wrong] };
