@@ -1,6 +1,6 @@
 /**
  * One kernel of the benchmark as a domain on one pCPU, through the hypervisor, in a process of its own: `ours.js BENCH.ELF COMMAND-LINE`.
- * Prints JSON, see Measured in kernels.ts.
+ * Prints JSON, see Measured in measured.ts.
  */
 import { noWorkload, readKernelFile } from '../../src/config/kernel-file.js';
 import { type MachineConfig, machineDefaults } from '../../src/machine/config.js';

@@ -1,6 +1,7 @@
 /** Programs in processes of their own, none of which goes on for ever. */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 
 export interface Line {
   readonly text: string;
@@ -40,6 +41,6 @@ export function linesOf(command: readonly [string, ...string[]], limitS: number)
 /** A script of this folder. */
 export const script = (name: string, ...args: string[]): readonly [string, ...string[]] => [
   process.execPath,
-  new URL(name, import.meta.url).pathname,
+  fileURLToPath(new URL(name, import.meta.url)),
   ...args,
 ];

@@ -3,6 +3,7 @@
  * port goes to stdout, and before each line "I n": instructions that v86 has run, modulo 2^32.
  */
 import { readFileSync, writeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { V86 } from 'v86';
 
 const [file, cmdline, bios, how] = process.argv.slice(2) as [string, string, string, string];
@@ -13,7 +14,7 @@ function contents(path: string): ArrayBuffer {
 }
 
 const emulator = new V86({
-  wasm_path: new URL('v86.wasm', import.meta.resolve('v86')).pathname,
+  wasm_path: fileURLToPath(new URL('v86.wasm', import.meta.resolve('v86'))),
   bios: { buffer: contents(bios) },
   multiboot: { buffer: contents(file) },
   cmdline,
