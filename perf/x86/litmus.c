@@ -3,7 +3,7 @@
  * one pair after the other, as close together as they run. Says for each test how often the outcome was seen that order forbids, or, of
  * SB without fences, allows: "SB 12 SB+mfence 0 …". Command line: rounds.
  */
-#include "guest.h"
+#include "vcpus.h"
 
 #define PAIRS 512
 #define VCPUS 4
@@ -69,7 +69,7 @@ enum { SB, SB_MFENCE, SB_LOCK, SB_XCHG, MP, LB, IRIW, IRIW_MFENCE, TESTS };
 static const char *const names[TESTS] = { "SB ", " SB+mfence ", " SB+lock ", " SB+xchg ", " MP ", " LB ", " IRIW ", " IRIW+mfence " };
 static u32 outcomes[TESTS];
 
-INLINE void run(u32 test, u64 id) {
+INLINE void accesses(u32 test, u64 id) {
 	switch (test) {
 	case SB: for (u32 n = 0; n < PAIRS; n++) store_buffer(id, n, none); break;
 	case SB_MFENCE: for (u32 n = 0; n < PAIRS; n++) store_buffer(id, n, mfence); break;
@@ -106,7 +106,7 @@ static void all(u64 id, u32 rounds) {
 	for (u32 round = 0; round < rounds; round++) {
 		for (u32 test = 0; test < TESTS; test++) {
 			meet(++number);
-			run(test, id);
+			accesses(test, id);
 			meet(++number);
 			if (id != 0) continue;
 			for (u32 n = 0; n < PAIRS; n++) {
@@ -125,15 +125,14 @@ static void other(u64 id) {
 	go_down(id);
 }
 
-void kmain(const u8 *info) {
-	const char *rest = (const char *)info + CMDLINE;
-	rounds = next_number(&rest);
-	bring_up(info, VCPUS, other);
+void run(const char *command) {
+	rounds = number_after(command, "", 1);
+	bring_up(VCPUS, other);
 	all(0, rounds);
 	for (u32 test = 0; test < TESTS; test++) {
-		say(names[test]);
-		say_number(outcomes[test]);
+		text(names[test]);
+		number(outcomes[test]);
 	}
-	end_line();
+	put('\n');
 	power_off();
 }

@@ -1,13 +1,14 @@
 /*
  * Two domains of one VCPU each send each other an event many times: they wait for it in poll, or look at the shared info page until it is
- * there. Says the sum of what their clocks (RDTSC) said each time. Command line: 0 or 1, which of the two; the other's domain number; rounds.
+ * there. Says the sum of what their clocks (RDTSC) said each time. Command line: role= 0 or 1, peer= the other's domain, rounds=
  */
-#include "guest.h"
+#include "vcpus.h"
 
 #define HYPERVISOR_event_channel_op 32
 #define EVTCHNOP_bind_interdomain 0
 #define EVTCHNOP_send 4
 #define EVTCHNOP_alloc_unbound 6
+#define HYPERVISOR_sched_op 29
 #define SCHEDOP_yield 0
 #define SCHEDOP_poll 3
 #define SHARED 0x1000
@@ -15,8 +16,7 @@
 #define MASK 2560
 
 static u64 clock(void) {
-	u32 low, high;
-	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	u32 high, low = ticks(&high);
 	return ((u64)high << 32) | low;
 }
 
@@ -28,9 +28,9 @@ static void poll(void) {
 	hypercall(HYPERVISOR_sched_op, SCHEDOP_poll, (long)&arg, 0);
 }
 
-void kmain(const u8 *info) {
-	const char *rest = (const char *)info + CMDLINE;
-	u32 role = next_number(&rest), peer = next_number(&rest), rounds = next_number(&rest);
+void run(const char *command) {
+	u32 role = number_after(command, "role=", 0), peer = number_after(command, "peer=", 0);
+	u32 rounds = number_after(command, "rounds=", 1);
 	/* No upcalls. */
 	*(volatile u8 *)(SHARED + 1) = 1;
 	*(volatile u64 *)(SHARED + MASK) = ~0ul;
@@ -56,10 +56,10 @@ void kmain(const u8 *info) {
 		sum = sum * 31 + clock();
 		hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0);
 	}
-	say("PORT ");
-	say_number(port);
-	say(" SUM ");
-	say_number((u32)(sum ^ (sum >> 32)));
-	end_line();
+	text("PORT ");
+	number(port);
+	text(" SUM ");
+	hex((u32)(sum ^ (sum >> 32)));
+	put('\n');
 	power_off();
 }

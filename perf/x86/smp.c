@@ -1,5 +1,5 @@
 /* Several VCPUs count together: with LOCK, and under a spinlock that is held for a while. Says both sums: "LOCKED n SPUN n". */
-#include "guest.h"
+#include "vcpus.h"
 
 #define ROUNDS 2000
 
@@ -23,16 +23,16 @@ static void other(u64 id) {
 	go_down(id);
 }
 
-void kmain(const u8 *info) {
-	const char *rest = (const char *)info + CMDLINE;
-	u32 vcpus = next_number(&rest);
-	bring_up(info, vcpus, other);
+/* Command line: VCPUs. */
+void run(const char *command) {
+	u32 vcpus = number_after(command, "", 1);
+	bring_up(vcpus, other);
 	count();
 	while (done < vcpus) __asm__ volatile("pause");
-	say("LOCKED ");
-	say_number(locked);
-	say(" SPUN ");
-	say_number(spun);
-	end_line();
+	text("LOCKED ");
+	number(locked);
+	text(" SPUN ");
+	number(spun);
+	put('\n');
 	power_off();
 }

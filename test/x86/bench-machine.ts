@@ -25,6 +25,8 @@ export interface BareMachine {
   at(virtual: bigint): number;
   map(mapping: Mapping): void;
   unmap(virtual: bigint): void;
+  /** Image address of the page-table entry of a page that was mapped once. */
+  entryAt(virtual: bigint): number;
   /** The page-table entry of a page, low word: to look at A and D. */
   entry(virtual: bigint): number;
 }
@@ -100,6 +102,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
       words[entryOf(virtual, false)] = 0n;
       core.flush();
     },
+    entryAt: (virtual) => 8 * entryOf(virtual, false),
     entry: (virtual) => Number(words[entryOf(virtual, false)]! & 0xfffn),
   };
 }

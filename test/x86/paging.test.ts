@@ -5,7 +5,7 @@ import { type BareMachine, bareMachine, registers } from './bench-machine.js';
 
 const CODE = 0x40_0000n;
 const DATA = 0x20_0000_0000n;
-const [RAX, RCX, RBX] = [0, 1, 3];
+const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
 const [ACCESSED, DIRTY] = [0x20, 0x40];
 
 const HLT = 0xf4;
@@ -24,6 +24,15 @@ function machineWith(code: readonly number[], { isWritable = false, offset = 0 }
   for (const [n, byte] of code.entries()) m.image.u8[m.at(CODE + BigInt(offset + n))] = byte;
   registers(m).rip = CODE + BigInt(offset);
   return m;
+}
+
+/** Another page-table entry for a page; what the core knows of the page stays. @returns the one before */
+function exchange(m: BareMachine, virtual: bigint, entry: bigint): bigint {
+  const view = new DataView(m.image.buffer);
+  const at = m.entryAt(virtual);
+  const before = view.getBigUint64(at, true);
+  view.setBigUint64(at, entry, true);
+  return before;
 }
 
 /** Runs up to the HLT, which faults. */
@@ -54,6 +63,56 @@ describe('page tables', () => {
     expect(m.core.run(m.st, 100)).to.equal(EXIT.exception);
     expect(registers(m).wide(ST.cr2)).to.equal(DATA);
     expect(registers(m).rip).to.equal(CODE);
+  });
+
+  it('are asked again of a page that is invalidated, and of no other', () => {
+    // mov eax,[rbx]; mov ecx,[rdx]; jmp back
+    const m = machineWith([...LOAD, 0x8b, 0x0a, 0xeb, 0xfa]);
+    const [first, second] = [DATA, DATA + 4096n];
+    new DataView(m.image.buffer).setUint32(m.at(first), 11, true);
+    new DataView(m.image.buffer).setUint32(m.at(second), 22, true);
+    const r = registers(m);
+    r.set(RBX, first);
+    r.set(RDX, second);
+    const seen = (): bigint[] => {
+      expect(m.core.run(m.st, 3)).to.equal(EXIT.budget);
+      return [r.get(RAX), r.get(RCX)];
+    };
+    seen();
+    // The pages change places.
+    exchange(m, second, exchange(m, first, exchange(m, second, 0n)));
+    expect(seen()).to.deep.equal([11n, 22n]);
+    m.core.invalidate(first + 8n);
+    expect(seen()).to.deep.equal([22n, 22n]);
+    m.core.invalidate(second);
+    expect(seen()).to.deep.equal([22n, 11n]);
+  });
+
+  it('are asked again of an invalidated page in the second way of its place', () => {
+    // mov eax,[rbx]; mov ecx,[rdx]; jmp back: the first goes to the second way when the other comes.
+    const m = machineWith([...LOAD, 0x8b, 0x0a, 0xeb, 0xfa]);
+    const other = DATA + BigInt((TLB_ENTRIES + 1) * 4096);
+    m.map({ virtual: other, bytes: 4096 });
+    const r = registers(m);
+    r.set(RBX, DATA);
+    r.set(RDX, other);
+    expect(m.core.run(m.st, 3)).to.equal(EXIT.budget);
+    exchange(m, DATA, 0n);
+    expect(m.core.run(m.st, 3)).to.equal(EXIT.budget);
+    m.core.invalidate(DATA);
+    expect(m.core.run(m.st, 3)).to.equal(EXIT.exception);
+    expect(r.wide(ST.cr2)).to.equal(DATA);
+  });
+
+  it('are asked again of an invalidated page of code', () => {
+    // Two pages of code that jump to each other; then the second is not there.
+    const m = machineWith([0xe9, 0xfb, 0x0f, 0, 0]);
+    for (const [n, byte] of [0xe9, 0xfb, 0xef, 0xff, 0xff].entries()) m.image.u8[m.at(CODE + 4096n) + n] = byte;
+    expect(m.core.run(m.st, 100)).to.equal(EXIT.budget);
+    exchange(m, CODE + 4096n, 0n);
+    m.core.invalidate(CODE + 4096n);
+    expect(m.core.run(m.st, 100)).to.equal(EXIT.exception);
+    expect(registers(m).wide(ST.cr2)).to.equal(CODE + 4096n);
   });
 
   it('serve pages that share a place of the TLB', () => {

@@ -72,6 +72,8 @@ export interface X86Core {
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
   flush(p?: number): void;
+  /** Forgets those of the page that holds an address, as INVLPG does. */
+  invalidate(address: bigint, p?: number): void;
 }
 
 export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
@@ -281,13 +283,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   /** How often the cache of code has begun anew. */
   let generation = 0;
 
+  function forgetCodeAt(tlb: number, n: number): void {
+    const entry = tlb + TLB.code + n * CODE_TLB_ENTRY.bytes;
+    i32[word(entry)] = noPage(n);
+    i32[word(entry) + 1] = 0;
+  }
+
   /** Where code lies is to be found out anew. */
   function forgetCode(tlb: number): void {
-    for (let n = 0; n < TLB_ENTRIES; n++) {
-      const entry = tlb + TLB.code + n * CODE_TLB_ENTRY.bytes;
-      i32[word(entry)] = noPage(n);
-      i32[word(entry) + 1] = 0;
-    }
+    for (let n = 0; n < TLB_ENTRIES; n++) forgetCodeAt(tlb, n);
     i32[word(tlb + TLB.worker)] = area.self + 1;
     i32[word(tlb + TLB.generation)] = generation;
   }
@@ -384,6 +388,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     codeChanged: written,
     flush(p = 0) {
       i32[word(area.tlbs + p * TLB_BYTES + TLB.vcpu)] = 0;
+    },
+    invalidate(address, p = 0) {
+      const tlb = area.tlbs + p * TLB_BYTES;
+      const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
+      paging.invalidate(tlb, low, high);
+      // Whatever page of that place it is: it costs one look into the tables.
+      forgetCodeAt(tlb, tlbPlace(low));
     },
   };
 }

@@ -39,6 +39,8 @@ export interface Mmu {
   flush(st: number): void;
   /** Image addresses of the pages that it lets be written. */
   writablePages(st: number): number[];
+  /** Forgets those of the page that holds an address, in the TLB at this image address. */
+  invalidate(tlb: number, low: number, high: number): void;
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
   translate(st: number, low: number, high: number, access: Access): number;
   /** The same of an address in one piece. */
@@ -79,6 +81,15 @@ export function mmu(
 
   function flush(st: number): void {
     for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(tlbOf(st), n, way);
+  }
+
+  function invalidate(tlb: number, low: number, high: number): void {
+    const n = tlbPlace(low);
+    for (let way = 0; way < TLB_WAYS; way++) {
+      // What may be written may be read: the other tag says no page that this one does not.
+      const tag = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes + TLB_ENTRY.readTag);
+      if (i32[tag] === (low & ~4095) && i32[tag + 1] === high) forget(tlb, n, way);
+    }
   }
 
   function fault(st: number, low: number, high: number, errorCode: number): number {
@@ -185,6 +196,7 @@ export function mmu(
   return {
     flush,
     writablePages,
+    invalidate,
     translate,
     pagesOf,
     pageOf: (st, address, access) =>
