@@ -17,6 +17,7 @@ import { type MachineMemory, type Mmu, mmu, pageAfter } from './mmu.js';
 import { isPair } from './pairs.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
+import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
@@ -97,9 +98,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     leaveCode(st);
   }
 
-  const string = strings(image, paging, (frame) => {
+  const writtenTo = (frame: number): void => {
     if (code.hasCode(frame)) written(frame);
-  });
+  };
+  const string = strings(image, paging, writtenTo);
+  const float87 = x87(image, paging, writtenTo);
 
   const float = exactFloat(image);
 
@@ -122,6 +125,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       },
       enter: (st) => enter(st),
       float: (st) => (float(st) ? 0 : 1 + EXIT.exception),
+      x87: (st) => (float87(st) ? 0 : 1 + EXIT.exception),
       string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };

@@ -6,17 +6,20 @@ import iced from 'iced-x86';
 import type { AddressForm, Size } from './ir.js';
 import { REC, RECORD_BYTES, ST } from './state.js';
 import { REPEAT, STRING, stringCode } from './strings.js';
+import { x87Code } from './x87-code.js';
 
 const { Mnemonic, OpKind, Register, RegisterExt, MemorySizeExt, ConditionCode } = iced;
 
 export type OperandForm =
   | { readonly kind: 'register'; readonly size: Size }
   | { readonly kind: 'xmm' }
+  /** A register of the x87: which one, the record says. */
+  | { readonly kind: 'fpr' }
   /** `size` is 0 where there is none: of an address only, or of an area. */
   | { readonly kind: 'memory'; readonly size: number }
   | { readonly kind: 'immediate' }
   | { readonly kind: 'branch' }
-  /** What no instruction of the core has: segment, control, debug and x87 registers, … */
+  /** What no instruction of the core has: segment, control, debug and mm registers, … */
   | { readonly kind: 'other' };
 
 export interface Form {
@@ -58,6 +61,7 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
     case OpKind.Register: {
       const register = instruction.opRegister(n);
       if (RegisterExt.isGPR(register)) return { kind: 'register', size: RegisterExt.size(register) as Size };
+      if (RegisterExt.isST(register)) return { kind: 'fpr' };
       return RegisterExt.isXMM(register) && RegisterExt.number(register) < 16 ? { kind: 'xmm' } : { kind: 'other' };
     }
     case OpKind.NearBranch16:
@@ -246,6 +250,8 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   if ((address !== undefined || string !== undefined) && hasBase(instruction.segmentPrefix)) {
     view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
   }
+  const x87 = x87Code(instruction);
+  if (x87 !== undefined) view.setBigInt64(REC.imm, x87, true);
   const { Next, ConditionalBranch } = iced.FlowControl;
   const flow = instruction.flowControl;
   return {

@@ -178,7 +178,7 @@ export type Step =
   | { readonly op: 'exit'; readonly reason: number };
 
 /** What the core does by functions of its own. */
-export type HelperName = 'divide' | 'divideSigned' | 'cpuid' | 'rdtsc' | 'string' | 'enter' | 'float';
+export type HelperName = 'divide' | 'divideSigned' | 'cpuid' | 'rdtsc' | 'string' | 'enter' | 'float' | 'x87';
 
 const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'setWideOperand', 'storeWide'];
 const MAY_FAULT: readonly Step['op'][] = ['load', 'store', 'loadWide', 'storeWide', 'float', 'trap', 'helper'];

@@ -9,6 +9,7 @@ import { SSE_FLOAT } from './sse-float.js';
 import { SSE_INTEGER } from './sse-integer.js';
 import { SSE_MOVES } from './sse-moves.js';
 import { type Meaning, Writer } from './writer.js';
+import { X87 } from './x87.js';
 
 export const MEANINGS: Readonly<Record<string, Meaning>> = {
   ...ARITHMETIC,
@@ -18,6 +19,7 @@ export const MEANINGS: Readonly<Record<string, Meaning>> = {
   ...SSE_MOVES,
   ...SSE_INTEGER,
   ...SSE_FLOAT,
+  ...X87,
 };
 
 /** Whether the core has operands like these. */
