@@ -65,6 +65,7 @@ const FIXED: ReadonlyMap<Kind, Register> = new Map([
   [Kind.dx, Register.DX],
   [Kind.eax, Register.EAX],
   [Kind.rax, Register.RAX],
+  [Kind.st0, Register.ST0],
 ]);
 
 /** Immediates, with the bits that are in the instruction. */
@@ -245,6 +246,8 @@ export class OperandMaker {
       instruction.nearBranch64 = CODE_BASE; // until it is known
     } else if (XMM.has(kind)) {
       register(this.anyXmm());
+    } else if (kind === Kind.sti_opcode) {
+      register(Register.ST0 + random.below(random.chance(0.6) ? 3 : 8));
     } else if (kind === Kind.xmm_or_mem) {
       if (random.chance(0.5)) register(this.anyXmm());
       else memory();

@@ -155,8 +155,8 @@ export function extracted(x: Extended): Outcome<readonly [exponent: Extended, si
 }
 
 export interface Remainder extends Outcome<Extended> {
-  /** The last bits of the quotient; undefined where the remainder is not complete. */
-  readonly quotient: number | undefined;
+  /** The last bits of the quotient; `partial`: there is more to be done. Undefined where there is none. */
+  readonly quotient: number | 'partial' | undefined;
 }
 
 /** Bits that one FPREM takes off exponents that lie farther apart than a quotient may. */
@@ -166,8 +166,8 @@ const farStep = (distance: number): number => 32 | (distance & 31);
 export function remainder(control: Control, x: Extended, y: Extended, isNearest: boolean): Remainder {
   const [a, b] = [operandOf(x), operandOf(y)];
   const nan = nanOf(a, b);
-  if (nan !== undefined) return { ...nan, quotient: 0 };
-  if (isInfinite(a) || isZero(b)) return { ...INVALID, quotient: 0 };
+  if (nan !== undefined) return { ...nan, quotient: undefined };
+  if (isInfinite(a) || isZero(b)) return { ...INVALID, quotient: undefined };
   if (isZero(a) || isInfinite(b)) return { ...withDenormals(exactly(x), a, b), quotient: 0 };
   const distance = a.power + bitLength(a.significand) - (b.power + bitLength(b.significand));
   const power = Math.min(a.power, b.power);
@@ -185,7 +185,7 @@ export function remainder(control: Control, x: Extended, y: Extended, isNearest:
   }
   const value =
     rest === 0n ? exactly(zero(x.isNegative)) : roundedExtended(control, isNegative, rest, power, false, FULL);
-  return { ...withDenormals(value, a, b), quotient: isComplete ? Number(q & 7n) : undefined };
+  return { ...withDenormals(value, a, b), quotient: isComplete ? Number(q & 7n) : 'partial' };
 }
 
 /** log2 10, log2 e, π, log10 2 and ln 2, cut off, and whether the next bits would round them up. */

@@ -198,9 +198,15 @@ export function roundedExtended(
   precision = control.precision,
 ): Outcome<Extended> {
   const r = round(extendedFormat(precision), control, isNegative, significand, power, isSticky);
+  if (r.kind === 'infinite') return { value: infinity(isNegative), exceptions: r.exceptions, isUp: r.isUp };
   const wrap = r.kind === 'overflow' ? -WRAP : r.kind === 'underflow' ? WRAP : 0;
-  const value = r.kind === 'infinite' ? infinity(isNegative) : extended(isNegative, r.significand, r.power + wrap);
-  return { value, exceptions: r.exceptions, isUp: r.isUp };
+  const exponent = r.power + wrap + bitLength(r.significand) - 1;
+  // Only FSCALE gets farther than that.
+  if (wrap < 0 && exponent > BIAS)
+    return { value: infinity(isNegative), exceptions: r.exceptions | EXCEPTION.inexact, isUp: true };
+  if (wrap > 0 && exponent < 1 - BIAS)
+    return { value: zero(isNegative), exceptions: r.exceptions | EXCEPTION.inexact, isUp: false };
+  return { value: extended(isNegative, r.significand, r.power + wrap), exceptions: r.exceptions, isUp: r.isUp };
 }
 
 /** A register's number as a float in memory. Where overflow or underflow is not masked, there is none. */

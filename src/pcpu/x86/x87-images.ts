@@ -66,6 +66,9 @@ function takeRegisters(r: X87Registers, from: DataView, at: number, bytes: numbe
   r.valid = valid;
 }
 
+/** Bits of a linear address: a pointer has no more. */
+const ADDRESS_BITS = 48;
+
 /** Bytes of an image of FXSAVE, those of them that it writes, and where MXCSR and xmm registers lie. */
 export const FX = { bytes: 512, written: 416, mxcsr: 24, mxcsrMask: 28, registers: 32, xmm: 160 } as const;
 
@@ -84,7 +87,10 @@ export function putFx(r: X87Registers, to: DataView, isWide: boolean): void {
 
 /** The x87's part of FXRSTOR. */
 export function takeFx(r: X87Registers, from: DataView, isWide: boolean): void {
-  const pointer = (at: number): bigint => from.getBigUint64(at, true) & (isWide ? -1n : 0xffff_ffffn);
+  const pointer = (at: number): bigint =>
+    isWide
+      ? BigInt.asUintN(64, BigInt.asIntN(ADDRESS_BITS, from.getBigUint64(at, true)))
+      : BigInt(from.getUint32(at, true));
   r.controlWord = from.getUint16(0, true);
   r.statusWord = from.getUint16(2, true);
   r.valid = from.getUint8(4);

@@ -158,6 +158,10 @@ export class X87Registers {
     this.#setU16(ST.fsw, is ? this.statusWord | FSW.C1 : this.statusWord & ~FSW.C1);
   }
 
+  setC2(is: boolean): void {
+    this.#setU16(ST.fsw, is ? this.statusWord | FSW.C2 : this.statusWord & ~FSW.C2);
+  }
+
   /** All two bits of each register. */
   get tagWord(): number {
     let word = 0;

@@ -5,7 +5,7 @@
  */
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
-import { areas } from './areas.js';
+import { areas, type Extent } from './areas.js';
 import {
   type Extended,
   exactly,
@@ -59,6 +59,8 @@ const { MemorySize } = iced;
 const BEFORE = EXCEPTION.invalid | EXCEPTION.denormal | EXCEPTION.zeroDivide;
 const UNORDERED = FSW.C0 | FSW.C2 | FSW.C3;
 
+const FX_EXTENT: Extent = { bytes: FX.bytes, first: 'highest' };
+
 /** They do not look whether an exception is pending. */
 const NOT_WAITING: ReadonlySet<X87Mnemonic> = new Set<X87Mnemonic>([
   ...(['Fninit', 'Fnclex', 'Fnstcw', 'Fnstsw', 'Fnstenv', 'Fnsave', 'Fneni', 'Fndisi', 'Fnsetpm'] as const),
@@ -78,12 +80,17 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
   const environmentBytes = (): EnvironmentBytes =>
     code.memory === MemorySize.FpuEnv14 || code.memory === MemorySize.FpuState94 ? 14 : 28;
 
-  /** The instruction is one whose address is kept, and that is not told of by C1 so far. */
-  function begin(): void {
+  /** The instruction is one whose address is kept. */
+  function keepPointers(): void {
     const record = view.getInt32(st + ST.record, true);
     const offset = view.getUint16(record + REC.offset, true);
     r.lastInstruction = view.getBigUint64(st + ST.codePage, true) + BigInt(offset);
     if (code.memory !== MemorySize.Unknown) r.lastOperand = addressOf();
+  }
+
+  /** The same of one that says by C1 what came of it. */
+  function begin(): void {
+    keepPointers();
     r.setC1(false);
   }
 
@@ -175,12 +182,12 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     return finish(to, isReversed ? arithmetic(fn, r.control, b, a) : arithmetic(fn, r.control, a, b), pops);
   }
 
-  /** Compares ST(0), and says what it is by `tell`. @param isQuiet quiet NaNs are no invalid operands */
+  /** Compares ST(0), and says by `tell` what it is. @param isQuiet quiet NaNs are no invalid operands */
   function compare(isQuiet: boolean, pops: number, tell: (order: Order) => void, i = code.i): boolean {
     const isMemory = code.memory !== MemorySize.Unknown;
     const fromMemory = isMemory ? operand() : undefined;
     if (isMemory && fromMemory === undefined) return false;
-    begin();
+    keepPointers();
     if (r.isEmpty(0) || (!isMemory && r.isEmpty(i))) {
       tell(undefined);
       if (stackFault()) pop(pops);
@@ -225,7 +232,7 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
   function fld(): boolean {
     if (code.memory === MemorySize.Unknown) {
       begin();
-      if (r.isEmpty(7) && r.isEmpty(code.i)) {
+      if (r.isEmpty(code.i)) {
         if (stackFault()) r.push(INDEFINITE);
         return true;
       }
@@ -261,7 +268,8 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     }
     const outcome = convert(r.get(0));
     const hasNoResult = (outcome.exceptions & ~EXCEPTION.inexact & ~masks) !== 0;
-    return toMemory(outcome, !hasNoResult, pops);
+    if (!hasNoResult) return toMemory(outcome, true, pops);
+    return toMemory(exactly(0n, outcome.exceptions & ~EXCEPTION.inexact), false, 0);
   }
 
   function fst(pops: number): boolean {
@@ -276,6 +284,14 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
         begin();
         return r.isEmpty(0) ? underflow(code.i, pops) : finish(code.i, exactly(r.get(0)), pops);
     }
+  }
+
+  /** FSTP that moves nothing where there is nothing. */
+  function fstpnce(): true {
+    begin();
+    if (!r.isEmpty(0)) r.set(code.i, r.get(0));
+    pop(1);
+    return true;
   }
 
   const bitsOf = ({ isNegative, exponent, significand }: Extended): bigint =>
@@ -298,7 +314,7 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
   }
 
   function fcmov(): true {
-    begin();
+    keepPointers();
     if (r.isEmpty(0) || r.isEmpty(code.i)) return underflow(0);
     if (addressOf() !== 0n) r.set(0, r.get(code.i));
     return true;
@@ -315,12 +331,13 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
 
   function fprem(isNearest: boolean): true {
     begin();
+    r.setC2(false);
     if (r.isEmpty(0) || r.isEmpty(1)) return underflow(0);
     const { quotient, ...outcome } = remainder(r.control, r.get(0), r.get(1), isNearest);
-    const isDone = (outcome.exceptions & BEFORE & ~r.control.masks) === 0;
     finish(0, outcome);
-    if (!isDone) return true;
-    if (quotient === undefined) r.setCondition(FSW.C2);
+    const isRefused = (outcome.exceptions & BEFORE & ~r.control.masks) !== 0;
+    if (isRefused || quotient === undefined) return true;
+    if (quotient === 'partial') r.setCondition(FSW.C2);
     else
       r.setCondition(
         ((quotient & 4) !== 0 ? FSW.C0 : 0) | ((quotient & 2) !== 0 ? FSW.C3 : 0) | ((quotient & 1) !== 0 ? FSW.C1 : 0),
@@ -387,13 +404,13 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
   function fnstenv(): boolean {
     const to = new DataView(new ArrayBuffer(environmentBytes()));
     putEnvironment(r, to, environmentBytes());
-    if (!memory.write(st, addressOf(), to)) return false;
+    if (!memory.write(st, addressOf(), { bytes: to.byteLength, first: 'lowest' }, to)) return false;
     r.controlWord |= FSW.exceptions;
     return true;
   }
 
   function fldenv(): boolean {
-    const from = memory.read(st, addressOf(), environmentBytes());
+    const from = memory.read(st, addressOf(), { bytes: environmentBytes(), first: 'lowest' });
     if (from === undefined) return false;
     takeEnvironment(r, from, environmentBytes());
     return true;
@@ -402,13 +419,13 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
   function fnsave(): boolean {
     const to = new DataView(new ArrayBuffer(stateBytes(environmentBytes())));
     putState(r, to, environmentBytes());
-    if (!memory.write(st, addressOf(), to)) return false;
+    if (!memory.write(st, addressOf(), { bytes: to.byteLength, first: 'lowest' }, to)) return false;
     r.initialise();
     return true;
   }
 
   function frstor(): boolean {
-    const from = memory.read(st, addressOf(), stateBytes(environmentBytes()));
+    const from = memory.read(st, addressOf(), { bytes: stateBytes(environmentBytes()), first: 'lowest' });
     if (from === undefined) return false;
     takeState(r, from, environmentBytes());
     return true;
@@ -420,11 +437,11 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     to.setUint32(FX.mxcsr, view.getUint32(st + ST.mxcsr, true), true);
     to.setUint32(FX.mxcsrMask, MXCSR.all, true);
     new Uint8Array(to.buffer).set(image.u8.subarray(st + ST.xmm, st + ST.xmm + 256), FX.xmm);
-    return memory.write(st, addressOf(), to, FX.bytes);
+    return memory.write(st, addressOf(), FX_EXTENT, to);
   }
 
   function fxrstor(isWide: boolean): boolean {
-    const from = memory.read(st, addressOf(), FX.bytes);
+    const from = memory.read(st, addressOf(), FX_EXTENT);
     if (from === undefined) return false;
     const mxcsr = from.getUint32(FX.mxcsr, true);
     if ((mxcsr & ~MXCSR.all) !== 0) return raise(VECTOR.GP);
@@ -500,7 +517,7 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     Fbld: fld,
     Fst: () => fst(0),
     Fstp: () => fst(1),
-    Fstpnce: () => fst(1),
+    Fstpnce: fstpnce,
     Fist: () => fist(0),
     Fistp: () => fist(1),
     Fisttp: () => fist(1, true),
@@ -526,7 +543,7 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     Ffree: () => free(0),
     Ffreep: () => free(1),
     Fnop() {
-      begin();
+      keepPointers();
       return true;
     },
     Fneni: nothing,
