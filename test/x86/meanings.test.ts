@@ -16,8 +16,11 @@ interface Seen {
 /** One instruction of each form that random cases have. */
 function forms(): Seen[] {
   const seen = new Map<string, Seen>();
-  for (let seed = 0; seed < 1500; seed++) {
-    const { case: c } = randomCase(seed, { sets: ['integer'] });
+  const seeds = Array.from({ length: 1500 }, (_, seed) => seed);
+  for (const { case: c } of [
+    ...seeds.map((seed) => randomCase(seed, { sets: ['integer'] })),
+    ...seeds.map((seed) => randomCase(seed, { sets: ['x87'] })),
+  ]) {
     const decoder = new iced.Decoder(64, c.code, iced.DecoderOptions.None);
     decoder.ip = c.state.rip;
     while (decoder.canDecode) {

@@ -176,9 +176,9 @@ function formsFrom(sets: readonly FeatureSet[]): readonly Form[] {
 }
 
 /** Where the code begins: anywhere it fits, and now and then so that the page ends before it does. */
-function randomRip(random: Random, bytes: number): bigint {
+function randomRip(random: Random, bytes: number, mayBeCut: boolean): bigint {
   if (random.chance(0.7)) return CODE_BASE + BigInt(CODE_OFFSET);
-  if (random.chance(0.95)) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
+  if (random.chance(0.95) || !mayBeCut) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
   return CODE_BASE + BigInt(CODE_PAGE_BYTES - 1 - random.below(bytes));
 }
 
@@ -194,7 +194,8 @@ export function randomCase(seed: number, { sets = ['integer', 'sse'], length = 3
   const data = hasX87 ? withExtended(random, randomData(random)) : randomData(random);
   const x87 = hasX87 ? { x87: randomX87(random) } : {};
   const sequence = new Generator(random, gpr).run(formsFrom(sets), random.between(1, length));
-  const rip = randomRip(random, sequence.bytes);
+  // What an image has that is not compared is cleared behind it.
+  const rip = randomRip(random, sequence.bytes, !hasX87);
   const { code, definedAt, definedFlags } = sequence.assemble(rip);
   const room = CODE_PAGE_BYTES - Number(rip - CODE_BASE);
   return {

@@ -131,6 +131,9 @@ export class Preparation {
   private prepareX87State(form: Form): Extra {
     const { random } = this;
     const address = this.imageAddress(form);
+    // Bit 17 of MXCSR is AMD's.
+    if (form.memoryBytes === 512)
+      this.storeImmediate(address + 24n, random.chance(0.03) ? 0x10000 : randomMxcsr(random));
     if (random.chance(0.05)) return { address };
     const isPacked = form.memoryBytes !== 28 && form.memoryBytes !== 108;
     const [control, status] = [randomControlWord(random), randomStatusWord(random)];
@@ -138,7 +141,6 @@ export class Preparation {
     this.storeImmediate(address, isPacked && !isWord ? control | (status << 16) : control);
     if (!isPacked) this.storeImmediate(address + 4n, status);
     if (form.memoryBytes === 512) {
-      this.storeImmediate(address + 24n, random.chance(0.03) ? 0x10000 : randomMxcsr(random));
       // The opcode, which the tag word lies beside.
       this.storeImmediate(address + 4n, random.below(256));
     }

@@ -70,7 +70,15 @@ function takeRegisters(r: X87Registers, from: DataView, at: number, bytes: numbe
 const ADDRESS_BITS = 48;
 
 /** Bytes of an image of FXSAVE, those of them that it writes, and where MXCSR and xmm registers lie. */
-export const FX = { bytes: 512, written: 416, mxcsr: 24, mxcsrMask: 28, registers: 32, xmm: 160 } as const;
+export const FX = {
+  bytes: 512,
+  written: 416,
+  mxcsr: 24,
+  mxcsrMask: 28,
+  registers: 32,
+  xmm: 160,
+  xmmBytes: 256,
+} as const;
 
 /** The x87's part of FXSAVE. Pointers are those of an exception that is pending, as on AMD's. @param isWide they have 64 bits */
 export function putFx(r: X87Registers, to: DataView, isWide: boolean): void {

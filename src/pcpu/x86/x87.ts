@@ -5,7 +5,7 @@
  */
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
-import { areas, type Extent } from './areas.js';
+import { areas } from './areas.js';
 import {
   type Extended,
   exactly,
@@ -36,30 +36,18 @@ import {
   squareRoot,
 } from './extended-arithmetic.js';
 import type { Mmu } from './mmu.js';
-import { CHOP, EXCEPTION, MXCSR } from './soft-float.js';
+import { CHOP, EXCEPTION } from './soft-float.js';
 import { FLAG, REC, ST, VECTOR } from './state.js';
 import { type X87Code, type X87Mnemonic, x87CodeOf } from './x87-code.js';
-import {
-  type EnvironmentBytes,
-  FX,
-  putEnvironment,
-  putFx,
-  putState,
-  registerAt,
-  stateBytes,
-  takeEnvironment,
-  takeFx,
-  takeState,
-} from './x87-images.js';
+import { type EnvironmentBytes, registerAt } from './x87-images.js';
 import { FSW, X87Registers } from './x87-registers.js';
+import { x87State } from './x87-state.js';
 
 const { MemorySize } = iced;
 
 /** Exceptions that are found before there is a result, which there is none then. */
 const BEFORE = EXCEPTION.invalid | EXCEPTION.denormal | EXCEPTION.zeroDivide;
 const UNORDERED = FSW.C0 | FSW.C2 | FSW.C3;
-
-const FX_EXTENT: Extent = { bytes: FX.bytes, first: 'highest' };
 
 /** They do not look whether an exception is pending. */
 const NOT_WAITING: ReadonlySet<X87Mnemonic> = new Set<X87Mnemonic>([
@@ -70,8 +58,8 @@ const NOT_WAITING: ReadonlySet<X87Mnemonic> = new Set<X87Mnemonic>([
 /** @returns executes the x87 instruction of the VCPU's record; false where it ends in an exception, which is set up */
 export function x87(image: Image, paging: Mmu, written: (frame: number) => void): (st: number) => boolean {
   const view = new DataView(image.buffer);
-  const memory = areas(image, paging, written);
   const r = new X87Registers(image.buffer);
+  const whole = x87State(image, r, areas(image, paging, written));
   let st = 0;
   /** Of the instruction. */
   let code: X87Code;
@@ -167,7 +155,8 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
       if (stackFault(true)) r.push(INDEFINITE);
       return true;
     }
-    if ((r.raise(exceptions) & BEFORE) === 0) r.push(value);
+    // A denormal is loaded, whether it is masked or not.
+    if ((r.raise(exceptions) & EXCEPTION.invalid) === 0) r.push(value);
     return true;
   }
 
@@ -401,56 +390,6 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     return true;
   }
 
-  function fnstenv(): boolean {
-    const to = new DataView(new ArrayBuffer(environmentBytes()));
-    putEnvironment(r, to, environmentBytes());
-    if (!memory.write(st, addressOf(), { bytes: to.byteLength, first: 'lowest' }, to)) return false;
-    r.controlWord |= FSW.exceptions;
-    return true;
-  }
-
-  function fldenv(): boolean {
-    const from = memory.read(st, addressOf(), { bytes: environmentBytes(), first: 'lowest' });
-    if (from === undefined) return false;
-    takeEnvironment(r, from, environmentBytes());
-    return true;
-  }
-
-  function fnsave(): boolean {
-    const to = new DataView(new ArrayBuffer(stateBytes(environmentBytes())));
-    putState(r, to, environmentBytes());
-    if (!memory.write(st, addressOf(), { bytes: to.byteLength, first: 'lowest' }, to)) return false;
-    r.initialise();
-    return true;
-  }
-
-  function frstor(): boolean {
-    const from = memory.read(st, addressOf(), { bytes: stateBytes(environmentBytes()), first: 'lowest' });
-    if (from === undefined) return false;
-    takeState(r, from, environmentBytes());
-    return true;
-  }
-
-  function fxsave(isWide: boolean): boolean {
-    const to = new DataView(new ArrayBuffer(FX.written));
-    putFx(r, to, isWide);
-    to.setUint32(FX.mxcsr, view.getUint32(st + ST.mxcsr, true), true);
-    to.setUint32(FX.mxcsrMask, MXCSR.all, true);
-    new Uint8Array(to.buffer).set(image.u8.subarray(st + ST.xmm, st + ST.xmm + 256), FX.xmm);
-    return memory.write(st, addressOf(), FX_EXTENT, to);
-  }
-
-  function fxrstor(isWide: boolean): boolean {
-    const from = memory.read(st, addressOf(), FX_EXTENT);
-    if (from === undefined) return false;
-    const mxcsr = from.getUint32(FX.mxcsr, true);
-    if ((mxcsr & ~MXCSR.all) !== 0) return raise(VECTOR.GP);
-    takeFx(r, from, isWide);
-    view.setUint32(st + ST.mxcsr, mxcsr, true);
-    image.u8.set(new Uint8Array(from.buffer, FX.xmm, 256), st + ST.xmm);
-    return true;
-  }
-
   function raise(vector: number): false {
     view.setInt32(st + ST.vector, vector, true);
     view.setInt32(st + ST.errorCode, 0, true);
@@ -555,14 +494,14 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     Fnstsw: fnstsw,
     Fnclex: fnclex,
     Fninit: fninit,
-    Fnstenv: fnstenv,
-    Fldenv: fldenv,
-    Fnsave: fnsave,
-    Frstor: frstor,
-    Fxsave: () => fxsave(false),
-    Fxsave64: () => fxsave(true),
-    Fxrstor: () => fxrstor(false),
-    Fxrstor64: () => fxrstor(true),
+    Fnstenv: () => whole.storeEnvironment(st, environmentBytes()),
+    Fldenv: () => whole.loadEnvironment(st, environmentBytes()),
+    Fnsave: () => whole.save(st, environmentBytes()),
+    Frstor: () => whole.restore(st, environmentBytes()),
+    Fxsave: () => whole.fxsave(st, false),
+    Fxsave64: () => whole.fxsave(st, true),
+    Fxrstor: () => whole.fxrstor(st, false),
+    Fxrstor64: () => whole.fxrstor(st, true),
   };
 
   return (of) => {
