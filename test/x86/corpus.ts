@@ -8,9 +8,12 @@ import { FEATURE_SETS, type FeatureSet } from './forms.js';
 /** The sources stay where they are; this file has gone to dist/test/x86. */
 export const CORPUS = fileURLToPath(new URL('../../../test/x86/corpus.txt', import.meta.url));
 
+/** Sets of instructions of those cases that do not say which. */
+const USUAL: readonly FeatureSet[] = ['integer', 'sse'];
+
 /** What cases are made of, and how many there are of each. */
 export const GROUPS: readonly { readonly sets: readonly FeatureSet[]; readonly cases: number }[] = [
-  { sets: ['integer', 'sse'], cases: 2000 },
+  { sets: USUAL, cases: 2000 },
   { sets: ['x87'], cases: 1000 },
 ];
 
@@ -27,6 +30,10 @@ export function digest(
   return createHash('sha256').update(words.join(' ')).update(xmm).update(data).update(end).digest('hex').slice(0, 16);
 }
 
+/** A case's line: seed, digest, and what it is made of where that is not the usual. */
+export const corpusLine = (seed: number, sum: string, sets: readonly FeatureSet[]): string =>
+  `${seed} ${sum}${sets === USUAL ? '' : ` ${sets.join('+')}`}\n`;
+
 /** Seed, digest and sets of instructions of each case. */
 export function readCorpus(): readonly (readonly [seed: number, digest: string, sets: readonly FeatureSet[]])[] {
   return readFileSync(CORPUS, 'utf8')
@@ -34,7 +41,7 @@ export function readCorpus(): readonly (readonly [seed: number, digest: string, 
     .split('\n')
     .map((line) => {
       const [seed, sum, names] = line.split(' ');
-      const sets = FEATURE_SETS.filter((set) => names!.split('+').includes(set));
+      const sets = names === undefined ? USUAL : FEATURE_SETS.filter((set) => names.split('+').includes(set));
       return [Number(seed), sum!, sets] as const;
     });
 }

@@ -5,6 +5,7 @@ import { decoded } from '../../src/pcpu/x86/forms.js';
 import type { Step } from '../../src/pcpu/x86/ir.js';
 import { MEANINGS, meaningOf } from '../../src/pcpu/x86/meanings/index.js';
 import { ST } from '../../src/pcpu/x86/state.js';
+import { X87_MNEMONICS } from '../../src/pcpu/x86/x87-code.js';
 import { randomCase } from './random-code.js';
 
 interface Seen {
@@ -45,6 +46,11 @@ describe('meanings', () => {
 
   it('are there for every form that a case can have', () => {
     expect(all.length).to.be.above(600);
+  });
+
+  it('are there for every instruction of the x87 that the core has', () => {
+    const seen = new Set(all.map(({ instruction }) => iced.Mnemonic[instruction.mnemonic]));
+    for (const mnemonic of X87_MNEMONICS) expect([...seen]).to.include(mnemonic);
   });
 
   it('write flags where the instruction does, and nowhere else', () => {

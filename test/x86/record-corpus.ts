@@ -1,6 +1,6 @@
 /** Records what the processor of this host makes of the first cases of each group: `node dist/test/x86/record-corpus.js`. */
 import { writeFileSync } from 'node:fs';
-import { CORPUS, digest, GROUPS } from './corpus.js';
+import { CORPUS, corpusLine, digest, GROUPS } from './corpus.js';
 import { nativeCpu } from './native/cpu.js';
 import { randomCase } from './random-code.js';
 
@@ -11,7 +11,7 @@ for (const { sets, cases: count } of GROUPS) {
   const cases = Array.from({ length: count }, (_, seed) => randomCase(seed, { sets }));
   for (const [seed, outcome] of native.run(cases.map((c) => c.case)).entries()) {
     const sum = digest(outcome, cases[seed]!.definedFlagsAt(outcome.state.rip), sets);
-    lines.push(`${seed} ${sum} ${sets.join('+')}\n`);
+    lines.push(corpusLine(seed, sum, sets));
   }
 }
 writeFileSync(CORPUS, lines.join(''));
