@@ -25,14 +25,24 @@ export type ExtendedBinary = 'add' | 'sub' | 'mul' | 'div';
 const ENOUGH = 72;
 const FULL = 64;
 
+/** Powers of 2 that a term may lie below the other and still be more than something that is left over. */
+const FAR = 140;
+
 function sum(control: Control, a: Operand, b: Operand): Outcome<Extended> {
-  const power = Math.min(a.power, b.power);
-  const term = (x: Operand): bigint => (x.isNegative ? -x.significand : x.significand) << BigInt(x.power - power);
-  const total = term(a) + term(b);
-  if (total === 0n) {
-    const isNegative = a.isNegative === b.isNegative ? a.isNegative : control.rounding === DOWN;
-    return exactly(zero(isNegative));
+  if (isZero(a) && isZero(b))
+    return exactly(zero(a.isNegative === b.isNegative ? a.isNegative : control.rounding === DOWN));
+  if (isZero(a) || isZero(b)) {
+    const { isNegative, significand, power } = isZero(a) ? b : a;
+    return roundedExtended(control, isNegative, significand, power);
   }
+  const highest = Math.max(a.power, b.power);
+  const power = Math.max(Math.min(a.power, b.power), highest - FAR);
+  const term = (x: Operand): bigint => {
+    const magnitude = x.power < power ? 1n : x.significand << BigInt(x.power - power);
+    return x.isNegative ? -magnitude : magnitude;
+  };
+  const total = term(a) + term(b);
+  if (total === 0n) return exactly(zero(control.rounding === DOWN));
   return roundedExtended(control, total < 0n, total < 0n ? -total : total, power);
 }
 
@@ -99,12 +109,20 @@ export function comparison(a: Operand, b: Operand, isQuiet: boolean): Outcome<Or
 }
 
 function order(a: Operand, b: Operand): Order {
-  const rank = (x: Operand): number => (isInfinite(x) ? (x.isNegative ? -1 : 1) : 0);
-  if (rank(a) !== 0 || rank(b) !== 0) return Math.sign(rank(a) - rank(b)) as Order;
+  const sign = (x: Operand): number => (isZero(x) ? 0 : x.isNegative ? -1 : 1);
+  if (sign(a) !== sign(b) || isZero(a)) return Math.sign(sign(a) - sign(b)) as Order;
+  const magnitudes = orderOfMagnitudes(a, b);
+  return (a.isNegative ? -magnitudes : magnitudes) as Order;
+}
+
+/** Of what is not zero. */
+function orderOfMagnitudes(a: Operand, b: Operand): number {
+  if (isInfinite(a) || isInfinite(b)) return Number(isInfinite(a)) - Number(isInfinite(b));
+  const [m, n] = [a.power + bitLength(a.significand), b.power + bitLength(b.significand)];
+  if (m !== n) return Math.sign(m - n);
   const power = Math.min(a.power, b.power);
-  const number = (x: Operand): bigint => (x.isNegative ? -x.significand : x.significand) << BigInt(x.power - power);
-  const [m, n] = [number(a), number(b)];
-  return m < n ? -1 : m > n ? 1 : 0;
+  const [x, y] = [a.significand << BigInt(a.power - power), b.significand << BigInt(b.power - power)];
+  return x < y ? -1 : x > y ? 1 : 0;
 }
 
 /** FRNDINT. */

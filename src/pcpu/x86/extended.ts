@@ -134,7 +134,7 @@ export function extended(isNegative: boolean, significand: bigint, power: number
   return { isNegative, exponent: 0, significand: significand << BigInt(power - (1 - BIAS - 63)) };
 }
 
-/** What rounding to a format gives; `unmasked`: there is no result but for one with another exponent. */
+/** What rounding to a format gives; `overflow`, `underflow`: not masked, there is no result but for one with another exponent. */
 interface Rounded {
   readonly kind: 'finite' | 'infinite' | 'overflow' | 'underflow';
   readonly significand: bigint;
@@ -152,15 +152,22 @@ function round(
   power: number,
   isSticky: boolean,
 ): Rounded {
-  const normalDrop = bitLength(significand) - f.precision;
+  const length = bitLength(significand);
+  const normalDrop = length - f.precision;
   const unbounded = rounded(significand, normalDrop, isSticky, isNegative, rounding);
   const inexact = unbounded.isInexact ? EXCEPTION.inexact : 0;
   // What it would be if exponents had no bounds says whether it is tiny or too large.
-  const exponent = power + normalDrop + bitLength(unbounded.significand) - 1;
-  const plain = { significand: unbounded.significand, power: power + normalDrop, isUp: unbounded.isUp };
+  const carry = unbounded.isUp && bitLength(unbounded.significand) > f.precision ? 1 : 0;
+  const exponent = power + length - 1 + carry;
+  const asItIs = (kind: Rounded['kind'], exceptions: number): Rounded => ({
+    kind,
+    significand: unbounded.significand,
+    power: power + normalDrop,
+    exceptions: exceptions | inexact,
+    isUp: unbounded.isUp,
+  });
   if (exponent > f.greatest) {
-    if ((masks & EXCEPTION.overflow) === 0)
-      return { ...plain, kind: 'overflow', exceptions: EXCEPTION.overflow | inexact };
+    if ((masks & EXCEPTION.overflow) === 0) return asItIs('overflow', EXCEPTION.overflow);
     const isUp = rounding === NEAREST || rounding === (isNegative ? DOWN : UP);
     return {
       kind: isUp ? 'infinite' : 'finite',
@@ -170,9 +177,8 @@ function round(
       isUp,
     };
   }
-  if (exponent >= f.least) return { ...plain, kind: 'finite', exceptions: inexact };
-  if ((masks & EXCEPTION.underflow) === 0)
-    return { ...plain, kind: 'underflow', exceptions: EXCEPTION.underflow | inexact };
+  if (exponent >= f.least) return asItIs('finite', 0);
+  if ((masks & EXCEPTION.underflow) === 0) return asItIs('underflow', EXCEPTION.underflow);
   const leastPower = f.least - (f.precision - 1);
   const drop = Math.max(normalDrop, leastPower - power);
   const tiny = rounded(significand, drop, isSticky, isNegative, rounding);
@@ -253,9 +259,14 @@ export function fromFloat(type: MemoryFloat, bits: bigint): Operand {
 
 export const fromInteger = (n: bigint): Operand => operandOf(extended(n < 0n, n < 0n ? -n : n, 0));
 
-/** To the nearest integers, as the rounding has it. */
+/** Powers of 2 below which all that counts of a number is that it is not zero. */
+const LEAST_POWER = -70;
+
+/** The magnitude of a number as an integer. */
 export function whole(x: Operand, rounding: Rounding): Outcome<bigint> {
-  const { significand, isInexact, isUp } = rounded(x.significand, -x.power, false, x.isNegative, rounding);
+  if (isZero(x)) return exactly(0n);
+  const [magnitude, power] = x.power < LEAST_POWER ? [1n, LEAST_POWER] : [x.significand, x.power];
+  const { significand, isInexact, isUp } = rounded(magnitude, -power, false, x.isNegative, rounding);
   return { value: significand, exceptions: isInexact ? EXCEPTION.inexact : 0, isUp };
 }
 

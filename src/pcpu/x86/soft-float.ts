@@ -51,6 +51,8 @@ const defaultNan = (f: Format): bigint => signBit(f) | infinity(f) | quietBit(f)
 
 /** Of a number above 0. */
 export function bitLength(x: bigint): number {
+  const high = Number(x >> 32n);
+  if (high < 2 ** 32) return high === 0 ? 32 - Math.clz32(Number(x)) : 64 - Math.clz32(high);
   const digits = x.toString(16);
   return 4 * digits.length - (Math.clz32(Number.parseInt(digits[0]!, 16)) - 28);
 }
