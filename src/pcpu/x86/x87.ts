@@ -1,7 +1,8 @@
 /**
  * The x87 (Intel SDM vol. 1, 8; vol. 2 under each instruction): what handlers leave to a function of the core. An instruction first has its
  * operand from memory, then looks at the stack, then at the operands, then at the result; it has changed nothing where memory faults.
- * Exceptions that are not masked wait for the next instruction that looks for them, which is #MF.
+ * Exceptions that are not masked wait for the next instruction that looks for them, which is #MF. This file is as long as it is because all
+ * instructions share what is known of the one that is done.
  */
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
@@ -82,6 +83,9 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     r.setC1(false);
   }
 
+  /** Bytes of the operand in memory. */
+  const bytesOf = (): number => iced.MemorySizeExt.size(code.memory);
+
   /** Image address of so many bytes of the operand; −1: an exception is set up. */
   const load = (bytes: number): number => paging.load(st, bytes, false);
 
@@ -93,8 +97,7 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
 
   /** The operand in memory; undefined: an exception is set up. */
   function operand(): Operand | undefined {
-    const bytes = bytesOf();
-    const at = load(bytes);
+    const at = load(bytesOf());
     if (at < 0) return undefined;
     switch (code.memory) {
       case MemorySize.Float32:
@@ -112,10 +115,6 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
       default:
         return operandOf(registerAt(view, at));
     }
-  }
-
-  function bytesOf(): number {
-    return iced.MemorySizeExt.size(code.memory);
   }
 
   const pop = (times: number): void => {
@@ -245,7 +244,10 @@ export function x87(image: Image, paging: Mmu, written: (frame: number) => void)
     return true;
   }
 
-  /** @param convert what it is in memory, where ST(0) is not empty @param indefinite what it is where it is */
+  /**
+   * @param convert what ST(0) is in memory
+   * @param indefinite what is stored where it is empty
+   */
   function storeTo(convert: (x: Extended) => Outcome<bigint>, indefinite: bigint, pops: number): boolean {
     const { masks } = r.control;
     if (r.isEmpty(0)) {
