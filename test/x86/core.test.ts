@@ -22,7 +22,8 @@ describe('the x86 core', () => {
     ['instructions of SSE and SSE2', ['sse']],
     ['integer instructions and those of SSE and SSE2', ['integer', 'sse']],
     ['instructions of the x87', ['x87']],
-    ['all instructions', ['integer', 'sse', 'x87']],
+    ['instructions of mm registers', ['mmx']],
+    ['all instructions', ['integer', 'sse', 'x87', 'mmx']],
   ];
   const faults: readonly (readonly [string, readonly number[], bigint])[] = [
     ['is not aligned, and would be there', [0x66, 0x0f, 0xfe, 0x07], DATA_BASE + 1n],

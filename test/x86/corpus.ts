@@ -15,6 +15,7 @@ const USUAL: readonly FeatureSet[] = ['integer', 'sse'];
 export const GROUPS: readonly { readonly sets: readonly FeatureSet[]; readonly cases: number }[] = [
   { sets: USUAL, cases: 2000 },
   { sets: ['x87'], cases: 1000 },
+  { sets: ['x87', 'mmx'], cases: 500 },
 ];
 
 /** Of all that is compared: registers, those of the x87 where its instructions are, defined flags, memory, how it ended. */

@@ -36,7 +36,12 @@ const FEATURES = {
     ...[CpuidFeature.INTEL8086, CpuidFeature.FPU, CpuidFeature.FPU287, CpuidFeature.FPU387, CpuidFeature.FXSR],
     ...[CpuidFeature.CMOV, CpuidFeature.SSE3],
   ],
+  mmx: [CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.X64],
 } as const;
+
+/** mm registers, whatever came with them. */
+const isMmx = (op: OpCodeInfo, name: string): boolean =>
+  name === 'Emms' || hasOperand(Kind.mm_reg, Kind.mm_rm, Kind.mm_or_mem)(op);
 
 /** FWAIT is the 8086's, by its number. */
 export const isX87 = (name: string): boolean => /^(F|Wait$)/.test(name);
@@ -82,7 +87,6 @@ const NEVER: readonly Never[] = [
   { reason: 'the result is undefined', is: named(/^Bswap_r16$/) },
   { reason: 'reads 2 bytes or 4, by maker', is: named(/^Movsxd_r16_rm16$/) },
   { reason: 'an approximation that differs between makers', is: named(/^(Rcp|Rsqrt)[ps]s_/) },
-  { reason: 'the core has no mm registers', is: (op) => hasOperand(Kind.mm_reg, Kind.mm_rm, Kind.mm_or_mem)(op) },
   { reason: 'two instructions, the first of which is WAIT', is: (op) => op.opCodeString.startsWith('9B ') },
   {
     reason: 'the core has no transcendental functions',
@@ -132,7 +136,9 @@ function classify(): ReadonlyMap<Code, Entry> {
     const features = featuresOf(code);
     const set = FEATURE_SETS.find(
       (s) =>
-        (s === 'x87') === isX87(name) && features.every((f) => (FEATURES[s] as readonly CpuidFeature[]).includes(f)),
+        (s === 'x87') === isX87(name) &&
+        (s === 'mmx') === isMmx(op, name) &&
+        features.every((f) => (FEATURES[s] as readonly CpuidFeature[]).includes(f)),
     );
     if (set && op.isInstruction && op.encoding === EncodingKind.Legacy && op.isAvailableInMode(64)) {
       const never = NEVER.find(({ is }) => is(op, name));

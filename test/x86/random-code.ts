@@ -190,7 +190,7 @@ export function randomCase(seed: number, { sets = ['integer', 'sse'], length = 3
   for (let i = 0; i < xmm.length; i++) xmm[i] = word(random, 0.7);
   const rflags = RFLAGS_SET | (random.u64() & 0x8d5n) | (random.chance(0.2) ? Flag.DF : 0n);
   const mxcsr = randomMxcsr(random);
-  const hasX87 = sets.includes('x87');
+  const hasX87 = sets.includes('x87') || sets.includes('mmx');
   const data = hasX87 ? withExtended(random, randomData(random)) : randomData(random);
   const x87 = hasX87 ? { x87: randomX87(random) } : {};
   const sequence = new Generator(random, gpr).run(formsFrom(sets), random.between(1, length));

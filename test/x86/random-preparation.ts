@@ -72,6 +72,10 @@ export class Preparation {
       case Mnemonic.Fxsave:
       case Mnemonic.Fxsave64:
         return { address: this.imageAddress(form) };
+      // AMD's are in the state of MMX where this faults.
+      case Mnemonic.Maskmovq:
+        maker.setRegister(RDI, maker.goodAddress(8));
+        return {};
       case Mnemonic.Maskmovdqu:
         maker.setPointer(RDI, 16, 0);
         return {};

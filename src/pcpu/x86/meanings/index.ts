@@ -4,6 +4,7 @@ import type { Step } from '../ir.js';
 import { ARITHMETIC } from './arithmetic.js';
 import { CONTROL } from './control.js';
 import { DATA } from './data.js';
+import { isMmx, MMX, MmxWriter } from './mmx.js';
 import { SHIFTS } from './shifts.js';
 import { SSE_FLOAT } from './sse-float.js';
 import { SSE_INTEGER } from './sse-integer.js';
@@ -28,9 +29,10 @@ const isKnown = ({ mnemonic, operands }: Form): boolean =>
 
 /** The steps of a form; undefined where the core does not have it. */
 export function meaningOf(form: Form): readonly Step[] | undefined {
-  const meaning = MEANINGS[form.mnemonic];
+  const hasMm = isMmx(form);
+  const meaning = (hasMm ? MMX : MEANINGS)[form.mnemonic];
   if (meaning === undefined || !isKnown(form)) return undefined;
-  const writer = new Writer(form);
+  const writer = hasMm ? new MmxWriter(form) : new Writer(form);
   meaning(writer);
   return writer.steps;
 }
