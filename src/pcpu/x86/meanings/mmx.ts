@@ -123,7 +123,7 @@ const fromIntegers =
   (toFloats: (w: Writer, x: Wide) => Wide): Meaning =>
   (w) => {
     const isMm = w.form.operands[1]!.kind === 'mm';
-    wait(w);
+    if (isMm) wait(w);
     const x = w.wide(1);
     if (isMm) {
       w.setFirst(ST.fsw, 2, topped(w));
