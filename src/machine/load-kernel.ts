@@ -5,7 +5,7 @@
  */
 
 import type { ProcessorCore } from '../pcpu/processor.js';
-import { FLAG, ST, STATE_BYTES } from '../pcpu/x86/state.js';
+import { FCW_INITIAL, FLAG, MXCSR_INITIAL, ST, STATE_BYTES } from '../pcpu/x86/state.js';
 import { PAGE_SIZE } from '../shared/image.js';
 import type { BuiltKernel } from './config.js';
 
@@ -28,7 +28,6 @@ const MAGIC = 'xen-3.0-x86_64';
 
 const ENTRIES = 512;
 const PTE = { present: 1n, writable: 2n, user: 4n, noExecute: 1n << 63n } as const;
-const MXCSR_RESET = 0x1f80;
 
 /** The page tables of so many frames of memory, at its end: level 1 first, then 2, 3 and 4. */
 function pageTables(frames: number) {
@@ -96,7 +95,8 @@ export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine 
   view.setBigUint64(st + ST.gpr + 8 * 6, BigInt(START_INFO), true);
   view.setBigUint64(st + ST.rip, elf.entry, true);
   view.setInt32(st + ST.flags, FLAG.IF, true);
-  view.setUint32(st + ST.mxcsr, MXCSR_RESET, true);
+  view.setUint32(st + ST.mxcsr, MXCSR_INITIAL, true);
+  view.setUint16(st + ST.fcw, FCW_INITIAL, true);
   i32[(st + ST.root) >> 2] = firstMfn + level4;
   i32[(st + ST.isPresent) >> 2] = 1;
 }

@@ -73,6 +73,23 @@ describe('a kernel that does what it must not', () => {
       [...MOV_RAX(BigInt(MEMORY) - 8n), ...STORE_RAX],
       [`unhandled #PF(0007) at ${(MEMORY - 8).toString(16).padStart(16, '0')}`],
     ],
+    [
+      'an instruction of the x87 that is not there',
+      [0xd9, 0xfe],
+      ['not implemented: fsin', 'unhandled #UD', 'RIP: 0000000000100000  fsin'],
+    ],
+    // fldcw, fld1, fldz, fdivp, fwait: a division by zero is not masked.
+    [
+      'an exception of the x87',
+      [...[0xd9, 0x2d, 0x08, 0, 0, 0], ...[0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0x9b, 0x90], ...[0x7b, 0x03]],
+      ['unhandled #MF', 'RIP: 000000000010000c  wait'],
+    ],
+    // Loads from where the control word says.
+    [
+      'what the x87 has at the beginning',
+      [...[0x50, 0xd9, 0x3c, 0x24, 0x58], ...[0x0f, 0xb7, 0xc0, 0x48, 0x8b, 0x00]],
+      ['unhandled #PF(0004) at 000000000000037f'],
+    ],
     // push rax, over and over: through all that can be written.
     ['a stack without end', [0x50, 0xeb, 0xfd], ['unhandled #PF(0007) at 0000000000100ff8']],
   ];

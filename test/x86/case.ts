@@ -139,6 +139,21 @@ export function xmmValue(xmm: Uint8Array, r: number): bigint {
   return view.getBigUint64(0, true) | (view.getBigUint64(8, true) << 64n);
 }
 
+/** What is compared of the head of an FXSAVE image: all but the opcode. */
+export function x87Fields(image: Uint8Array): Readonly<Record<string, bigint>> {
+  const view = new DataView(image.buffer, image.byteOffset, X87_BYTES);
+  const fields: Record<string, bigint> = {
+    fcw: BigInt(view.getUint16(0, true)),
+    fsw: BigInt(view.getUint16(2, true)),
+    ftw: BigInt(view.getUint8(4)),
+    fip: view.getBigUint64(8, true),
+    fdp: view.getBigUint64(16, true),
+  };
+  for (let i = 0; i < 8; i++)
+    fields[`st${i}`] = view.getBigUint64(32 + 16 * i, true) | (BigInt(view.getUint16(40 + 16 * i, true)) << 64n);
+  return fields;
+}
+
 const flagNames = (rflags: bigint): string =>
   Object.entries(Flag)
     .filter(([, bit]) => rflags & bit)
@@ -172,6 +187,10 @@ export function compare(a: Outcome, b: Outcome, definedFlags: bigint): string[] 
   }
   for (let r = 0; r < 16; r++) look(`xmm${r}`, xmmValue(a.state.xmm, r), xmmValue(b.state.xmm, r));
   look('mxcsr', a.state.mxcsr, b.state.mxcsr);
+  if (a.state.x87 !== undefined && b.state.x87 !== undefined) {
+    const [is, shall] = [x87Fields(a.state.x87), x87Fields(b.state.x87)];
+    for (const [name, value] of Object.entries(is)) look(name, value, shall[name]!);
+  }
   // Data compares equal nearly always, and there is much of it.
   if (Buffer.compare(a.data, b.data) !== 0)
     for (let i = 0; i < DATA_BYTES; i++)
@@ -212,6 +231,9 @@ export function describeCase(c: Case): string {
   if (rflags !== RFLAGS_SET) lines.push(`rflags ${hex(rflags)} ${flagNames(rflags)}`);
   for (let r = 0; r < 16; r++) if (xmmValue(xmm, r) !== 0n) lines.push(`xmm${r} ${hex(xmmValue(xmm, r))}`);
   if (mxcsr !== MXCSR_INITIAL) lines.push(`mxcsr ${hex(mxcsr)}`);
+  const usual = x87Fields(X87_INITIAL);
+  for (const [name, value] of Object.entries(c.state.x87 === undefined ? {} : x87Fields(c.state.x87)))
+    if (value !== usual[name]) lines.push(`${name} ${hex(value)}`);
   for (let i = 0; i < DATA_BYTES; i += 16) {
     const row = c.data.subarray(i, i + 16);
     if (row.some((byte) => byte !== 0))

@@ -1,5 +1,7 @@
 /** The x86 core as something that runs cases (case.ts). */
 import { EXIT, FLAG, ST, VECTOR } from '../../src/pcpu/x86/state.js';
+import { putFx, takeFx } from '../../src/pcpu/x86/x87-images.js';
+import { X87Registers } from '../../src/pcpu/x86/x87-registers.js';
 import { bareMachine, registers } from './bench-machine.js';
 import {
   type Case,
@@ -11,6 +13,8 @@ import {
   INT3,
   type Outcome,
   RFLAGS_SET,
+  X87_BYTES,
+  X87_INITIAL,
 } from './case.js';
 
 /** Instructions after which a case is given up. */
@@ -25,6 +29,8 @@ const STACK = 0x3000_0000n;
 const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
+
+const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others */
 export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
@@ -47,6 +53,8 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
     if (m.core.run(m.st, 1) !== EXIT.budget) throw new Error('flags cannot be had');
   }
   const word = m.at(STACK + 64n);
+  const x87 = new X87Registers(buffer);
+  x87.select(m.st);
 
   return {
     run(c) {
@@ -59,6 +67,7 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
       for (let n = 0; n < 16; n++) r.set(n, c.state.gpr[n]!);
       u8.set(c.state.xmm, m.st + ST.xmm);
       view.setUint32(m.st + ST.mxcsr, c.state.mxcsr, true);
+      takeFx(x87, dataViewOf(c.state.x87 ?? X87_INITIAL), true);
       r.rip = c.state.rip;
       const end = endOf(c);
       let reason: number = EXIT.budget;
@@ -88,6 +97,8 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
               address: r.word(ST.vector) === VECTOR.PF ? r.wide(ST.cr2) : 0n,
             }
           : undefined;
+      const image = new Uint8Array(X87_BYTES);
+      putFx(x87, dataViewOf(image), true);
       flagsBy(1n);
       const flags =
         view.getBigUint64(word, true) & BigInt(FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF | FLAG.DF);
@@ -98,6 +109,7 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
           rflags: flags | RFLAGS_SET,
           xmm: u8.slice(m.st + ST.xmm, m.st + ST.xmm + 256),
           mxcsr: view.getUint32(m.st + ST.mxcsr, true),
+          x87: image,
         },
         data: u8.slice(data, data + DATA_BYTES),
         ...(exception === undefined ? {} : { exception }),

@@ -31,9 +31,20 @@ const FEATURES = {
     CpuidFeature.PREFETCHW,
   ],
   sse: [CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.CLFSH],
-  // x87 and MMX (FPU, FPU287, FPU387, MMX, FXSR) get a set here once a core has their registers. Cases carry them already;
-  // what is missing are operand kinds (st0, sti_opcode, mm_reg, mm_or_mem) in random-code.ts and the state in `compare`.
+  // With what they need beside the x87 itself.
+  x87: [
+    ...[CpuidFeature.INTEL8086, CpuidFeature.FPU, CpuidFeature.FPU287, CpuidFeature.FPU387, CpuidFeature.FXSR],
+    ...[CpuidFeature.CMOV, CpuidFeature.SSE3],
+  ],
+  mmx: [CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.X64],
 } as const;
+
+/** mm registers, whatever came with them. */
+const isMmx = (op: OpCodeInfo, name: string): boolean =>
+  name === 'Emms' || hasOperand(Kind.mm_reg, Kind.mm_rm, Kind.mm_or_mem)(op);
+
+/** FWAIT is the 8086's, by its number. */
+export const isX87 = (name: string): boolean => /^(F|Wait$)/.test(name);
 
 export type FeatureSet = keyof typeof FEATURES;
 export const FEATURE_SETS = Object.keys(FEATURES) as readonly FeatureSet[];
@@ -76,11 +87,11 @@ const NEVER: readonly Never[] = [
   { reason: 'the result is undefined', is: named(/^Bswap_r16$/) },
   { reason: 'reads 2 bytes or 4, by maker', is: named(/^Movsxd_r16_rm16$/) },
   { reason: 'an approximation that differs between makers', is: named(/^(Rcp|Rsqrt)[ps]s_/) },
+  { reason: 'two instructions, the first of which is WAIT', is: (op) => op.opCodeString.startsWith('9B ') },
   {
-    reason: 'mm registers are those of the x87, which is yet to come',
-    is: (op) => hasOperand(Kind.mm_reg, Kind.mm_rm, Kind.mm_or_mem)(op),
+    reason: 'the core has no transcendental functions',
+    is: named(/^(F2xm1|Fyl2x|Fyl2xp1|Fptan|Fpatan|Fsin|Fcos|Fsincos)$/),
   },
-  { reason: 'belongs to the x87, which is yet to come', is: named(/^Wait$/) },
 ];
 
 /** A form that is generated, with what is needed of it. */
@@ -123,7 +134,12 @@ function classify(): ReadonlyMap<Code, Entry> {
   for (const [name, code] of codes) {
     const op = CodeExt.opCode(code);
     const features = featuresOf(code);
-    const set = FEATURE_SETS.find((s) => features.every((f) => (FEATURES[s] as readonly CpuidFeature[]).includes(f)));
+    const set = FEATURE_SETS.find(
+      (s) =>
+        (s === 'x87') === isX87(name) &&
+        (s === 'mmx') === isMmx(op, name) &&
+        features.every((f) => (FEATURES[s] as readonly CpuidFeature[]).includes(f)),
+    );
     if (set && op.isInstruction && op.encoding === EncodingKind.Legacy && op.isAvailableInMode(64)) {
       const never = NEVER.find(({ is }) => is(op, name));
       entries.set(code, {

@@ -4,7 +4,9 @@ import iced from 'iced-x86';
 import { decoded } from '../../src/pcpu/x86/forms.js';
 import type { Step } from '../../src/pcpu/x86/ir.js';
 import { MEANINGS, meaningOf } from '../../src/pcpu/x86/meanings/index.js';
+import { MMX } from '../../src/pcpu/x86/meanings/mmx.js';
 import { ST } from '../../src/pcpu/x86/state.js';
+import { X87_MNEMONICS } from '../../src/pcpu/x86/x87-code.js';
 import { randomCase } from './random-code.js';
 
 interface Seen {
@@ -16,8 +18,11 @@ interface Seen {
 /** One instruction of each form that random cases have. */
 function forms(): Seen[] {
   const seen = new Map<string, Seen>();
-  for (let seed = 0; seed < 1500; seed++) {
-    const { case: c } = randomCase(seed, { sets: ['integer'] });
+  const seeds = Array.from({ length: 1500 }, (_, seed) => seed);
+  for (const { case: c } of [
+    ...seeds.map((seed) => randomCase(seed, { sets: ['integer'] })),
+    ...seeds.map((seed) => randomCase(seed, { sets: ['x87', 'mmx'] })),
+  ]) {
     const decoder = new iced.Decoder(64, c.code, iced.DecoderOptions.None);
     decoder.ip = c.state.rip;
     while (decoder.canDecode) {
@@ -42,6 +47,11 @@ describe('meanings', () => {
 
   it('are there for every form that a case can have', () => {
     expect(all.length).to.be.above(600);
+  });
+
+  it('are there for every instruction of the x87 and of mm registers that the core has', () => {
+    const seen = new Set(all.map(({ instruction }) => iced.Mnemonic[instruction.mnemonic]));
+    for (const mnemonic of [...X87_MNEMONICS, ...Object.keys(MMX)]) expect([...seen]).to.include(mnemonic);
   });
 
   it('write flags where the instruction does, and nowhere else', () => {

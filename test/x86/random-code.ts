@@ -16,12 +16,13 @@ import {
   Flag,
   RFLAGS_SET,
   RSP,
+  X87_BYTES,
 } from './case.js';
 import { statusFlags } from './defined-flags.js';
 import { type FeatureSet, type Form, generatedForms } from './forms.js';
 import { OperandMaker } from './random-operands.js';
-import { Preparation, randomMxcsr } from './random-preparation.js';
-import { dataAddress, integer, Random, word } from './random-values.js';
+import { Preparation, randomControlWord, randomMxcsr, randomStatusWord } from './random-preparation.js';
+import { dataAddress, extended, integer, Random, word } from './random-values.js';
 import { Sequence } from './sequence.js';
 
 export interface RandomCase {
@@ -84,6 +85,7 @@ class Generator {
       if (extra.repne) instruction.hasRepnePrefix = true;
       try {
         sequence.emit(instruction, extra);
+        this.preparation.finish(form, extra);
         return;
       } catch (error) {
         instruction.free();
@@ -129,6 +131,31 @@ function randomData(random: Random): Uint8Array {
   return new Uint8Array(words.buffer);
 }
 
+/** Numbers of 80 bits among the others. */
+function withExtended(random: Random, data: Uint8Array): Uint8Array {
+  const view = new DataView(data.buffer);
+  for (let at = 0; at < DATA_BYTES; at += 16) if (random.chance(0.6)) putExtended(view, at, extended(random));
+  return data;
+}
+
+function putExtended(to: DataView, at: number, x: bigint): void {
+  to.setBigUint64(at, BigInt.asUintN(64, x), true);
+  to.setUint16(at + 8, Number(x >> 64n), true);
+}
+
+/** The head of an FXSAVE image. Pointers are clear, as they are read where no exception is pending. */
+function randomX87(random: Random): Uint8Array {
+  const image = new DataView(new ArrayBuffer(X87_BYTES));
+  image.setUint16(0, (randomControlWord(random) & 0x1f3f) | 0x40, true);
+  // No exception is pending.
+  image.setUint16(2, randomStatusWord(random) & (random.chance(0.05) ? 0x7f7f : 0x7f40), true);
+  image.setUint8(4, random.chance(0.5) ? 0xff : random.below(256));
+  const some = Array.from({ length: 4 }, () => extended(random));
+  for (let i = 0; i < 8; i++)
+    putExtended(image, 32 + 16 * i, random.chance(0.5) ? random.pick(some) : extended(random));
+  return new Uint8Array(image.buffer);
+}
+
 function randomRegisters(random: Random): BigUint64Array {
   const gpr = new BigUint64Array(16);
   for (let r = 0; r < 16; r++) gpr[r] = random.chance(0.3) ? dataAddress(random, 64, 64) : integer(random);
@@ -149,9 +176,9 @@ function formsFrom(sets: readonly FeatureSet[]): readonly Form[] {
 }
 
 /** Where the code begins: anywhere it fits, and now and then so that the page ends before it does. */
-function randomRip(random: Random, bytes: number): bigint {
+function randomRip(random: Random, bytes: number, mayBeCut: boolean): bigint {
   if (random.chance(0.7)) return CODE_BASE + BigInt(CODE_OFFSET);
-  if (random.chance(0.95)) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
+  if (random.chance(0.95) || !mayBeCut) return CODE_BASE + BigInt(random.below(CODE_PAGE_BYTES - bytes));
   return CODE_BASE + BigInt(CODE_PAGE_BYTES - 1 - random.below(bytes));
 }
 
@@ -163,15 +190,18 @@ export function randomCase(seed: number, { sets = ['integer', 'sse'], length = 3
   for (let i = 0; i < xmm.length; i++) xmm[i] = word(random, 0.7);
   const rflags = RFLAGS_SET | (random.u64() & 0x8d5n) | (random.chance(0.2) ? Flag.DF : 0n);
   const mxcsr = randomMxcsr(random);
-  const data = randomData(random);
+  const hasX87 = sets.includes('x87') || sets.includes('mmx');
+  const data = hasX87 ? withExtended(random, randomData(random)) : randomData(random);
+  const x87 = hasX87 ? { x87: randomX87(random) } : {};
   const sequence = new Generator(random, gpr).run(formsFrom(sets), random.between(1, length));
-  const rip = randomRip(random, sequence.bytes);
+  // What an image has that is not compared is cleared behind it.
+  const rip = randomRip(random, sequence.bytes, !hasX87);
   const { code, definedAt, definedFlags } = sequence.assemble(rip);
   const room = CODE_PAGE_BYTES - Number(rip - CODE_BASE);
   return {
     case: {
       code: code.subarray(0, Math.min(code.length, room)),
-      state: { gpr, rip, rflags, xmm: new Uint8Array(xmm.buffer), mxcsr },
+      state: { gpr, rip, rflags, xmm: new Uint8Array(xmm.buffer), mxcsr, ...x87 },
       data,
     },
     definedFlags: definedFlags | Flag.DF,

@@ -65,6 +65,7 @@ const FIXED: ReadonlyMap<Kind, Register> = new Map([
   [Kind.dx, Register.DX],
   [Kind.eax, Register.EAX],
   [Kind.rax, Register.RAX],
+  [Kind.st0, Register.ST0],
 ]);
 
 /** Immediates, with the bits that are in the instruction. */
@@ -88,6 +89,7 @@ const IMPLIED: ReadonlyMap<Kind, readonly [OpKind, OpKind]> = new Map([
 ]);
 
 const XMM: ReadonlySet<Kind> = new Set([Kind.xmm_reg, Kind.xmm_rm]);
+const MM: ReadonlySet<Kind> = new Set([Kind.mm_reg, Kind.mm_rm, Kind.mm_or_mem]);
 const BRANCH: ReadonlySet<Kind> = new Set([Kind.br64_1, Kind.br64_4]);
 
 /** The instructions `emit` can make that have an immediate. */
@@ -245,6 +247,11 @@ export class OperandMaker {
       instruction.nearBranch64 = CODE_BASE; // until it is known
     } else if (XMM.has(kind)) {
       register(this.anyXmm());
+    } else if (MM.has(kind)) {
+      if (kind === Kind.mm_or_mem && random.chance(0.5)) memory();
+      else register(Register.MM0 + random.below(8));
+    } else if (kind === Kind.sti_opcode) {
+      register(Register.ST0 + random.below(random.chance(0.6) ? 3 : 8));
     } else if (kind === Kind.xmm_or_mem) {
       if (random.chance(0.5)) register(this.anyXmm());
       else memory();

@@ -2,7 +2,7 @@
 import { Code, OpCodeOperandKind as Kind, Mnemonic, OpKind, Register } from 'iced-x86';
 import { ALL_FLAGS, DATA_BASE, MXCSR_INITIAL, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from './case.js';
 import { isShift } from './defined-flags.js';
-import type { Form } from './forms.js';
+import { type Form, isX87 } from './forms.js';
 import { BAD_ADDRESS, DATA_END, type Extra, type OperandMaker } from './random-operands.js';
 import { dataAddress, integer, type Random } from './random-values.js';
 import type { Label, Sequence } from './sequence.js';
@@ -61,6 +61,21 @@ export class Preparation {
       }
       case Mnemonic.Ldmxcsr:
         return this.prepareMxcsr();
+      case Mnemonic.Fldcw:
+      case Mnemonic.Fldenv:
+      case Mnemonic.Frstor:
+      case Mnemonic.Fxrstor:
+      case Mnemonic.Fxrstor64:
+        return this.prepareX87State(form);
+      case Mnemonic.Fnstenv:
+      case Mnemonic.Fnsave:
+      case Mnemonic.Fxsave:
+      case Mnemonic.Fxsave64:
+        return { address: this.imageAddress(form) };
+      // AMD's are in the state of MMX where this faults.
+      case Mnemonic.Maskmovq:
+        maker.setRegister(RDI, maker.goodAddress(8));
+        return {};
       case Mnemonic.Maskmovdqu:
         maker.setPointer(RDI, 16, 0);
         return {};
@@ -68,8 +83,72 @@ export class Preparation {
         maker.setPointer(RBX, 256, 0);
         return {};
       default:
+        if (isX87(form.name)) return this.prepareX87(form);
         return isShift(form.mnemonic) && has(Kind.cl) ? this.prepareShift(form) : {};
     }
+  }
+
+  /** What is to be done behind it: what of its result is not compared is made equal. */
+  finish(form: Form, { address }: Extra): void {
+    if (address === undefined) return;
+    const is = (...mnemonics: readonly Mnemonic[]): boolean => mnemonics.includes(form.mnemonic);
+    const isPacked = form.memoryBytes === 14 || form.memoryBytes === 94;
+    let offsets: readonly number[] = [];
+    // Opcode and selectors; MXCSR_MASK is the processor's.
+    if (is(Mnemonic.Fnstenv, Mnemonic.Fnsave)) offsets = isPacked ? [8, 12] : [16, 18, 24];
+    else if (is(Mnemonic.Fxsave)) offsets = [6, 12, 20, 28, 30];
+    else if (is(Mnemonic.Fxsave64)) offsets = [6, 28, 30];
+    for (const offset of offsets) {
+      const store = this.maker.make(Code.Mov_rm16_imm16);
+      this.maker.memory(store, 2, 0, { address: address + BigInt(offset) });
+      store.setOpKind(1, OpKind.Immediate16);
+      store.setImmediateI32(1, 0);
+      this.sequence.emit(store);
+    }
+  }
+
+  private storeImmediate(address: bigint, value: number): void {
+    const store = this.maker.make(Code.Mov_rm32_imm32);
+    this.maker.memory(store, 4, 0, { address });
+    store.setOpKind(1, OpKind.Immediate32);
+    store.setImmediateU32(1, value >>> 0);
+    this.sequence.emit(store);
+  }
+
+  /** Numbers lie where numbers of their size may. */
+  private prepareX87(form: Form): Extra {
+    const { random, maker } = this;
+    if (form.memoryBytes === 0 || random.chance(0.3)) return {};
+    const align = BigInt(form.memoryBytes === 10 ? 16 : form.memoryBytes) - 1n;
+    return { address: maker.goodAddress(16) & ~align };
+  }
+
+  /** For the state of the x87; now and then where a part of it is not there. */
+  private imageAddress(form: Form): bigint {
+    const { random, maker } = this;
+    const bytes = form.memoryBytes;
+    const address = random.chance(0.02) ? DATA_END - BigInt(random.below(bytes)) : maker.goodAddress(bytes);
+    return bytes === 512 && random.chance(0.98) ? address & ~15n : address;
+  }
+
+  /** Control and status word mostly as they may be: else nothing would be masked. */
+  private prepareX87State(form: Form): Extra {
+    const { random } = this;
+    const address = this.imageAddress(form);
+    // Bit 17 of MXCSR is AMD's.
+    if (form.memoryBytes === 512)
+      this.storeImmediate(address + 24n, random.chance(0.03) ? 0x10000 : randomMxcsr(random));
+    if (random.chance(0.05)) return { address };
+    const isPacked = form.memoryBytes !== 28 && form.memoryBytes !== 108;
+    const [control, status] = [randomControlWord(random), randomStatusWord(random)];
+    const isWord = form.memoryBytes === 2;
+    this.storeImmediate(address, isPacked && !isWord ? control | (status << 16) : control);
+    if (!isPacked) this.storeImmediate(address + 4n, status);
+    if (form.memoryBytes === 512) {
+      // The opcode, which the tag word lies beside.
+      this.storeImmediate(address + 4n, random.below(256));
+    }
+    return { address };
   }
 
   private prepareStack(form: Form): void {
@@ -243,6 +322,21 @@ export class Preparation {
     this.sequence.emit(store);
     return { address };
   }
+}
+
+/** The x87's control word: any rounding and precision, exceptions mostly masked. */
+export function randomControlWord(random: Random): number {
+  const rounding = random.chance(0.5) ? 0 : random.below(4) << 10;
+  const precision = random.chance(0.6) ? 0x300 : random.below(4) << 8;
+  const masks = random.chance(0.12) ? random.below(64) : 0x3f;
+  const reserved = random.chance(0.1) ? random.below(0x10000) & 0xf0c0 : 0x40;
+  return rounding | precision | masks | reserved;
+}
+
+/** Its status word, mostly without exceptions. */
+export function randomStatusWord(random: Random): number {
+  const exceptions = random.chance(0.2) ? random.below(256) : 0;
+  return exceptions | ((random.below(256) << 8) & ~0x8000) | (random.chance(0.02) ? 0x8000 : 0);
 }
 
 /** Any rounding; exceptions mostly masked. */

@@ -109,6 +109,38 @@ export function word(random: Random, floats: number): bigint {
   return random.chance(0.5) ? float64(random) : (float32(random) << 32n) | float32(random);
 }
 
+/** Significands that the x87 has names for, and their neighbours. */
+const SIGNIFICANDS: readonly bigint[] = [
+  ...[0n, 1n, 0x8000_0000_0000_0000n, 0x8000_0000_0000_0001n, 0xc000_0000_0000_0000n, 0xffff_ffff_ffff_ffffn],
+  ...[0x4000_0000_0000_0000n, 0x7fff_ffff_ffff_ffffn, 0xffff_ff00_0000_0000n, 0xffff_ff80_0000_0000n],
+  ...[0xffff_ffff_ffff_f800n, 0xffff_ffff_ffff_fc00n, 0x8000_0080_0000_0000n, 0x8000_0000_0000_0400n],
+  ...[0xa000_0000_0000_0000n, 0xc000_0000_0000_0001n, 0xbfff_ffff_ffff_ffffn, 0xc900_0000_0000_0000n],
+];
+
+/** What a register of the x87 may hold: sign, exponent and significand, of 80 bits. */
+export function extended(random: Random): bigint {
+  const sign = BigInt(random.below(2)) << 79n;
+  const kind = random.below(12);
+  const near = (middle: number, by: number): number => Math.max(0, Math.min(0x7fff, middle + random.between(-by, by)));
+  const exponent =
+    kind < 5
+      ? near(0x3fff, kind < 3 ? 8 : 70)
+      : kind < 10
+        ? random.pick([
+            ...[0, 0, 1, 2, near(0, 80), 0x7fff, 0x7fff, 0x7ffe, near(0x7fff, 80)],
+            ...[near(0x3fff + 127, 3), near(0x3fff - 126, 26), near(0x3fff + 1023, 3), near(0x3fff - 1022, 55)],
+            ...[near(0x3fff + 15, 2), near(0x3fff + 31, 2), near(0x3fff + 63, 2), near(0x1fff, 40), near(0x5fff, 40)],
+          ])
+        : random.below(0x8000);
+  const shape = random.below(8);
+  let significand = random.u64();
+  if (shape < 3) significand = random.pick(SIGNIFICANDS);
+  else if (shape < 5) significand &= -1n << BigInt(random.below(64));
+  // Mostly normal.
+  if (exponent !== 0 && random.chance(0.93)) significand |= 1n << 63n;
+  return sign | (BigInt(exponent) << 64n) | BigInt.asUintN(64, significand);
+}
+
 /** An address in the data. */
 export function dataAddress(random: Random, bytes: number, margin = 0): bigint {
   return DATA_BASE + BigInt(random.between(margin, DATA_BYTES - margin - bytes));

@@ -13,6 +13,8 @@ import {
   MXCSR_INITIAL,
   RFLAGS_SET,
   RSP,
+  X87_BYTES,
+  X87_INITIAL,
 } from './case.js';
 import { analyseFlags } from './defined-flags.js';
 import { addressOperands, encodeAt, isBranch, pointTo } from './instructions.js';
@@ -100,6 +102,17 @@ function halve(length: number, smallest: number, attempt: (from: number, to: num
     for (let from = 0; from < length; from += size) attempt(from, Math.min(length, from + size));
 }
 
+/** All of the x87, its words, and each of its registers. */
+const X87_PARTS: readonly (readonly [from: number, to: number])[] = [
+  ...([
+    [0, X87_BYTES],
+    [0, 2],
+    [2, 4],
+    [4, 5],
+  ] as const),
+  ...Array.from({ length: 8 }, (_, i) => [32 + 16 * i, 48 + 16 * i] as const),
+];
+
 /** Rounds after which it is good enough. */
 const ROUNDS = 4;
 
@@ -169,6 +182,18 @@ export function shrink(failing: Case, fails: Fails): Case {
         if (rflags !== best.state.rflags) attemptState({ rflags });
       }
     if (best.state.mxcsr !== MXCSR_INITIAL) attemptState({ mxcsr: MXCSR_INITIAL });
+    simplifyX87();
+  }
+
+  /** As FNINIT leaves it, or the words of it that are, and registers that are 0. */
+  function simplifyX87(): void {
+    for (const [from, to] of X87_PARTS) {
+      const { x87 } = best.state;
+      if (x87 === undefined || Buffer.compare(x87.subarray(from, to), X87_INITIAL.subarray(from, to)) === 0) continue;
+      const simple = x87.slice();
+      simple.set(X87_INITIAL.subarray(from, to), from);
+      attemptState({ x87: simple });
+    }
   }
 
   function clearData(): void {

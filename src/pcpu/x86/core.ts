@@ -20,6 +20,7 @@ import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from '
 import { isPair } from './pairs.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
+import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
@@ -112,9 +113,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     cache.dropWritten();
   }
 
-  const string = strings(image, paging, (frame) => {
+  const writtenTo = (frame: number): void => {
     if (code.hasCode(frame)) written(frame);
-  });
+  };
+  const string = strings(image, paging, writtenTo);
+  const float87 = x87(image, paging, writtenTo);
 
   const float = exactFloat(image);
 
@@ -153,6 +156,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         bus!.wait();
         return 0;
       },
+      x87: (st) => (float87(st) ? 0 : 1 + EXIT.exception),
       string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
     },
   };

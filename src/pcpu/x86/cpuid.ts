@@ -1,7 +1,7 @@
 /** CPUID (Intel SDM vol. 2, CPUID): what the core has, and nothing else. */
 
 /** Bits of leaf 1. */
-const EDX_1 = { TSC: 4, CX8: 8, CMOV: 15, CLFSH: 19, SSE: 25, SSE2: 26 } as const;
+const EDX_1 = { FPU: 0, TSC: 4, CX8: 8, CMOV: 15, CLFSH: 19, MMX: 23, FXSR: 24, SSE: 25, SSE2: 26 } as const;
 const ECX_1 = { CX16: 13, HYPERVISOR: 31 } as const;
 /** Bits of leaf 0x80000001. */
 const EDX_EXTENDED = { SYSCALL: 11, NX: 20, LM: 29 } as const;

@@ -23,7 +23,7 @@ import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
 import { CODE_BYTES } from './records.js';
-import { EXIT, FLAG, GPR_NAMES, ST, STATE_BYTES } from './state.js';
+import { EXIT, FCW_INITIAL, FLAG, GPR_NAMES, MXCSR_INITIAL, ST, STATE_BYTES } from './state.js';
 
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 /** Registers of a hypercall's arguments (xen-x86_64.h). */
@@ -254,7 +254,8 @@ export function x86Executor(
       }
       view.setBigUint64(st + ST.rip, view.getBigUint64(from + user.rip!, true), true);
       i32[word(st + ST.flags)] = FLAG.IF;
-      view.setUint32(st + ST.mxcsr, 0x1f80, true);
+      view.setUint32(st + ST.mxcsr, MXCSR_INITIAL, true);
+      view.setUint16(st + ST.fcw, FCW_INITIAL, true);
       // Frame numbers are machine ones, as everywhere in the ABI.
       i32[word(st + ST.root)] = Number(view.getBigUint64(context + at.ctrlreg + 24, true) >> 12n);
       i32[word(st + ST.isPresent)] = 1;

@@ -6,17 +6,21 @@ import iced from 'iced-x86';
 import type { AddressForm, Size } from './ir.js';
 import { REC, RECORD_BYTES, ST } from './state.js';
 import { REPEAT, STRING, stringCode } from './strings.js';
+import { x87Code } from './x87-code.js';
 
 const { Mnemonic, OpKind, Register, RegisterExt, MemorySizeExt, ConditionCode } = iced;
 
 export type OperandForm =
   | { readonly kind: 'register'; readonly size: Size }
   | { readonly kind: 'xmm' }
+  | { readonly kind: 'mm' }
+  /** A register of the x87: which one, the record says. */
+  | { readonly kind: 'fpr' }
   /** `size` is 0 where there is none: of an address only, or of an area. */
   | { readonly kind: 'memory'; readonly size: number }
   | { readonly kind: 'immediate' }
   | { readonly kind: 'branch' }
-  /** What no instruction of the core has: segment, control, debug and x87 registers, … */
+  /** What no instruction of the core has: segment, control and debug registers, … */
   | { readonly kind: 'other' };
 
 export interface Form {
@@ -49,6 +53,7 @@ export interface Decoded {
 function registerOffset(register: number): number | undefined {
   if (register >= Register.AH && register <= Register.BH) return ST.gpr + 8 * (register - Register.AH) + 1;
   if (RegisterExt.isGPR(register)) return ST.gpr + 8 * RegisterExt.number(RegisterExt.fullRegister(register));
+  if (RegisterExt.isMM(register)) return ST.fpr + 16 * RegisterExt.number(register);
   if (RegisterExt.isXMM(register) && RegisterExt.number(register) < 16)
     return ST.xmm + 16 * RegisterExt.number(register);
   return undefined;
@@ -60,6 +65,8 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
     case OpKind.Register: {
       const register = instruction.opRegister(n);
       if (RegisterExt.isGPR(register)) return { kind: 'register', size: RegisterExt.size(register) as Size };
+      if (RegisterExt.isST(register)) return { kind: 'fpr' };
+      if (RegisterExt.isMM(register)) return { kind: 'mm' };
       return RegisterExt.isXMM(register) && RegisterExt.number(register) < 16 ? { kind: 'xmm' } : { kind: 'other' };
     }
     case OpKind.NearBranch16:
@@ -68,7 +75,7 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
       return { kind: 'branch' };
     case OpKind.Memory:
       return { kind: 'memory', size: MemorySizeExt.size(instruction.memorySize) };
-    // MASKMOVDQU, and for registers that there are not MASKMOVQ.
+    // MASKMOVDQU and MASKMOVQ.
     case OpKind.MemorySegEDI:
     case OpKind.MemorySegRDI:
       return { kind: 'memory', size: 16 };
@@ -167,6 +174,7 @@ function variantOf(instruction: iced.Instruction): number {
 
 /** Shuffles of words: from where each of the 8 words of the result comes, by the immediate. */
 const WORDS: ReadonlyMap<number, (imm: number, word: number) => number> = new Map([
+  [Mnemonic.Pshufw, (imm, n) => (n < 4 ? (imm >> (2 * n)) & 3 : n)],
   [Mnemonic.Pshuflw, (imm, n) => (n < 4 ? (imm >> (2 * n)) & 3 : n)],
   [Mnemonic.Pshufhw, (imm, n) => (n < 4 ? n : 4 + ((imm >> (2 * (n - 4))) & 3))],
   [Mnemonic.Pshufd, (imm, n) => 2 * ((imm >> (2 * (n >> 1))) & 3) + (n & 1)],
@@ -213,7 +221,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   view.setUint8(REC.length, instruction.length);
   for (const at of [REC.base, REC.index, REC.segment]) view.setUint16(at, ST.zero, true);
   for (const [n, { kind }] of operands.entries()) {
-    if (kind === 'register' || kind === 'xmm') {
+    if (kind === 'register' || kind === 'xmm' || kind === 'mm') {
       if (n < 3) view.setUint16(REC.operand0 + 2 * n, registerOffset(instruction.opRegister(n))!, true);
     } else if (kind === 'immediate') view.setBigInt64(REC.imm, instruction.immediate(n), true);
     else if (kind === 'branch') view.setBigInt64(REC.imm, instruction.nearBranchTarget, true);
@@ -228,7 +236,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
     const base = instruction.memoryBase;
     // iced-x86 has added the address of the next instruction, which here is that in the page.
     if (base === Register.RIP || base === Register.EIP) view.setUint16(REC.base, ST.codePage, true);
-    else if (instruction.mnemonic === Mnemonic.Maskmovdqu)
+    else if (instruction.mnemonic === Mnemonic.Maskmovdqu || instruction.mnemonic === Mnemonic.Maskmovq)
       view.setUint16(REC.base, registerOffset(Register.RDI)!, true);
     else if (base !== Register.None) view.setUint16(REC.base, registerOffset(base)!, true);
     if (address.hasIndex && instruction.memoryIndex !== Register.AL)
@@ -248,6 +256,8 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   if ((address !== undefined || string !== undefined) && hasBase(instruction.segmentPrefix)) {
     view.setUint16(REC.segment, instruction.segmentPrefix === Register.FS ? ST.fsBase : ST.gsBase, true);
   }
+  const x87 = x87Code(instruction);
+  if (x87 !== undefined) view.setBigInt64(REC.imm, x87, true);
   const { Next, ConditionalBranch } = iced.FlowControl;
   const flow = instruction.flowControl;
   return {

@@ -193,6 +193,7 @@ export type HelperName =
   | 'string'
   | 'enter'
   | 'float'
+  | 'x87'
   /** For 16 bytes at the address. */
   | 'lockBus'
   | 'unlockBus'
@@ -241,7 +242,6 @@ export class Builder {
   load = (address: Value, size: Size, forWrite = false): Value => this.#value({ op: 'load', address, size, forWrite });
 
   wideConst = (x: bigint): Wide => this.#wide({ op: 'wideConst', value: x });
-  wideOperand = (n: number): Wide => this.#wide({ op: 'wideOperand', n });
   loadWide = (address: Value, forWrite = false): Wide => this.#wide({ op: 'loadWide', address, forWrite });
   wideBinary = (fn: WideBinary, a: Wide, b: Wide): Wide => this.#wide({ op: 'wideBinary', fn, a, b });
   wideUnary = (fn: WideUnary, a: Wide): Wide => this.#wide({ op: 'wideUnary', fn, a });
@@ -256,6 +256,9 @@ export class Builder {
   float = (fn: FloatOperation, type: FloatType, lanes: number, a: Wide, b: Wide = a): Wide =>
     this.#wide({ op: 'float', fn, type, lanes, a, b });
 
+  wideOperand(n: number): Wide {
+    return this.#wide({ op: 'wideOperand', n });
+  }
   setWideOperand(n: number, set: Wide): void {
     this.#push({ op: 'setWideOperand', n, value: set });
   }
@@ -285,6 +288,10 @@ export class Builder {
   }
   setFixed(at: number, size: Size, set: Value): void {
     this.#push({ op: 'setFixed', at, size, value: set });
+  }
+  /** What stays where a later step ends in an exception. */
+  setFirst(at: number, size: Size, set: Value): void {
+    this.steps.push({ op: 'setFixed', at, size, value: set });
   }
   trap(when: Truth, vector: number, errorCode = 0): void {
     this.#push({ op: 'trap', when, vector, errorCode });

@@ -11,8 +11,9 @@ export const MXCSR = { daz: 0x40, masks: 0x1f80, rounding: 0x6000, ftz: 0x8000, 
 const UNDERFLOW_MASK = EXCEPTION.underflow << 7;
 const OVERFLOW_MASK = EXCEPTION.overflow << 7;
 
-type Rounding = 0 | 1 | 2 | 3;
-const [NEAREST, DOWN, UP] = [0, 1, 2] as const;
+/** To nearest, down, up, towards zero: as MXCSR and the x87's control word have it. */
+export type Rounding = 0 | 1 | 2 | 3;
+export const [NEAREST, DOWN, UP, CHOP] = [0, 1, 2, 3] as const;
 
 interface Format {
   readonly bits: bigint;
@@ -49,7 +50,9 @@ const infinity = (f: Format): bigint => exponentOnes(f) << BigInt(f.precision - 
 const defaultNan = (f: Format): bigint => signBit(f) | infinity(f) | quietBit(f);
 
 /** Of a number above 0. */
-function bitLength(x: bigint): number {
+export function bitLength(x: bigint): number {
+  const high = Number(x >> 32n);
+  if (high < 2 ** 32) return high === 0 ? 32 - Math.clz32(Number(x)) : 64 - Math.clz32(high);
   const digits = x.toString(16);
   return 4 * digits.length - (Math.clz32(Number.parseInt(digits[0]!, 16)) - 28);
 }
@@ -75,15 +78,15 @@ function unpacked(x: bigint, f: Format, mxcsr: number): Unpacked {
 
 const roundingOf = (mxcsr: number): Rounding => ((mxcsr >> 13) & 3) as Rounding;
 
-/** A significand without its lowest `drop` bits. */
-function rounded(
+/** A significand without its lowest `drop` bits. `isUp`: it is more than it was. */
+export function rounded(
   significand: bigint,
   drop: number,
   isSticky: boolean,
   isNegative: boolean,
   rounding: Rounding,
-): { significand: bigint; isInexact: boolean } {
-  if (drop <= 0) return { significand: significand << BigInt(-drop), isInexact: isSticky };
+): { significand: bigint; isInexact: boolean; isUp: boolean } {
+  if (drop <= 0) return { significand: significand << BigInt(-drop), isInexact: isSticky, isUp: false };
   const kept = significand >> BigInt(drop);
   const rest = significand - (kept << BigInt(drop));
   const isInexact = rest !== 0n || isSticky;
@@ -92,7 +95,7 @@ function rounded(
   if (rounding === NEAREST) isUp = rest > half || (rest === half && (isSticky || (kept & 1n) === 1n));
   else if (rounding === DOWN) isUp = isInexact && isNegative;
   else if (rounding === UP) isUp = isInexact && !isNegative;
-  return { significand: isUp ? kept + 1n : kept, isInexact };
+  return { significand: isUp ? kept + 1n : kept, isInexact, isUp };
 }
 
 /** The float of a number that is not zero. @param isSticky it is more than that by less than its last bit, of which there are enough */
@@ -141,7 +144,8 @@ function packed(
   return { bits: sign | bits, exceptions };
 }
 
-function root(x: bigint): bigint {
+/** Of a whole number, rounded down. */
+export function root(x: bigint): bigint {
   if (x < 2n) return x;
   let r = 1n << BigInt((bitLength(x) + 1) >> 1);
   for (;;) {
@@ -316,7 +320,7 @@ function integer(f: Format, mxcsr: number, x: bigint, bits: bigint, isTruncated:
   const a = unpacked(x, f, mxcsr);
   const indefinite = { bits: 1n << (bits - 1n), exceptions: EXCEPTION.invalid };
   if (a.kind !== 'finite') return indefinite;
-  const rounding = isTruncated ? 3 : roundingOf(mxcsr);
+  const rounding = isTruncated ? CHOP : roundingOf(mxcsr);
   const { significand, isInexact } = rounded(a.significand, -a.exponent, false, a.isNegative, rounding);
   const n = a.isNegative ? -significand : significand;
   if (BigInt.asIntN(Number(bits), n) !== n) return indefinite;

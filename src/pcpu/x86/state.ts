@@ -65,7 +65,20 @@ export const ST = {
   floatB: 656,
   floatResult: 672,
   floatCode: 688,
+  /** The x87: registers R0 to R7, 16 bytes each, of which 10 count; control and status word; a bit for each register that is not empty. */
+  fpr: 768,
+  fcw: 896,
+  fsw: 898,
+  ftw: 900,
+  /** Addresses of the last x87 instruction that was no control instruction, and of the last such operand in memory. */
+  fip: 904,
+  fdp: 912,
 } as const;
+
+/** The x87's control word as FNINIT leaves it; all else is 0 then. */
+export const FCW_INITIAL = 0x37f;
+/** MXCSR as a reset leaves it. */
+export const MXCSR_INITIAL = 0x1f80;
 
 export const RSP = ST.gpr + 8 * 4;
 

@@ -4,11 +4,13 @@ import type { Step } from '../ir.js';
 import { ARITHMETIC } from './arithmetic.js';
 import { CONTROL } from './control.js';
 import { DATA } from './data.js';
+import { isMmx, MMX, MmxWriter } from './mmx.js';
 import { SHIFTS } from './shifts.js';
 import { SSE_FLOAT } from './sse-float.js';
 import { SSE_INTEGER } from './sse-integer.js';
 import { SSE_MOVES } from './sse-moves.js';
 import { type Meaning, Writer } from './writer.js';
+import { X87 } from './x87.js';
 
 export const MEANINGS: Readonly<Record<string, Meaning>> = {
   ...ARITHMETIC,
@@ -18,6 +20,7 @@ export const MEANINGS: Readonly<Record<string, Meaning>> = {
   ...SSE_MOVES,
   ...SSE_INTEGER,
   ...SSE_FLOAT,
+  ...X87,
 };
 
 /** Whether the core has operands like these. */
@@ -29,9 +32,10 @@ const isKnown = ({ mnemonic, operands }: Form): boolean =>
  * @param isParallel for code that several workers run at the same time
  */
 export function meaningOf(form: Form, isParallel: boolean): readonly Step[] | undefined {
-  const meaning = MEANINGS[form.mnemonic];
+  const hasMm = isMmx(form);
+  const meaning = (hasMm ? MMX : MEANINGS)[form.mnemonic];
   if (meaning === undefined || !isKnown(form)) return undefined;
-  const writer = new Writer(form, isParallel);
+  const writer = hasMm ? new MmxWriter(form, isParallel) : new Writer(form, isParallel);
   meaning(writer);
   return writer.steps;
 }

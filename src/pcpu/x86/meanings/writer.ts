@@ -76,7 +76,7 @@ export class Writer extends Builder {
   /** All of operand n, an xmm register or 16 bytes of memory: aligned ones, or #GP. */
   wide(n: number): Wide {
     if (!this.isMemory(n)) return this.wideOperand(n);
-    this.#align();
+    this.align();
     return this.loadWide(this.effectiveAddress());
   }
 
@@ -86,12 +86,13 @@ export class Writer extends Builder {
 
   writeWide(n: number, x: Wide, isAligned = true): void {
     if (this.isMemory(n)) {
-      if (isAligned) this.#align();
+      if (isAligned) this.align();
       this.storeWide(this.effectiveAddress(), x);
     } else this.setWideOperand(n, x);
   }
 
-  #align(): void {
+  /** Addresses that are no multiple of 16 raise #GP. */
+  align(): void {
     const low = this.and(this.effectiveAddress(), this.const(15));
     this.trap(this.compare('ne', low, this.const(0)), VECTOR.GP);
   }
