@@ -158,7 +158,12 @@ export function machineShape(config: MachineConfig): MachineShape {
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
     },
-    x86: { vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0, pcpus: config.pcpus, workers: config.threads, frames },
+    x86: {
+      vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0,
+      pcpus: config.pcpus,
+      workers: config.threads,
+      frames,
+    },
     frames,
   };
 }

@@ -170,7 +170,8 @@ export function orderedLoop(
     const most = steps < 0 ? BATCH : Math.min(BATCH, steps);
     const paceEnd = pace > 0 ? floors.floor(0) + PACE_STEP_NS * pace : Infinity;
     const until = Math.min(horizonNs, control.pauseAt(0), Math.max(paceEnd, keys.key(keys.least()) + 1));
-    const taken = groups === undefined ? batch(most, until, steps >= 0) : batchOfGroups(groups, most, until, steps >= 0);
+    const taken =
+      groups === undefined ? batch(most, until, steps >= 0) : batchOfGroups(groups, most, until, steps >= 0);
     if (taken < 0) return;
     if (steps >= 0) control.setStepsLeft(0, steps - taken);
     const next = keys.key(keys.least());

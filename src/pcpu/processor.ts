@@ -111,7 +111,10 @@ export function processorCore(
     wake,
   });
   const model: Executor = guestKernel(image, hv, board, params.guest);
-  const x86 = shape.x86.vcpus === 0 ? undefined : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext);
+  const x86 =
+    shape.x86.vcpus === 0
+      ? undefined
+      : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext);
   const executor: Executor = x86 === undefined ? model : withX86(model, x86);
   const turn: Turns = turns(hv, executor, keys, x86?.ahead?.isAhead);
   /** When p takes its next turn, its guest apart. */

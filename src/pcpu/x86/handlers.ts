@@ -593,7 +593,11 @@ class Translation {
     code.op(OP.end);
     // The copy in the block: it goes where it belongs. Both pages were looked at before.
     code.get(this.#host).get(STATE).i32(ST.value).op(OP.i32_add).op(OP.i32_eq).if();
-    code.get(STATE).i32(size + LOCKED).call(STORE_SLOW).op(OP.drop);
+    code
+      .get(STATE)
+      .i32(size + LOCKED)
+      .call(STORE_SLOW)
+      .op(OP.drop);
     code.op(OP.end);
   }
 

@@ -199,7 +199,14 @@ export type HelperName =
   | 'unlockBus'
   | 'awaitBus';
 
-const CHANGES: readonly Step['op'][] = ['setOperand', 'setFixed', 'store', 'lockedStore', 'setWideOperand', 'storeWide'];
+const CHANGES: readonly Step['op'][] = [
+  'setOperand',
+  'setFixed',
+  'store',
+  'lockedStore',
+  'setWideOperand',
+  'storeWide',
+];
 const MAY_FAULT: readonly Step['op'][] = [
   ...(['load', 'store', 'lockedLoad', 'loadWide', 'storeWide', 'float', 'trap', 'helper'] as const),
 ];

@@ -225,9 +225,9 @@ export function mmu(
       else if (size === 4 && to % 4 === 0) i32[to >> 2] = i32[(st + ST.value) >> 2]!;
       else if (size === 2 && to % 2 === 0) u16[to >> 1] = u16[(st + ST.value) >> 1]!;
       else
-      for (let n = 0; n < size; n++) {
-        u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
-      }
+        for (let n = 0; n < size; n++) {
+          u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
+        }
       return 0;
     },
   };

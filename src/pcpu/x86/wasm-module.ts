@@ -91,7 +91,12 @@ export const MEM = {
 export const ATOMIC = {
   i32_load: { code: 0x10, align: 2 },
   i32_store: { code: 0x17, align: 2 },
-  i64_load: { 1: { code: 0x14, align: 0 }, 2: { code: 0x15, align: 1 }, 4: { code: 0x16, align: 2 }, 8: { code: 0x11, align: 3 } },
+  i64_load: {
+    1: { code: 0x14, align: 0 },
+    2: { code: 0x15, align: 1 },
+    4: { code: 0x16, align: 2 },
+    8: { code: 0x11, align: 3 },
+  },
   i64_cmpxchg: {
     ...{ 1: { code: 0x4c, align: 0 }, 2: { code: 0x4d, align: 1 } },
     ...{ 4: { code: 0x4e, align: 2 }, 8: { code: 0x49, align: 3 } },

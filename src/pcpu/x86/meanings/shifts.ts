@@ -151,7 +151,12 @@ function testBit(change: 'none' | 'set' | 'reset' | 'complement'): Meaning {
         )
       : undefined;
     const address = far === undefined ? undefined : moved(w, far);
-    const x = address === undefined ? w.read(0, isChanging) : isChanging ? w.loadToChange(address, size) : w.load(address, size);
+    const x =
+      address === undefined
+        ? w.read(0, isChanging)
+        : isChanging
+          ? w.loadToChange(address, size)
+          : w.load(address, size);
     const carry = bitAt(w, x, n);
     const aux = w.or(w.and(w.aux(), w.const(~(3n << 62n))), w.auxOf(carry, w.number(w.overflow())));
     if (isChanging) {
