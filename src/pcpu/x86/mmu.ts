@@ -72,11 +72,11 @@ export function mmu(
   const tlbOf = (st: number): number => i32[word(st + ST.tlb)]!;
 
   function forget(tlb: number, n: number, way: number): void {
-    const entry = tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
-    for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag]) {
-      i32[word(entry + tag)] = noPage(n);
-      i32[word(entry + tag) + 1] = 0;
-    }
+    const entry = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes);
+    i32[entry + word(TLB_ENTRY.readTag)] = noPage(n);
+    i32[entry + word(TLB_ENTRY.readTag) + 1] = 0;
+    i32[entry + word(TLB_ENTRY.writeTag)] = noPage(n);
+    i32[entry + word(TLB_ENTRY.writeTag) + 1] = 0;
   }
 
   function flush(st: number): void {
@@ -111,16 +111,21 @@ export function mmu(
     return -1;
   }
 
+  /** The entry of an address in its table of this level. */
+  function indexOf(level: number, low: number, high: number): number {
+    const shifted = level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> (level === 2 ? 21 : 12);
+    return shifted & 511;
+  }
+
   function translate(st: number, low: number, high: number, access: Access): number {
     if (!isCanonical(high)) return protection(st, access);
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
-    const indices = [(high >>> 7) & 511, ((high & 0x7f) << 2) | (low >>> 30), (low >>> 21) & 511, (low >>> 12) & 511];
     let table = memory.addressOf(rootOf(st));
     let isWritable = true;
     let at = 0;
-    for (const [level, index] of indices.entries()) {
+    for (let level = 4; level > 0; level--) {
       if (table < 0) return fault(st, low, high, wanted);
-      at = word(table + 8 * index);
+      at = word(table + 8 * indexOf(level, low, high));
       const entry = Atomics.load(i32, at);
       if ((entry & PTE.present) === 0) return fault(st, low, high, wanted);
       if ((entry & PTE.user) === 0) return fault(st, low, high, wanted | ERROR.present);
@@ -129,9 +134,9 @@ export function mmu(
       if (access === 'write' && !isWritable) return fault(st, low, high, wanted | ERROR.present);
       if (access === 'fetch' && (upper & PTE_NX) !== 0) return fault(st, low, high, wanted | ERROR.present);
       // Guests have no large pages.
-      if (level < 3 && (entry & PTE.large) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
+      if (level > 1 && (entry & PTE.large) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
       table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
-      const seen = PTE.accessed | (level === 3 && access === 'write' ? PTE.dirty : 0);
+      const seen = PTE.accessed | (level === 1 && access === 'write' ? PTE.dirty : 0);
       if ((entry & seen) !== seen) Atomics.or(i32, at, seen);
     }
     if (table < 0) return fault(st, low, high, wanted);
@@ -150,18 +155,16 @@ export function mmu(
   function remember(tlb: number, low: number, high: number, frame: number, mayBeWritten: boolean): void {
     const n = tlbPlace(low);
     const page = low & ~4095;
-    const first = tlb + n * TLB_ENTRY.bytes;
-    const isSame = i32[word(first)] === page && i32[word(first) + 1] === high;
-    if (!isSame) {
-      const second = word(first + TLB_WAY_BYTES);
-      for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[word(first) + k]!;
+    const first = word(tlb + n * TLB_ENTRY.bytes);
+    if (i32[first] !== page || i32[first + 1] !== high) {
+      const second = first + word(TLB_WAY_BYTES);
+      for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[first + k]!;
     }
-    forget(tlb, n, 0);
-    i32[word(first + TLB_ENTRY.page)] = frame;
-    for (const tag of mayBeWritten ? [TLB_ENTRY.readTag, TLB_ENTRY.writeTag] : [TLB_ENTRY.readTag]) {
-      i32[word(first + tag)] = page;
-      i32[word(first + tag) + 1] = high;
-    }
+    i32[first + word(TLB_ENTRY.page)] = frame;
+    i32[first + word(TLB_ENTRY.readTag)] = page;
+    i32[first + word(TLB_ENTRY.readTag) + 1] = high;
+    i32[first + word(TLB_ENTRY.writeTag)] = mayBeWritten ? page : noPage(n);
+    i32[first + word(TLB_ENTRY.writeTag) + 1] = mayBeWritten ? high : 0;
   }
 
   const lowOf = (st: number): number => i32[word(st + ST.address)]!;
