@@ -9,6 +9,7 @@ import {
   type Topology,
   topologyPcpus,
 } from '../machine/config.js';
+import { hostWarnings } from '../machine/host-order.js';
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
@@ -249,7 +250,8 @@ function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: 
 
 function threadWarnings(config: MachineConfig, overrides: MachineOverrides): string[] {
   const asked = overrides.threads ?? 0;
-  return asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
+  const needless = asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
+  return [...needless, ...hostWarnings(config, process.arch)];
 }
 
 function topologyWarnings({ pcpus, topology }: MachineConfig, section: MachineSection): string[] {

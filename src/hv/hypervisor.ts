@@ -38,6 +38,8 @@ export interface Processor extends Interconnect {
   made(v: number): void;
   /** VCPU v is to begin with what the vcpu_guest_context at an image address says. */
   initialise(v: number, context: number): void;
+  /** See CallParts. */
+  flushTlb(v: number, page: bigint | undefined): void;
   /** The VCPU that runs on p gets on `ns` later. */
   stall(v: number, p: number, ns: number): void;
   /** Does something while no other worker takes a turn. */
@@ -154,6 +156,7 @@ export function createHypervisor(
     console,
     deferred: putOff,
     initialised: processor.initialise,
+    flushTlb: processor.flushTlb,
   };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

@@ -26,6 +26,7 @@ import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
 import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
+import { runsTogether } from './host-order.js';
 import { loadKernel } from './load-kernel.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
 import { setPoolName } from './pool-names.js';
@@ -206,7 +207,7 @@ function runParams(config: MachineConfig, runners: number, cores: number, policy
     horizonNs: config.durationNs,
     pace: config.pace,
     spins: awake <= cores ? 4000 : 0,
-    helpers: Math.min(config.threads, cores),
+    helpers: runsTogether(config, process.arch) ? Math.min(config.threads, cores) : 1,
     inject: config.inject,
   };
 }

@@ -29,6 +29,7 @@ import { collect } from './collect.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { type CpupoolView, checked, type NewCpupool, poolViews, XenError } from './cpupools.js';
 import { endOf } from './end-of-run.js';
+import { forHost } from './host-order.js';
 import { type DomainInfo, domainInfos } from './inspect.js';
 import { invariants } from './invariants.js';
 import { MachineFault } from './machine-fault.js';
@@ -88,9 +89,10 @@ export class Machine {
    * Lays the image and starts the workers; simulation time stands at 0 until `run`, `step` or `runUntil`.
    * @throws ConfigError for a machine that cannot be built
    */
-  static async create(config: MachineConfig): Promise<Machine> {
-    const problem = findConfigProblem(config);
+  static async create(asked: MachineConfig): Promise<Machine> {
+    const problem = findConfigProblem(asked);
     if (problem) throw new ConfigError(`${problem.path.join('.')}: ${problem.message}`);
+    const config = forHost(asked, process.arch);
     const began = performance.now();
     const policy = isPolicyFile(config.scheduler) ? await readPolicy(config.scheduler) : undefined;
     const built = layImage(config, policy);

@@ -42,6 +42,7 @@ function withX86(model: Executor, x86: X86Executor): Executor {
       x86.made(v);
     },
     initialise: (v, context) => x86.initialise(v, context),
+    flushTlb: (v, page) => of(v).flushTlb(v, page),
   };
 }
 
@@ -87,6 +88,7 @@ export function processorCore(
     switchIn: (v, p) => executor.switchIn(v, p),
     made: (v) => executor.made(v),
     initialise: (v, context) => executor.initialise(v, context),
+    flushTlb: (v, page) => executor.flushTlb(v, page),
     stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,

@@ -21,6 +21,8 @@ export interface Executor {
   switchIn(v: number, p: number): void;
   /** Forgets what there was of another domain's VCPU of this number. */
   made(v: number): void;
+  /** Forgets what pCPUs remember of VCPU v's page tables, of the page that holds an address or of all; on return none uses it any more. */
+  flushTlb(v: number, page: bigint | undefined): void;
   /** VCPU v begins with what the vcpu_guest_context at an image address says. */
   initialise(v: number, context: number): void;
 }

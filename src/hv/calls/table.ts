@@ -12,6 +12,7 @@ import { consoleIo } from './console-io.js';
 import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { memoryOp } from './memory-op.js';
+import { mmuextOp } from './mmuext-op.js';
 import { multicall } from './multicall.js';
 import { physdevOp } from './physdev-op.js';
 import { platformOp } from './platform-op.js';
@@ -39,6 +40,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
   sysctl: { partial: 'no trace buffers, power management (docs/dom0.md); domain 0 only' },
   memory_op: { partial: 'reservations; no physical map of its own' },
+  mmuext_op: { partial: 'TLB flushes and INVLPG' },
 };
 
 /** Name -> number, from xen.h. */
@@ -75,6 +77,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     domctl: domctl(parts),
     sysctl: sysctl(parts),
     memory_op: memoryOp(parts),
+    mmuext_op: mmuextOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
   for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;

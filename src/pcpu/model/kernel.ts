@@ -493,6 +493,8 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
 
     // Where it begins is the entry point, which the hypervisor keeps.
     initialise() {},
+    // It has no page tables.
+    flushTlb() {},
 
     made(v) {
       for (const [region, each] of [
@@ -536,6 +538,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     stall: unlocked.stall,
     made: unlocked.made,
     initialise: unlocked.initialise,
+    flushTlb: unlocked.flushTlb,
     switchOut(v, p) {
       enter(v, p);
       unlocked.switchOut(v, p);
