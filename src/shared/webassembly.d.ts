@@ -13,5 +13,6 @@ declare namespace WebAssembly {
   class Table {
     constructor(descriptor: { element: 'anyfunc'; initial: number });
     get(index: number): unknown;
+    set(index: number, value: unknown): void;
   }
 }

@@ -28,8 +28,11 @@ export interface BareMachine {
   entry(virtual: bigint): number;
 }
 
-/** @param frames of memory */
-export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine {
+/**
+ * @param frames of memory
+ * @param hot instructions after which code is made a region
+ */
+export function bareMachine(frames: number, codeBytes = CODE_AREA, hot?: number): BareMachine {
   const image = Image.create(
     layOut([
       rawRegion('state', STATE_BYTES, 1),
@@ -58,6 +61,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA): BareMachine 
       counter: () => [0, 0],
       cpuid: () => [0, 0, 0, 0],
     },
+    hot,
   );
 
   // Interrupts are on, as for every application.

@@ -26,9 +26,12 @@ const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
-/** @param isStepping one instruction at a time, or all that there are */
-export function coreCpu(isStepping = true): CoreCpu {
-  const m = bareMachine(128);
+/**
+ * @param isStepping one instruction at a time, or all that there are
+ * @param hot instructions after which code is made a region
+ */
+export function coreCpu(isStepping = true, hot?: number): CoreCpu {
+  const m = bareMachine(128, undefined, hot);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });

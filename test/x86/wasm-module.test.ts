@@ -28,6 +28,7 @@ describe('modules', () => {
       tableLength: 1,
       imports: [],
       funcs: [{ type: 0, code }],
+      slots: [0],
       firstSlot: 0,
     });
     const text = await textOf(bytes);

@@ -16,23 +16,33 @@ const TABLE_BYTES = 4 * FRAME;
 /** Instructions decoded at a time. */
 const MOST = 64;
 
-interface CodeFrame {
+/** What is known of a frame's code. */
+export interface FrameCode {
+  /** Address of the table of its records. */
   readonly table: number;
+  /** Records of the frame: first and last address of each straight line. */
+  readonly lines: readonly (readonly [number, number])[];
+  /** What its records are of, but for those that are no instructions. */
+  readonly forms: ReadonlyMap<number, Form>;
+}
+
+interface CodeFrame extends FrameCode {
   /** Its version when it was decoded. */
   readonly version: number;
-  /** Records of the frame: first and last address of each straight line. */
   readonly lines: [number, number][];
+  readonly forms: Map<number, Form>;
   /** Records of branches to places in the frame that are not decoded yet. */
   readonly waiting: Map<number, number[]>;
 }
 
 export interface CodeCache {
+  /** Forgets all code, when no handler runs. */
+  flush(): void;
   /** Forgets the code of a frame; handlers that run it come back with a miss. */
   drop(frame: number): void;
   /** Forgets the code of frames that others wrote. */
   dropWritten(): void;
-  /** Address of a frame's table of records. */
-  tableOf(frame: number): number;
+  codeOf(frame: number): FrameCode;
   /** The record of the instruction at an offset of a frame; 0: it goes on in the next frame. */
   recordAt(frame: number, offset: number): number;
   /** The record of an instruction that lies in two frames: until the next such. */
@@ -126,7 +136,7 @@ export function codeCache(
     i32.fill(0, word(table), word(table + TABLE_BYTES));
     // Before the bytes are read: a write from now on is seen.
     shared.mark(frame);
-    const made: CodeFrame = { table, version: shared.version(frame), lines: [], waiting: new Map() };
+    const made: CodeFrame = { table, version: shared.version(frame), lines: [], forms: new Map(), waiting: new Map() };
     frames.set(frame, made);
     return made;
   }
@@ -175,6 +185,7 @@ export function codeCache(
       const { form, record, length, endsBlock } = decoded(instruction, at);
       const here = take(RECORD_BYTES);
       write(here, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
+      if (!instruction.isInvalid) code.forms.set(here, form);
       // The second keeps a handler of its own: code may jump to it.
       const pair = before === undefined || instruction.isInvalid ? undefined : pairOf(before.form, form);
       if (pair !== undefined) i32[word(before!.record + REC.handler)] = pair;
@@ -216,11 +227,12 @@ export function codeCache(
   }
 
   return {
+    flush,
     drop,
     dropWritten() {
       for (const [frame, { version }] of frames) if (shared.version(frame) !== version) drop(frame);
     },
-    tableOf: (frame) => frameOf(frame).table,
+    codeOf: frameOf,
     recordAt(frame, offset) {
       let code = frameOf(frame);
       const known = i32[word(code.table) + offset]!;

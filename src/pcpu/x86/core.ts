@@ -12,9 +12,11 @@ import {
   type Services,
   SLOT,
 } from './handlers.js';
+import type { Step } from './ir.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu, pageAfter } from './mmu.js';
 import { isPair } from './pairs.js';
+import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
 
@@ -28,8 +30,14 @@ const LOOP_LEAST = 1;
 /** Instructions after which functions are worth a new loop, though they are few. */
 const SETTLED = 1 << 24;
 
-/** Instructions run at a time: the engine changes to optimised code only when the loop is entered. */
-const SLICE = 1 << 20;
+/** Instructions run at a time: where a slice ends is a sample of what is run often. The engine changes to optimised code only then, too. */
+const SLICE = 1 << 16;
+/** Instructions run up to a place, as far as samples say, before the code around it is made a region. */
+const HOT = 1 << 19;
+/** The first of the table's slots for regions. */
+const REGION_SLOTS = TABLE_SLOTS / 2;
+/** Modules for regions at most: a process cannot have more than some 30,000. */
+const MOST_REGIONS = 1024;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
@@ -66,15 +74,17 @@ export interface X86Core {
   flush(st: number): void;
 }
 
-export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
+/** @param hot see HOT */
+export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot = HOT): X86Core {
   const { i32 } = image;
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
+  const read = new RecordReader(image.buffer);
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetCode, code);
+  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetAll, code);
   /** A frame with code is written here. */
   function written(frame: number): void {
     code.written(frame);
@@ -166,7 +176,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const put = (at: bigint, x: bigint): boolean => {
       view.setBigUint64(st + ST.address, BigInt.asUintN(64, at), true);
       view.setBigUint64(st + ST.value, x, true);
-      return paging.store(st, size) === 0;
+      return paging.store(st, size) >= 0;
     };
     if (!put(top, frameBefore)) return 1 + EXIT.exception;
     for (let n = 1; n < level; n++) {
@@ -214,10 +224,17 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   let loop: Handler;
   makeLoop();
 
+  /** What forms mean, as long as somebody may ask. */
+  const meanings = new Map<string, readonly Step[] | undefined>();
+  function stepsOf(form: Form): readonly Step[] | undefined {
+    if (!meanings.has(form.key)) meanings.set(form.key, meaningOf(form));
+    return meanings.get(form.key);
+  }
+
   function handlerOf(form: Form): number {
     const known = slots.get(form.key);
     if (known !== undefined) return known;
-    const steps = meaningOf(form);
+    const steps = stepsOf(form);
     const slot = steps === undefined ? SLOT.undefined : SLOT.first + all.length;
     if (steps !== undefined) all.push({ steps });
     slots.set(form.key, slot);
@@ -230,7 +247,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const key = `${first.key} + ${second.key}`;
     const known = slots.get(key);
     if (known !== undefined) return known;
-    const [steps, next] = [meaningOf(first), meaningOf(second)];
+    const [steps, next] = [stepsOf(first), stepsOf(second)];
     if (steps === undefined || next === undefined) return undefined;
     slots.set(key, SLOT.first + all.length);
     all.push({ steps, next });
@@ -247,6 +264,46 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
     made = all.length;
     sinceMade = 0;
+  }
+
+  /** Instructions that were run up to places of a frame that are in no region, since the last was made. */
+  const heat = new Map<number, number>();
+  /** Records that are in a region. */
+  const inRegion = new Set<number>();
+  let [regions, nextSlot] = [0, REGION_SLOTS];
+
+  /** Whether a region begins at a record. */
+  const isRegion = (record: number): boolean => i32[word(record + REC.handler)]! >= REGION_SLOTS;
+  /** Instructions run since the last sample. */
+  let unsampled = 0;
+
+  /** A sample: code has been run up to a record of a frame. */
+  function warm(frame: number, record: number): void {
+    const ran = unsampled;
+    unsampled = 0;
+    const frameCode = cache.codeOf(frame);
+    if (inRegion.has(record) || !frameCode.forms.has(record)) return;
+    const seen = (heat.get(frame) ?? 0) + ran;
+    heat.set(frame, seen < hot ? seen : 0);
+    if (seen < hot) return;
+    const region = regionAround(frameCode, record, read, stepsOf, isRegion);
+    for (const { instructions } of region.traces)
+      for (const instruction of instructions) inRegion.add(instruction.record);
+    inRegion.add(record);
+    const first = nextSlot;
+    if (region.traces.length === 0) return;
+    instantiate(regionModule(region, read, first, memoryPages));
+    for (const [n, { head }] of region.traces.entries()) i32[word(head + REC.handler)] = first + n;
+    regions++;
+    nextSlot += region.traces.length + 1;
+  }
+
+  function forgetAll(): void {
+    for (let slot = REGION_SLOTS; slot < nextSlot; slot++) table.set(slot, null);
+    [regions, nextSlot] = [0, REGION_SLOTS];
+    heat.clear();
+    inRegion.clear();
+    forgetCode();
   }
 
   function forgetCode(): void {
@@ -270,6 +327,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
     const frame = paging.translate(st, low, high, 'fetch');
     if (frame < 0) return 0;
+    if (regions === MOST_REGIONS || nextSlot + MOST_TRACES >= TABLE_SLOTS) cache.flush();
     const offset = low & 4095;
     let record = cache.recordAt(frame, offset);
     if (record === 0) {
@@ -280,7 +338,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     makeHandlers();
     // What was decoded just now may be writable by a translation of before.
     if (code.marks() !== seenMarks) follow(st);
-    const records = cache.tableOf(frame);
+    warm(frame, record);
+    const records = cache.codeOf(frame).table;
     i32[word(st + ST.codePage)] = low & ~4095;
     i32[word(st + ST.codePage) + 1] = high;
     i32[word(st + ST.records)] = records;
@@ -313,6 +372,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
         const done = slice - i32[word(st + ST.left)]!;
         rest -= done;
+        unsampled += done;
         sinceMade += done;
         if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
         i32[word(st + ST.left)] = rest;

@@ -179,12 +179,13 @@ export function mmu(
       if (inFirst === size) first = translate(st, low, highOf(st), 'write');
       else [first, second] = twoPages(st, 'write');
       if (first < 0) return -1;
+      const isCode = code.hasCode(first) || (inFirst < size && code.hasCode(second));
       if (code.hasCode(first)) code.written(first);
       if (inFirst < size && code.hasCode(second)) code.written(second);
       for (let n = 0; n < size; n++) {
         u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
       }
-      return 0;
+      return isCode ? 1 : 0;
     },
   };
 }

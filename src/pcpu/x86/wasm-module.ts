@@ -311,8 +311,10 @@ export interface ModuleParts {
   /** Smallest length of the table `env.table`. */
   readonly tableLength: number;
   readonly imports: readonly ImportedFunc[];
-  /** Functions of the module: their type and body. They are put into the table from `firstSlot` on. */
+  /** Functions of the module: their type and body. */
   readonly funcs: readonly { readonly type: number; readonly code: Code }[];
+  /** Which of them are put into the table, from `firstSlot` on. */
+  readonly slots: readonly number[];
   readonly firstSlot: number;
 }
 
@@ -366,12 +368,12 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
   for (const { type } of parts.funcs) unsigned(funcs, type);
   section(out, 3, funcs);
 
-  // One active segment: all functions, one after the other.
+  // One active segment.
   const elements: number[] = [1, 0x00, 0x41];
   signed(elements, BigInt(parts.firstSlot));
   elements.push(OP.end);
-  unsigned(elements, parts.funcs.length);
-  for (const n of parts.funcs.keys()) unsigned(elements, parts.imports.length + n);
+  unsigned(elements, parts.slots.length);
+  for (const n of parts.slots) unsigned(elements, parts.imports.length + n);
   section(out, 9, elements);
 
   const bodies: number[] = [];
