@@ -2,19 +2,19 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { compare, DATA_BASE, DATA_BYTES, describeCase, plainState } from './case.js';
-import { coreCpu } from './core-cpu.js';
+import { coreCpu, PATIENCE } from './core-cpu.js';
 import { digest, readCorpus } from './corpus.js';
 import type { FeatureSet } from './forms.js';
 import { nativeCpu } from './native/cpu.js';
 import { randomCase } from './random-code.js';
 
 /** Cases that go to the processor at a time. */
-const BATCH = 250;
-const BATCHES = 6;
+const BATCH = 200;
+const BATCHES = 8;
 
 describe('the x86 core', () => {
-  // One instruction at a time, and as it runs otherwise.
-  const cores = [coreCpu(true), coreCpu(false)];
+  // One instruction at a time, and as it runs otherwise; and in regions, with a budget that ends in them and without.
+  const cores = [coreCpu(1), coreCpu(PATIENCE), coreCpu(7, 0), coreCpu(PATIENCE, 0)];
 
   const suites: readonly (readonly [string, readonly FeatureSet[]])[] = [
     ['integer instructions', ['integer']],
@@ -54,7 +54,7 @@ describe('the x86 core', () => {
         const outcomes = native.run(cases.map((c) => c.case));
         for (const [n, c] of cases.entries()) {
           const differences = compare(
-            cores[batch % 2]!.run(c.case),
+            cores[batch % cores.length]!.run(c.case),
             outcomes[n]!,
             c.definedFlagsAt(outcomes[n]!.state.rip),
           );

@@ -13,8 +13,10 @@ const FRAME = 4096;
 const LONGEST = 15;
 /** Bytes of a frame's table: the record of each of its bytes, or 0. */
 const TABLE_BYTES = 4 * FRAME;
-/** Instructions decoded at a time. */
+/** Instructions of a straight line at most. */
 const MOST = 64;
+/** Straight lines that are decoded at a time, if code leads to so many: their handlers are then made at once. */
+const LINES = 32;
 
 /** What is known of a frame's code. */
 export interface FrameCode {
@@ -22,7 +24,7 @@ export interface FrameCode {
   readonly table: number;
   /** Records of the frame: first and last address of each straight line. */
   readonly lines: readonly (readonly [number, number])[];
-  /** What its records are of, but for those that are no instructions. */
+  /** What its records are of; the others say where a straight line goes on. */
   readonly forms: ReadonlyMap<number, Form>;
 }
 
@@ -185,7 +187,7 @@ export function codeCache(
       const { form, record, length, endsBlock } = decoded(instruction, at);
       const here = take(RECORD_BYTES);
       write(here, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
-      if (!instruction.isInvalid) code.forms.set(here, form);
+      code.forms.set(here, form);
       // The second keeps a handler of its own: code may jump to it.
       const pair = before === undefined || instruction.isInvalid ? undefined : pairOf(before.form, form);
       if (pair !== undefined) i32[word(before!.record + REC.handler)] = pair;
@@ -241,7 +243,13 @@ export function codeCache(
         flush();
         code = frameOf(frame);
       }
-      return decode(frame, code, offset) ? i32[word(code.table) + offset]! : 0;
+      if (!decode(frame, code, offset)) return 0;
+      let lines = 1;
+      for (const to of code.waiting.keys()) {
+        if (++lines > LINES || next + (MOST + 1) * RECORD_BYTES > end) break;
+        decode(frame, code, to);
+      }
+      return i32[word(code.table) + offset]!;
     },
     recordOfTwo(first, offset, second) {
       const bytes = new Uint8Array(2 * LONGEST);

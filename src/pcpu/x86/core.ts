@@ -23,12 +23,9 @@ import { strings } from './strings.js';
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
 const TABLE_SLOTS = 16384;
-/** A new loop is made when there are more than so many times the forms of the last one, and so many more. */
+/** Functions are worth a new loop soon when there are more than so many times the forms of the last one, else after so many instructions. */
 const LOOP_GROWTH = 1.5;
-const LOOP_LEAST = 1;
-
-/** Instructions after which functions are worth a new loop, though they are few. */
-const SETTLED = 1 << 24;
+const SETTLED = 1 << 26;
 
 /** Instructions run at a time: where a slice ends is a sample of what is run often. The engine changes to optimised code only then, too. */
 const SLICE = 1 << 16;
@@ -211,15 +208,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const all: HandlerSource[] = [];
   /** How many of them are in the loop, and how many have a function or are in the loop. */
   let [inLoop, made] = [0, 0];
-  /** Instructions run since the last handler was made. */
-  let sinceMade = 0;
+  /** Instructions run since the last loop was made. */
+  let sinceLoop = 0;
 
   function makeLoop(): void {
     instantiate(loopModule(all, memoryPages));
     loop = table.get(0) as Handler;
     inLoop = all.length;
     made = all.length;
-    sinceMade = 0;
+    sinceLoop = 0;
   }
   let loop: Handler;
   makeLoop();
@@ -254,16 +251,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     return SLOT.first + all.length - 1;
   }
 
-  /** Makes handlers for the forms that have none yet, before their code is run. */
+  /** Makes handlers for the forms that have none yet, before their code is run: a loop, or functions. */
   function makeHandlers(): void {
+    if (sinceLoop >= (all.length > LOOP_GROWTH * inLoop ? 16 * hot : SETTLED) && inLoop < all.length) makeLoop();
     if (made === all.length) return;
-    if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) {
-      makeLoop();
-      return;
-    }
     instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
     made = all.length;
-    sinceMade = 0;
   }
 
   /** Instructions that were run up to places of a frame that are in no region, since the last was made. */
@@ -373,8 +366,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         const done = slice - i32[word(st + ST.left)]!;
         rest -= done;
         unsampled += done;
-        sinceMade += done;
-        if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
+        sinceLoop += done;
         i32[word(st + ST.left)] = rest;
         if (record === 0) return reason;
         settle(st);

@@ -88,15 +88,24 @@ export function regionAround(
   const isBranch = (at: number): boolean => code.forms.get(at)?.operands[0]?.kind === 'branch';
   const isCall = (at: number): boolean => code.forms.get(at)?.mnemonic === 'Call';
   const starts = code.lines.map(([from]) => from);
-  const heads = new Set<number>(starts);
+  const ends = new Set(code.lines.map(([, to]) => to));
+  /** The record behind one in its straight line, or where that goes on; 0: it ends. */
+  const after = (at: number): number => {
+    const next = at + RECORD_BYTES;
+    if (ends.has(next)) return 0;
+    return code.forms.has(next) ? next : read.i32(next + REC.disp) || next;
+  };
+  const links = code.lines.map(([, to]) => to - RECORD_BYTES).filter((at) => !code.forms.has(at));
+  const goneOn = new Set(links.map((at) => read.i32(at + REC.disp)));
+  const heads = new Set<number>(starts.filter((at) => !goneOn.has(at)));
   for (const at of code.forms.keys()) {
     if (isBranch(at)) heads.add(read.i32(at + REC.disp));
     if (isCall(at)) heads.add(behind(at));
-    if (stepsAt(at) === undefined && code.forms.has(at + RECORD_BYTES)) heads.add(at + RECORD_BYTES);
+    if (stepsAt(at) === undefined) heads.add(after(at));
   }
 
   let first = record;
-  while (!heads.has(first)) first -= RECORD_BYTES;
+  while (!heads.has(first) && !starts.includes(first)) first -= RECORD_BYTES;
   if (isTaken(first)) first = record;
   const traces: Trace[] = [];
   const seen = new Set<number>();
@@ -111,8 +120,7 @@ export function regionAround(
     for (;;) {
       const steps = stepsAt(at);
       if (steps === undefined) {
-        // Where code was decoded twice a record says where it goes on.
-        found.push(code.forms.has(at) ? at + RECORD_BYTES : read.i32(at + REC.disp));
+        if (code.forms.has(at)) found.push(after(at));
         break;
       }
       instructions.push({ record: at, steps });
@@ -122,8 +130,8 @@ export function regionAround(
       // Where it may lead is not said: to whatever of the page was run.
       if (last?.op === 'jump' && code.forms.get(at)!.mnemonic === 'Jmp') found.push(...starts);
       const isEnd = last?.op === 'jump' || (last?.op === 'branch' && last.when === undefined);
-      at += RECORD_BYTES;
-      if (isEnd) break;
+      at = after(at);
+      if (isEnd || at === 0) break;
       if (heads.has(at) || instructions.length === MOST_OF_TRACE) {
         found.push(at);
         break;

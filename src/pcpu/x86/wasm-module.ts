@@ -95,8 +95,12 @@ function unsigned(out: number[], x: number): void {
   out.push(rest);
 }
 
-function signed(out: number[], x: bigint): void {
-  let rest = x;
+function signed(out: number[], x: bigint | number): void {
+  if (x >= -0x40 && x < 0x40) {
+    out.push(Number(x) & 0x7f);
+    return;
+  }
+  let rest = BigInt(x);
   for (;;) {
     const byte = Number(rest & 0x7fn);
     rest >>= 7n;
@@ -112,6 +116,8 @@ function signed(out: number[], x: bigint): void {
 export class Code {
   readonly bytes: number[] = [];
   readonly #locals: ValueType[] = [];
+  /** The same by their type. */
+  readonly #ofType = new Map<ValueType, number[]>();
   readonly #params: number;
   /** Locals that are in use, of each type; the others may be given out again. */
   readonly #inUse = new Map<ValueType, number>();
@@ -126,10 +132,13 @@ export class Code {
   local(type: ValueType): number {
     const nth = this.#inUse.get(type) ?? 0;
     this.#inUse.set(type, nth + 1);
-    let seen = 0;
-    for (const [n, other] of this.#locals.entries()) if (other === type && seen++ === nth) return this.#params + n;
-    this.#locals.push(type);
-    return this.#params + this.#locals.length - 1;
+    let same = this.#ofType.get(type);
+    if (same === undefined) {
+      same = [];
+      this.#ofType.set(type, same);
+    }
+    if (nth === same.length) same.push(this.#params + this.#locals.push(type) - 1);
+    return same[nth]!;
   }
 
   /** All locals may be given out again. */
@@ -168,7 +177,7 @@ export class Code {
 
   i32(x: number): this {
     this.bytes.push(0x41);
-    signed(this.bytes, BigInt(x | 0));
+    signed(this.bytes, x | 0);
     return this;
   }
 
@@ -370,7 +379,7 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
 
   // One active segment.
   const elements: number[] = [1, 0x00, 0x41];
-  signed(elements, BigInt(parts.firstSlot));
+  signed(elements, parts.firstSlot);
   elements.push(OP.end);
   unsigned(elements, parts.slots.length);
   for (const n of parts.slots) unsigned(elements, parts.imports.length + n);
