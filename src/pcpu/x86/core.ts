@@ -198,10 +198,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     return 0;
   }
 
-  function instantiate({ bytes, helpers }: HandlerModule): void {
+  /** The functions of a module. */
+  function instantiate({ bytes, helpers }: HandlerModule): readonly Handler[] {
     const env: Record<string, unknown> = { memory: image.memory, table, load: services.load, store: services.store };
     for (const name of helpers) env[name] = services.helper[name];
-    new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    return Object.values(exports) as Handler[];
   }
 
   /** Steps of all forms so far, in the order of their slots. */
@@ -212,8 +214,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   let sinceLoop = 0;
 
   function makeLoop(): void {
-    instantiate(loopModule(all, memoryPages));
-    loop = table.get(0) as Handler;
+    loop = instantiate(loopModule(all, memoryPages))[0]!;
     inLoop = all.length;
     made = all.length;
     sinceLoop = 0;
@@ -255,8 +256,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   function makeHandlers(): void {
     if (sinceLoop >= (all.length > LOOP_GROWTH * inLoop ? 16 * hot : SETTLED) && inLoop < all.length) makeLoop();
     if (made === all.length) return;
-    instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
-    made = all.length;
+    for (const handler of instantiate(handlerModule(all.slice(made), memoryPages)))
+      table.set(SLOT.first + made++, handler);
   }
 
   /** Instructions that were run up to places of a frame that are in no region, since the last was made. */
@@ -285,8 +286,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     inRegion.add(record);
     const first = nextSlot;
     if (region.traces.length === 0) return;
-    instantiate(regionModule(region, read, first, memoryPages));
-    for (const [n, { head }] of region.traces.entries()) i32[word(head + REC.handler)] = first + n;
+    const handler = instantiate(regionModule(region, read, first, memoryPages))[0]!;
+    for (const [n, { head }] of region.traces.entries()) {
+      table.set(first + n, handler);
+      i32[word(head + REC.handler)] = first + n;
+    }
     regions++;
     nextSlot += region.traces.length + 1;
   }

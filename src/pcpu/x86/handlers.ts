@@ -714,29 +714,25 @@ export interface HandlerModule {
   readonly helpers: readonly HelperName[];
 }
 
-/** @param slots which function is in which of the table's slots from `firstSlot` on */
 export function moduleOf(
   codes: readonly Code[],
   helpers: Map<HelperName, number>,
-  firstSlot: number,
   memoryPages: number,
-  slots: readonly number[] = [...codes.keys()],
+  hasTable = false,
 ): HandlerModule {
   const names = [...helpers.keys()];
   const bytes = moduleBytes({
     types: TYPES,
     memoryPages,
-    tableLength: firstSlot + slots.length,
+    hasTable,
     imports: [...IMPORTS, ...names.map((name): ImportedFunc => ({ name, type: TYPE.ofState }))],
     funcs: codes.map((code) => ({ type: TYPE.handler, code })),
-    firstSlot,
-    slots,
   });
   return { bytes, helpers: names };
 }
 
-/** Handlers as functions, which go into the table from `firstSlot` on. */
-export function handlerModule(forms: readonly HandlerSource[], firstSlot: number, memoryPages: number): HandlerModule {
+/** Handlers as functions. */
+export function handlerModule(forms: readonly HandlerSource[], memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const codes = forms.map((source) => {
     const code = new Code(3);
@@ -745,10 +741,10 @@ export function handlerModule(forms: readonly HandlerSource[], firstSlot: number
     code.op(OP.unreachable);
     return code;
   });
-  return moduleOf(codes, helpers, firstSlot, memoryPages);
+  return moduleOf(codes, helpers, memoryPages);
 }
 
-/** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'. It goes into slot 0 of the table. */
+/** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'; handlers of other slots it calls by the table. */
 export function loopModule(forms: readonly HandlerSource[], memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const code = new Code(3);
@@ -805,5 +801,5 @@ export function loopModule(forms: readonly HandlerSource[], memoryPages: number)
   code.get(said).op(OP.return);
   code.op(OP.end);
   code.op(OP.unreachable);
-  return moduleOf([code], helpers, 0, memoryPages);
+  return moduleOf([code], helpers, memoryPages, true);
 }

@@ -445,11 +445,5 @@ export function regionModule(
   leave(code, GO.atRecord);
   code.op(OP.end);
   code.op(OP.unreachable);
-  return moduleOf(
-    [code],
-    helpers,
-    firstSlot,
-    memoryPages,
-    traces.map(() => 0),
-  );
+  return moduleOf([code], helpers, memoryPages);
 }

@@ -1,6 +1,6 @@
 /**
  * A WebAssembly binary module from function bodies: types, imports, functions and code, as the core specification lays them out
- * (sections 1, 2, 3, 9 and 10). Bodies are bytes that somebody else puts together; `Code` has the instructions used here.
+ * (sections 1, 2, 3, 7 and 10). Bodies are bytes that somebody else puts together; `Code` has the instructions used here.
  */
 
 /** Value types. */
@@ -317,14 +317,11 @@ export interface ModuleParts {
   readonly types: readonly FuncType[];
   /** Pages of the shared memory `env.memory`, as it was made. */
   readonly memoryPages: number;
-  /** Smallest length of the table `env.table`. */
-  readonly tableLength: number;
+  /** Whether it calls by `env.table`: the engine keeps a copy of the table for each instance that does. */
+  readonly hasTable: boolean;
   readonly imports: readonly ImportedFunc[];
-  /** Functions of the module: their type and body. */
+  /** Functions of the module: their type and body. Their numbers are the names by which they are exported. */
   readonly funcs: readonly { readonly type: number; readonly code: Code }[];
-  /** Which of them are put into the table, from `firstSlot` on. */
-  readonly slots: readonly number[];
-  readonly firstSlot: number;
 }
 
 function name(out: number[], text: string): void {
@@ -339,7 +336,7 @@ function section(out: number[], id: number, content: readonly number[]): void {
   for (const byte of content) out.push(byte);
 }
 
-/** The module's bytes. Its memory and its table are imported; it exports nothing: its functions are reached by the table. */
+/** The module's bytes. Its memory and its table are imported. */
 export function moduleBytes(parts: ModuleParts): Uint8Array {
   const out = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
   const types: number[] = [];
@@ -354,16 +351,17 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
   section(out, 1, types);
 
   const imports: number[] = [];
-  unsigned(imports, parts.imports.length + 2);
+  unsigned(imports, parts.imports.length + (parts.hasTable ? 2 : 1));
   name(imports, 'env');
   name(imports, 'memory');
   imports.push(0x02, 0x03);
   unsigned(imports, parts.memoryPages);
   unsigned(imports, parts.memoryPages);
-  name(imports, 'env');
-  name(imports, 'table');
-  imports.push(0x01, 0x70, 0x00);
-  unsigned(imports, parts.tableLength);
+  if (parts.hasTable) {
+    name(imports, 'env');
+    name(imports, 'table');
+    imports.push(0x01, 0x70, 0x00, 0x00);
+  }
   for (const func of parts.imports) {
     name(imports, 'env');
     name(imports, func.name);
@@ -377,13 +375,14 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
   for (const { type } of parts.funcs) unsigned(funcs, type);
   section(out, 3, funcs);
 
-  // One active segment.
-  const elements: number[] = [1, 0x00, 0x41];
-  signed(elements, parts.firstSlot);
-  elements.push(OP.end);
-  unsigned(elements, parts.slots.length);
-  for (const n of parts.slots) unsigned(elements, parts.imports.length + n);
-  section(out, 9, elements);
+  const exports: number[] = [];
+  unsigned(exports, parts.funcs.length);
+  for (const n of parts.funcs.keys()) {
+    name(exports, String(n));
+    exports.push(0x00);
+    unsigned(exports, parts.imports.length + n);
+  }
+  section(out, 7, exports);
 
   const bodies: number[] = [];
   unsigned(bodies, parts.funcs.length);
