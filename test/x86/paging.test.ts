@@ -112,8 +112,8 @@ for (const [how, hot] of [
     });
 
     it('is new as often as one likes', () => {
-      // mov eax,imm; hlt
-      const m = machineWith([0xb8, 0, 0, 0, 0, HLT], { hot });
+      // mov eax,imm; hlt; ret: nothing follows
+      const m = machineWith([0xb8, 0, 0, 0, 0, HLT, 0xc3], { hot });
       for (let n = 1; n < 1200; n++) {
         m.image.u8[m.at(CODE + 1n)] = n & 255;
         m.image.u8[m.at(CODE + 2n)] = n >> 8;
