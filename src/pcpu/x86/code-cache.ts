@@ -16,7 +16,7 @@ const TABLE_BYTES = 4 * FRAME;
 /** Instructions of a straight line at most. */
 const MOST = 64;
 /** Straight lines that are decoded at a time, if code leads to so many: their handlers are then made at once. */
-const LINES = 32;
+const LINES = 8;
 
 /** What is known of a frame's code. */
 export interface FrameCode {
@@ -163,11 +163,10 @@ export function codeCache(
     return decoder;
   };
 
-  /** Decodes from `offset` on; false where the first instruction lies in two frames. */
-  function decode(frame: number, code: CodeFrame, offset: number): boolean {
-    // iced-x86 copies what it reads, and not from shared memory.
-    const decoder = decoderOf(u8.slice(frame + offset, frame + FRAME), offset);
-    const instruction = new iced.Instruction();
+  /** Decodes a frame from `offset` on; false where the first instruction lies in two frames. */
+  function decode(code: CodeFrame, offset: number, decoder: iced.Decoder, instruction: iced.Instruction): boolean {
+    decoder.position = offset;
+    decoder.ip = BigInt(offset);
     const from = next;
     let at = offset;
     let isOpen = true;
@@ -177,11 +176,7 @@ export function codeCache(
       if (known !== 0) break;
       decoder.decodeOut(instruction);
       if (instruction.isInvalid && decoder.lastError === iced.DecoderError.NoMoreBytes) {
-        if (n === 0 && FRAME - at < LONGEST) {
-          decoder.free();
-          instruction.free();
-          return false;
-        }
+        if (n === 0 && FRAME - at < LONGEST) return false;
         break;
       }
       const { form, record, length, endsBlock } = decoded(instruction, at);
@@ -199,8 +194,6 @@ export function codeCache(
       at += length;
       isOpen = !endsBlock && !instruction.isInvalid;
     }
-    decoder.free();
-    instruction.free();
     if (isOpen) writeLink(take(RECORD_BYTES), at, at < FRAME ? i32[word(code.table) + at]! : 0);
     code.lines.push([from, next]);
     return true;
@@ -243,12 +236,18 @@ export function codeCache(
         flush();
         code = frameOf(frame);
       }
-      if (!decode(frame, code, offset)) return 0;
+      // iced-x86 copies what it reads, and not from shared memory.
+      const decoder = decoderOf(u8.slice(frame, frame + FRAME), 0);
+      const instruction = new iced.Instruction();
       let lines = 1;
-      for (const to of code.waiting.keys()) {
-        if (++lines > LINES || next + (MOST + 1) * RECORD_BYTES > end) break;
-        decode(frame, code, to);
+      if (decode(code, offset, decoder, instruction)) {
+        for (const to of code.waiting.keys()) {
+          if (++lines > LINES || next + (MOST + 1) * RECORD_BYTES > end) break;
+          decode(code, to, decoder, instruction);
+        }
       }
+      decoder.free();
+      instruction.free();
       return i32[word(code.table) + offset]!;
     },
     recordOfTwo(first, offset, second) {

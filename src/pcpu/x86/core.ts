@@ -22,7 +22,7 @@ import { strings } from './strings.js';
 
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
-const TABLE_SLOTS = 16384;
+const TABLE_SLOTS = 32768;
 /** Functions are worth a new loop soon when there are more than so many times the forms of the last one, else after so many instructions. */
 const LOOP_GROWTH = 1.5;
 const SETTLED = 1 << 26;
@@ -210,7 +210,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const all: HandlerSource[] = [];
   /** How many of them are in the loop, and how many have a function or are in the loop. */
   let [inLoop, made] = [0, 0];
-  /** Instructions run since the last loop was made. */
+  /** Instructions run outside regions since the last loop was made, as samples say. */
   let sinceLoop = 0;
 
   function makeLoop(): void {
@@ -254,7 +254,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
 
   /** Makes handlers for the forms that have none yet, before their code is run: a loop, or functions. */
   function makeHandlers(): void {
-    if (sinceLoop >= (all.length > LOOP_GROWTH * inLoop ? 16 * hot : SETTLED) && inLoop < all.length) makeLoop();
+    if (sinceLoop >= (all.length > LOOP_GROWTH * inLoop ? 4 * hot : SETTLED) && inLoop < all.length) makeLoop();
     if (made === all.length) return;
     for (const handler of instantiate(handlerModule(all.slice(made), memoryPages)))
       table.set(SLOT.first + made++, handler);
@@ -276,7 +276,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     const ran = unsampled;
     unsampled = 0;
     const frameCode = cache.codeOf(frame);
-    if (inRegion.has(record) || !frameCode.forms.has(record)) return;
+    if (inRegion.has(record)) return;
+    sinceLoop += ran;
+    if (!frameCode.forms.has(record)) return;
     const seen = (heat.get(frame) ?? 0) + ran;
     heat.set(frame, seen < hot ? seen : 0);
     if (seen < hot) return;
@@ -370,7 +372,6 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         const done = slice - i32[word(st + ST.left)]!;
         rest -= done;
         unsampled += done;
-        sinceLoop += done;
         i32[word(st + ST.left)] = rest;
         if (record === 0) return reason;
         settle(st);

@@ -178,14 +178,18 @@ function operandAddress(code: Code, at: number): void {
 function tlbEntry(code: Code, tlb: number, address: () => void, bytes: number): void {
   code.get(STATE).mem(MEM.i32_load, tlb);
   address();
-  code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
+  // Times `bytes` all along.
+  const shift = BigInt(Math.log2(bytes));
+  code.i64(12n - shift).op(OP.i64_shr_u);
   address();
-  code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
   code
-    .i32(TLB_ENTRIES - 1)
+    .i64(22n - shift)
+    .op(OP.i64_shr_u)
+    .op(OP.i64_xor)
+    .op(OP.i32_wrap_i64);
+  code
+    .i32((TLB_ENTRIES - 1) * bytes)
     .op(OP.i32_and)
-    .i32(Math.log2(bytes))
-    .op(OP.i32_shl)
     .op(OP.i32_add);
 }
 
