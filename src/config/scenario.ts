@@ -250,7 +250,8 @@ function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: 
 
 function threadWarnings(config: MachineConfig, overrides: MachineOverrides): string[] {
   const asked = overrides.threads ?? 0;
-  const needless = asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
+  const needless =
+    asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
   return [...needless, ...hostWarnings(config, process.arch)];
 }
 

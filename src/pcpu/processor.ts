@@ -116,7 +116,7 @@ export function processorCore(
   const x86 =
     shape.x86.vcpus === 0
       ? undefined
-      : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext);
+      : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext, isEnded);
   const executor: Executor = x86 === undefined ? model : withX86(model, x86);
   const turn: Turns = turns(hv, executor, keys, x86?.ahead?.isAhead);
   /** When p takes its next turn, its guest apart. */

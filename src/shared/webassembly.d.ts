@@ -9,9 +9,10 @@ declare namespace WebAssembly {
   }
   class Instance {
     constructor(module: Module, imports: Record<string, Record<string, unknown>>);
+    readonly exports: Record<string, unknown>;
   }
   class Table {
     constructor(descriptor: { element: 'anyfunc'; initial: number });
-    get(index: number): unknown;
+    set(index: number, value: unknown): void;
   }
 }

@@ -31,6 +31,8 @@ describe('machine code and the host', () => {
     expect(hostWarnings(config(), 'arm64')[0]).to.include('one worker at a time');
     expect(hostWarnings(config(), 'x64')).to.deep.equal([]);
     expect(hostWarnings(config({ threads: 1 }), 'arm64')).to.deep.equal([]);
-    expect(hostWarnings(machineConfig({ pcpus: 2, threads: 2, guests: [guest({ workload: hog() })] }), 'arm64')).to.deep.equal([]);
+    expect(
+      hostWarnings(machineConfig({ pcpus: 2, threads: 2, guests: [guest({ workload: hog() })] }), 'arm64'),
+    ).to.deep.equal([]);
   });
 });

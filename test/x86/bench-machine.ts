@@ -31,8 +31,12 @@ export interface BareMachine {
   entry(virtual: bigint): number;
 }
 
-/** @param frames of memory @param isParallel as if other workers ran code at the same time */
-export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = false): BareMachine {
+/**
+ * @param frames of memory
+ * @param isParallel as if other workers ran code at the same time
+ * @param hot instructions after which code is made a region
+ */
+export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = false, hot?: number): BareMachine {
   const image = Image.create(
     layOut([
       rawRegion('state', STATE_BYTES, 1),
@@ -63,6 +67,7 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
       bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
     },
+    hot,
   );
 
   // Interrupts are on, as for every application.

@@ -18,7 +18,7 @@ import {
 } from './case.js';
 
 /** Instructions after which a case is given up. */
-const PATIENCE = 100_000;
+export const PATIENCE = 100_000;
 
 export interface CoreCpu {
   run(c: Case): Outcome;
@@ -32,9 +32,13 @@ const PUSHFQ = [0x9c];
 
 const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others */
-export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
-  const m = bareMachine(128, undefined, isParallel);
+/**
+ * @param budget instructions at a time
+ * @param hot instructions after which code is made a region
+ * @param isParallel with locked accesses as among others
+ */
+export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
+  const m = bareMachine(128, undefined, isParallel, hot);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });
@@ -72,20 +76,16 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
       const end = endOf(c);
       let reason: number = EXIT.budget;
       let left = PATIENCE;
-      if (isStepping) {
-        // The end is an instruction like any other: it is looked for before each.
-        while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left-- > 0) {
-          reason = m.core.run(m.st, 1);
-          if (reason !== EXIT.budget) break;
-        }
-      } else {
-        reason = m.core.run(m.st, PATIENCE);
-        left = r.word(ST.left);
-        // What follows the end is a breakpoint.
-        if (reason === EXIT.exception && r.word(ST.vector) === VECTOR.BP && r.rip === end + 1n) {
-          reason = EXIT.budget;
-          r.rip = end;
-        }
+      // The end is an instruction like any other: it is looked for before each run.
+      while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left > 0) {
+        reason = m.core.run(m.st, budget);
+        left -= budget - r.word(ST.left);
+        if (reason !== EXIT.budget) break;
+      }
+      // What follows the end is a breakpoint, where it has gone on.
+      if (reason === EXIT.exception && r.word(ST.vector) === VECTOR.BP && r.rip === end + 1n) {
+        reason = EXIT.budget;
+        r.rip = end;
       }
       const rip = r.rip;
       const gpr = BigUint64Array.from({ length: 16 }, (_, n) => r.get(n));

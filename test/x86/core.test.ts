@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { compare, DATA_BASE, DATA_BYTES, describeCase, plainState } from './case.js';
-import { coreCpu } from './core-cpu.js';
+import { coreCpu, PATIENCE } from './core-cpu.js';
 import { digest, readCorpus } from './corpus.js';
 import type { FeatureSet } from './forms.js';
 import { nativeCpu } from './native/cpu.js';
@@ -10,12 +10,12 @@ import { randomCase } from './random-code.js';
 
 const DATA_END = DATA_BASE + BigInt(DATA_BYTES);
 /** Cases that go to the processor at a time. */
-const BATCH = 250;
-const BATCHES = 6;
+const BATCH = 200;
+const BATCHES = 8;
 
 describe('the x86 core', () => {
-  // One instruction at a time, as it runs otherwise, and as it runs beside others.
-  const cores = [coreCpu(true), coreCpu(false), coreCpu(false, true)];
+  // One instruction at a time, and as it runs otherwise; in regions, with a budget that ends in them and without; and so beside others.
+  const cores = [coreCpu(1), coreCpu(PATIENCE), coreCpu(7, 0), coreCpu(PATIENCE, 0), coreCpu(PATIENCE, 0, true)];
 
   const suites: readonly (readonly [string, readonly FeatureSet[]])[] = [
     ['integer instructions', ['integer']],

@@ -5,7 +5,7 @@ import { type BareMachine, bareMachine, registers } from './bench-machine.js';
 
 const CODE = 0x40_0000n;
 const DATA = 0x20_0000_0000n;
-const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
+const [RAX, RCX, RDX, RBX, RSP] = [0, 1, 2, 3, 4];
 const [ACCESSED, DIRTY] = [0x20, 0x40];
 
 const HLT = 0xf4;
@@ -15,10 +15,12 @@ const STORE = [0x89, 0x03];
 interface Set {
   readonly isWritable?: boolean;
   readonly offset?: number;
+  /** Instructions after which code is made a region. */
+  readonly hot?: number | undefined;
 }
 
-function machineWith(code: readonly number[], { isWritable = false, offset = 0 }: Set = {}): BareMachine {
-  const m = bareMachine(64);
+function machineWith(code: readonly number[], { isWritable = false, offset = 0, hot }: Set = {}): BareMachine {
+  const m = bareMachine(64, undefined, false, hot);
   m.map({ virtual: CODE, bytes: 8192, isWritable, isExecutable: true });
   m.map({ virtual: DATA, bytes: 8192 });
   for (const [n, byte] of code.entries()) m.image.u8[m.at(CODE + BigInt(offset + n))] = byte;
@@ -132,48 +134,74 @@ describe('page tables', () => {
   });
 });
 
-describe('code', () => {
-  it('is what was written over it, to the very next instruction', () => {
-    // mov byte [rip+4],5; mov eax,1 (whose immediate that is); hlt
-    const m = machineWith([0xc6, 0x05, 0x01, 0, 0, 0, 5, 0xb8, 1, 0, 0, 0, HLT], { isWritable: true });
-    runToHalt(m);
-    expect(registers(m).get(RAX)).to.equal(5n);
-    // And again, from the beginning: nothing is remembered.
-    m.image.u8[m.at(CODE + 8n)] = 9;
-    m.core.codeChanged(m.at(CODE));
-    m.image.u8[m.at(CODE + 6n)] = 7;
-    registers(m).rip = CODE;
-    runToHalt(m);
-    expect(registers(m).get(RAX)).to.equal(7n);
-  });
+for (const [how, hot] of [
+  ['by handlers', undefined],
+  ['in regions', 0],
+] as const) {
+  describe(`code that is run ${how}`, () => {
+    it('is what was written over it, to the very next instruction', () => {
+      // mov byte [rip+4],5; mov eax,1 (whose immediate that is); hlt
+      const m = machineWith([0xc6, 0x05, 0x01, 0, 0, 0, 5, 0xb8, 1, 0, 0, 0, HLT], { isWritable: true, hot });
+      runToHalt(m);
+      expect(registers(m).get(RAX)).to.equal(5n);
+      // And again, from the beginning: nothing is remembered.
+      m.image.u8[m.at(CODE + 8n)] = 9;
+      m.core.codeChanged(m.at(CODE));
+      m.image.u8[m.at(CODE + 6n)] = 7;
+      registers(m).rip = CODE;
+      runToHalt(m);
+      expect(registers(m).get(RAX)).to.equal(7n);
+    });
 
-  it('is written in a loop that runs it', () => {
-    // mov ecx,10; again: inc byte [rip+x] of the immediate; add eax,0; dec ecx; jnz again; hlt
-    const code = [0xb9, 10, 0, 0, 0, 0xfe, 0x05, 2, 0, 0, 0, 0x83, 0xc0, 0, 0xff, 0xc9, 0x75, 0xf3, HLT];
-    const m = machineWith(code, { isWritable: true });
-    runToHalt(m);
-    // 1 + 2 + … + 10
-    expect(registers(m).get(RAX)).to.equal(55n);
-  });
+    it('is written in a loop that runs it', () => {
+      // mov ecx,10; again: inc byte [rip+x] of the immediate; add eax,0; dec ecx; jnz again; hlt
+      const code = [0xb9, 10, 0, 0, 0, 0xfe, 0x05, 2, 0, 0, 0, 0x83, 0xc0, 0, 0xff, 0xc9, 0x75, 0xf3, HLT];
+      const m = machineWith(code, { isWritable: true, hot });
+      runToHalt(m);
+      // 1 + 2 + … + 10
+      expect(registers(m).get(RAX)).to.equal(55n);
+    });
 
-  it('lies in two pages', () => {
-    const m = machineWith([0x05, 1, 0, 0, 0, 0xff, 0xc1, HLT], { offset: 4094 });
-    runToHalt(m);
-    expect([registers(m).get(RAX), registers(m).get(RCX)]).to.deep.equal([1n, 1n]);
-  });
+    it('is written by a call that leads to it', () => {
+      // lea rsp,[behind the mov]; call next; next: mov rax,0, whose immediate the return address becomes; hlt
+      const code = [0x48, 0x8d, 0x25, 15, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, HLT];
+      const m = machineWith(code, { isWritable: true, hot });
+      runToHalt(m);
+      expect([registers(m).get(RAX), registers(m).get(RSP)]).to.deep.equal([CODE + 12n, CODE + 14n]);
+    });
 
-  it('ends with the budget, after so many instructions', () => {
-    // inc eax; inc ecx; cmp eax,ecx; je over the next; inc ebx; jmp back
-    const code = [0xff, 0xc0, 0xff, 0xc1, 0x39, 0xc8, 0x74, 0x02, 0xff, 0xc3, 0xeb, 0xf4];
-    const stepped = machineWith(code);
-    for (let n = 1; n <= 40; n++) {
-      expect(stepped.core.run(stepped.st, 1)).to.equal(EXIT.budget);
-      const whole = machineWith(code);
-      expect(whole.core.run(whole.st, n)).to.equal(EXIT.budget);
-      expect(registers(whole).word(ST.left)).to.equal(0);
-      const [a, b] = [stepped, whole].map((m) => [RAX, RCX, RBX].map((k) => registers(m).get(k)));
-      expect(b, `${n} instructions`).to.deep.equal(a);
-      expect(registers(whole).rip).to.equal(registers(stepped).rip);
-    }
+    it('is new as often as one likes', () => {
+      // mov eax,imm; hlt; ret: nothing follows
+      const m = machineWith([0xb8, 0, 0, 0, 0, HLT, 0xc3], { hot });
+      for (let n = 1; n < 1200; n++) {
+        m.image.u8[m.at(CODE + 1n)] = n & 255;
+        m.image.u8[m.at(CODE + 2n)] = n >> 8;
+        m.core.codeChanged(m.at(CODE));
+        registers(m).rip = CODE;
+        runToHalt(m);
+        expect(registers(m).get(RAX)).to.equal(BigInt(n));
+      }
+    });
+
+    it('lies in two pages', () => {
+      const m = machineWith([0x05, 1, 0, 0, 0, 0xff, 0xc1, HLT], { offset: 4094, hot });
+      runToHalt(m);
+      expect([registers(m).get(RAX), registers(m).get(RCX)]).to.deep.equal([1n, 1n]);
+    });
+
+    it('ends with the budget, after so many instructions', () => {
+      // inc eax; inc ecx; cmp eax,ecx; je over the next; inc ebx; jmp back
+      const code = [0xff, 0xc0, 0xff, 0xc1, 0x39, 0xc8, 0x74, 0x02, 0xff, 0xc3, 0xeb, 0xf4];
+      const stepped = machineWith(code, { hot });
+      for (let n = 1; n <= 40; n++) {
+        expect(stepped.core.run(stepped.st, 1)).to.equal(EXIT.budget);
+        const whole = machineWith(code, { hot });
+        expect(whole.core.run(whole.st, n)).to.equal(EXIT.budget);
+        expect(registers(whole).word(ST.left)).to.equal(0);
+        const [a, b] = [stepped, whole].map((m) => [RAX, RCX, RBX].map((k) => registers(m).get(k)));
+        expect(b, `${n} instructions`).to.deep.equal(a);
+        expect(registers(whole).rip).to.equal(registers(stepped).rip);
+      }
+    });
   });
-});
+}

@@ -25,10 +25,9 @@ describe('modules', () => {
     const bytes = moduleBytes({
       types: [{ params: [], results: [I32] }],
       memoryPages: 1,
-      tableLength: 1,
+      hasTable: false,
       imports: [],
       funcs: [{ type: 0, code }],
-      firstSlot: 0,
     });
     const text = await textOf(bytes);
     const consts = [...text.matchAll(/i(?:32|64)\.const (-?\d+)\n\s+drop/g)].map((m) => m[1]);
@@ -58,7 +57,7 @@ describe('modules', () => {
     for (const { bytes } of [
       loopModule([], 16),
       loopModule([{ steps }, { steps, next: steps }], 16),
-      handlerModule([{ steps }], 4, 16),
+      handlerModule([{ steps }], 16),
     ]) {
       expect(await textOf(bytes)).to.match(/br_table|i64\.store/);
     }

@@ -11,9 +11,9 @@ import {
   X87_INITIAL,
   x87Fields,
 } from './case.js';
-import { coreCpu } from './core-cpu.js';
+import { coreCpu, PATIENCE } from './core-cpu.js';
 
-const core = coreCpu(false);
+const core = coreCpu(PATIENCE);
 /** Runs code in hexadecimal, with rbx at the data. */
 const run = (code: string, data: readonly bigint[] = []): Outcome => {
   const words = new BigUint64Array(DATA_BYTES / 8);

@@ -13,26 +13,38 @@ const FRAME = 4096;
 const LONGEST = 15;
 /** Bytes of a frame's table: the record of each of its bytes, or 0. */
 const TABLE_BYTES = 4 * FRAME;
-/** Instructions decoded at a time. */
+/** Instructions of a straight line at most. */
 const MOST = 64;
+/** Straight lines that are decoded at a time, if code leads to so many: their handlers are then made at once. */
+const LINES = 8;
 
-interface CodeFrame {
+/** What is known of a frame's code. */
+export interface FrameCode {
+  /** Address of the table of its records. */
   readonly table: number;
+  /** Records of the frame: first and last address of each straight line. */
+  readonly lines: readonly (readonly [number, number])[];
+  /** What its records are of; the others say where a straight line goes on. */
+  readonly forms: ReadonlyMap<number, Form>;
+}
+
+interface CodeFrame extends FrameCode {
   /** Its version when it was decoded. */
   readonly version: number;
-  /** Records of the frame: first and last address of each straight line. */
   readonly lines: [number, number][];
+  readonly forms: Map<number, Form>;
   /** Records of branches to places in the frame that are not decoded yet. */
   readonly waiting: Map<number, number[]>;
 }
 
 export interface CodeCache {
+  /** Forgets all code, when no handler runs. */
+  flush(): void;
   /** Forgets the code of a frame; handlers that run it come back with a miss. */
   drop(frame: number): void;
   /** Forgets the code of frames that others wrote. */
   dropWritten(): void;
-  /** Address of a frame's table of records. */
-  tableOf(frame: number): number;
+  codeOf(frame: number): FrameCode;
   /** The record of the instruction at an offset of a frame; 0: it goes on in the next frame. */
   recordAt(frame: number, offset: number): number;
   /** The record of an instruction that lies in two frames: until the next such. */
@@ -131,7 +143,7 @@ export function codeCache(
     i32.fill(0, word(table), word(table + TABLE_BYTES));
     // Before the bytes are read: a write from now on is seen.
     shared.mark(frame);
-    const made: CodeFrame = { table, version: shared.version(frame), lines: [], waiting: new Map() };
+    const made: CodeFrame = { table, version: shared.version(frame), lines: [], forms: new Map(), waiting: new Map() };
     frames.set(frame, made);
     return made;
   }
@@ -156,11 +168,10 @@ export function codeCache(
     return decoder;
   };
 
-  /** Decodes from `offset` on; false where the first instruction lies in two frames. */
-  function decode(frame: number, code: CodeFrame, offset: number): boolean {
-    // iced-x86 copies what it reads, and not from shared memory.
-    const decoder = decoderOf(u8.slice(frame + offset, frame + FRAME), offset);
-    const instruction = new iced.Instruction();
+  /** Decodes a frame from `offset` on; false where the first instruction lies in two frames. */
+  function decode(code: CodeFrame, offset: number, decoder: iced.Decoder, instruction: iced.Instruction): boolean {
+    decoder.position = offset;
+    decoder.ip = BigInt(offset);
     const from = next;
     let at = offset;
     let isOpen = true;
@@ -170,16 +181,13 @@ export function codeCache(
       if (known !== 0) break;
       decoder.decodeOut(instruction);
       if (instruction.isInvalid && decoder.lastError === iced.DecoderError.NoMoreBytes) {
-        if (n === 0 && FRAME - at < LONGEST) {
-          decoder.free();
-          instruction.free();
-          return false;
-        }
+        if (n === 0 && FRAME - at < LONGEST) return false;
         break;
       }
       const { form, record, length, endsBlock } = decoded(instruction, at);
       const here = take(RECORD_BYTES);
       write(here, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
+      code.forms.set(here, form);
       // The second keeps a handler of its own: code may jump to it.
       const pair = before === undefined || instruction.isInvalid ? undefined : pairOf(before.form, form);
       if (pair !== undefined) i32[word(before!.record + REC.handler)] = pair;
@@ -191,8 +199,6 @@ export function codeCache(
       at += length;
       isOpen = !endsBlock && !instruction.isInvalid;
     }
-    decoder.free();
-    instruction.free();
     if (isOpen) writeLink(take(RECORD_BYTES), at, at < FRAME ? i32[word(code.table) + at]! : 0);
     code.lines.push([from, next]);
     return true;
@@ -221,11 +227,12 @@ export function codeCache(
   }
 
   return {
+    flush,
     drop,
     dropWritten() {
       for (const [frame, { version }] of frames) if (shared.version(frame) !== version) drop(frame);
     },
-    tableOf: (frame) => frameOf(frame).table,
+    codeOf: frameOf,
     recordAt(frame, offset) {
       let code = frameOf(frame);
       const known = i32[word(code.table) + offset]!;
@@ -234,7 +241,19 @@ export function codeCache(
         flush();
         code = frameOf(frame);
       }
-      return decode(frame, code, offset) ? i32[word(code.table) + offset]! : 0;
+      // iced-x86 copies what it reads, and not from shared memory.
+      const decoder = decoderOf(u8.slice(frame, frame + FRAME), 0);
+      const instruction = new iced.Instruction();
+      let lines = 1;
+      if (decode(code, offset, decoder, instruction)) {
+        for (const to of code.waiting.keys()) {
+          if (++lines > LINES || next + (MOST + 1) * RECORD_BYTES > end) break;
+          decode(code, to, decoder, instruction);
+        }
+      }
+      decoder.free();
+      instruction.free();
+      return i32[word(code.table) + offset]!;
     },
     recordOfTwo(first, offset, second) {
       const bytes = new Uint8Array(2 * LONGEST);

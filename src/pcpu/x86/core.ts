@@ -14,26 +14,35 @@ import {
   type Services,
   SLOT,
 } from './handlers.js';
+import type { Step } from './ir.js';
 import { lockedAccesses } from './locked.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from './mmu.js';
 import { isPair } from './pairs.js';
+import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { strings } from './strings.js';
 import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
 /** Handlers at most; slots of the table. */
-const TABLE_SLOTS = 16384;
-/** A new loop is made when there are more than so many times the forms of the last one, and so many more. */
+const TABLE_SLOTS = 32768;
+/** Functions are worth a new loop soon when there are more than so many times the forms of the last one, else after so many instructions. */
 const LOOP_GROWTH = 1.5;
-const LOOP_LEAST = 1;
+const SETTLED = 1 << 26;
 
-/** Instructions after which functions are worth a new loop, though they are few. */
-const SETTLED = 1 << 24;
+/** Instructions run at a time: where a slice ends is a sample of what is run often. The engine changes to optimised code only then, too. */
+const SLICE = 1 << 16;
+/** Instructions run up to a place, as far as samples say, before the code around it is made a region. */
+const HOT = 1 << 19;
+/** The first of the table's slots for regions. */
+const REGION_SLOTS = TABLE_SLOTS / 2;
+/** Modules for regions at most: a process cannot have more than some 30,000. */
+const MOST_REGIONS = 1024;
 
-/** Instructions run at a time: the engine changes to optimised code only when the loop is entered. */
-const SLICE = 1 << 20;
+/** Looks at a pCPU that runs code before who waits for it sleeps, and how long that is, host ms. */
+const LOOKS = 10_000;
+const NAP_MS = 0.1;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
@@ -73,19 +82,26 @@ export interface X86Core {
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
   flush(p?: number): void;
-  /** Forgets those of the page that holds an address, as INVLPG does. */
+  /** Forgets those of the page that holds an address, as INVLPG does. While p runs no code. */
   invalidate(address: bigint, p?: number): void;
+  /**
+   * Forgets what pCPU p remembers of VCPU v, of the page that holds an address or all. p may run code at this moment, on another worker:
+   * on return it does so without them. @param waiting called now and then meanwhile
+   */
+  shootDown(v: number, page: bigint | undefined, p: number, waiting: () => void): void;
 }
 
-export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X86Core {
+/** @param hot see HOT */
+export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot = HOT): X86Core {
   const { i32 } = image;
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
+  const read = new RecordReader(image.buffer);
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, pairOf, () => generation++, code);
+  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetAll, code);
   /** A frame with code is written here. */
   function written(frame: number): void {
     // What others wrote since is still to be followed.
@@ -128,8 +144,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     },
     store(st, access) {
       if ((access & LOCKED) === 0) return paging.store(st, access);
-      locked!.store(st, access & (FOR_WRITE - 1));
-      return 0;
+      return locked!.store(st, access & (FOR_WRITE - 1)) ? 1 : 0;
     },
     helper: {
       divide: (st) => divide(st, false),
@@ -201,7 +216,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const put = (at: bigint, x: bigint): boolean => {
       view.setBigUint64(st + ST.address, BigInt.asUintN(64, at), true);
       view.setBigUint64(st + ST.value, x, true);
-      return paging.store(st, size) === 0;
+      return paging.store(st, size) >= 0;
     };
     if (!put(top, frameBefore)) return 1 + EXIT.exception;
     for (let n = 1; n < level; n++) {
@@ -226,33 +241,41 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     return 0;
   }
 
-  function instantiate({ bytes, helpers }: HandlerModule): void {
+  /** The functions of a module. */
+  function instantiate({ bytes, helpers }: HandlerModule): readonly Handler[] {
     const env: Record<string, unknown> = { memory: image.memory, table, load: services.load, store: services.store };
     for (const name of helpers) env[name] = services.helper[name];
-    new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    return Object.values(exports) as Handler[];
   }
 
   /** Steps of all forms so far, in the order of their slots. */
   const all: HandlerSource[] = [];
   /** How many of them are in the loop, and how many have a function or are in the loop. */
   let [inLoop, made] = [0, 0];
-  /** Instructions run since the last handler was made. */
-  let sinceMade = 0;
+  /** Instructions run outside regions since the last loop was made, as samples say. */
+  let sinceLoop = 0;
 
   function makeLoop(): void {
-    instantiate(loopModule(all, memoryPages));
-    loop = table.get(0) as Handler;
+    loop = instantiate(loopModule(all, memoryPages))[0]!;
     inLoop = all.length;
     made = all.length;
-    sinceMade = 0;
+    sinceLoop = 0;
   }
   let loop: Handler;
   makeLoop();
 
+  /** What forms mean, as long as somebody may ask. */
+  const meanings = new Map<string, readonly Step[] | undefined>();
+  function stepsOf(form: Form): readonly Step[] | undefined {
+    if (!meanings.has(form.key)) meanings.set(form.key, meaningOf(form, bus !== undefined));
+    return meanings.get(form.key);
+  }
+
   function handlerOf(form: Form): number {
     const known = slots.get(form.key);
     if (known !== undefined) return known;
-    const steps = meaningOf(form, bus !== undefined);
+    const steps = stepsOf(form);
     const slot = steps === undefined ? SLOT.undefined : SLOT.first + all.length;
     if (steps !== undefined) all.push({ steps });
     slots.set(form.key, slot);
@@ -265,23 +288,64 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const key = `${first.key} + ${second.key}`;
     const known = slots.get(key);
     if (known !== undefined) return known;
-    const [steps, next] = [meaningOf(first, bus !== undefined), meaningOf(second, bus !== undefined)];
+    const [steps, next] = [stepsOf(first), stepsOf(second)];
     if (steps === undefined || next === undefined) return undefined;
     slots.set(key, SLOT.first + all.length);
     all.push({ steps, next });
     return SLOT.first + all.length - 1;
   }
 
-  /** Makes handlers for the forms that have none yet, before their code is run. */
+  /** Makes handlers for the forms that have none yet, before their code is run: a loop, or functions. */
   function makeHandlers(): void {
+    if (sinceLoop >= (all.length > LOOP_GROWTH * inLoop ? 4 * hot : SETTLED) && inLoop < all.length) makeLoop();
     if (made === all.length) return;
-    if (all.length >= LOOP_GROWTH * inLoop + LOOP_LEAST) {
-      makeLoop();
-      return;
+    for (const handler of instantiate(handlerModule(all.slice(made), memoryPages)))
+      table.set(SLOT.first + made++, handler);
+  }
+
+  /** Instructions that were run up to places of a frame that are in no region, since the last was made. */
+  const heat = new Map<number, number>();
+  /** Records that are in a region. */
+  const inRegion = new Set<number>();
+  let [regions, nextSlot] = [0, REGION_SLOTS];
+
+  /** Whether a region begins at a record. */
+  const isRegion = (record: number): boolean => i32[word(record + REC.handler)]! >= REGION_SLOTS;
+  /** Instructions run since the last sample. */
+  let unsampled = 0;
+
+  /** A sample: code has been run up to a record of a frame. */
+  function warm(frame: number, record: number): void {
+    const ran = unsampled;
+    unsampled = 0;
+    const frameCode = cache.codeOf(frame);
+    if (inRegion.has(record)) return;
+    sinceLoop += ran;
+    if (!frameCode.forms.has(record)) return;
+    const seen = (heat.get(frame) ?? 0) + ran;
+    heat.set(frame, seen < hot ? seen : 0);
+    if (seen < hot) return;
+    const region = regionAround(frameCode, record, read, stepsOf, isRegion);
+    for (const { instructions } of region.traces)
+      for (const instruction of instructions) inRegion.add(instruction.record);
+    inRegion.add(record);
+    const first = nextSlot;
+    if (region.traces.length === 0) return;
+    const handler = instantiate(regionModule(region, read, first, memoryPages))[0]!;
+    for (const [n, { head }] of region.traces.entries()) {
+      table.set(first + n, handler);
+      i32[word(head + REC.handler)] = first + n;
     }
-    instantiate(handlerModule(all.slice(made), SLOT.first + made, memoryPages));
-    made = all.length;
-    sinceMade = 0;
+    regions++;
+    nextSlot += region.traces.length + 1;
+  }
+
+  function forgetAll(): void {
+    for (let slot = REGION_SLOTS; slot < nextSlot; slot++) table.set(slot, null);
+    [regions, nextSlot] = [0, REGION_SLOTS];
+    heat.clear();
+    inRegion.clear();
+    generation++;
   }
 
   /** How often the cache of code has begun anew. */
@@ -304,9 +368,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   function occupy(st: number, tlb: number, v: number): void {
     i32[word(st + ST.tlb)] = tlb;
     i32[word(st + ST.codeTlb)] = tlb + TLB.code;
-    const isOwn = i32[word(tlb + TLB.vcpu)] === v + 1;
+    const isOwn = Atomics.load(i32, word(tlb + TLB.vcpu)) === v + 1;
     if (!isOwn) {
-      i32[word(tlb + TLB.vcpu)] = v + 1;
+      Atomics.store(i32, word(tlb + TLB.vcpu), v + 1);
       paging.flush(st);
     }
     const isKnown = i32[word(tlb + TLB.worker)] === area.self + 1 && i32[word(tlb + TLB.generation)] === generation;
@@ -318,6 +382,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
     const frame = paging.translate(st, low, high, 'fetch');
     if (frame < 0) return 0;
+    if (regions === MOST_REGIONS || nextSlot + MOST_TRACES >= TABLE_SLOTS) cache.flush();
     const offset = low & 4095;
     const marks = code.marks();
     let record = cache.recordAt(frame, offset);
@@ -334,7 +399,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         paging.flush(st);
       } else follow(st);
     }
-    const records = cache.tableOf(frame);
+    warm(frame, record);
+    const records = cache.codeOf(frame).table;
     const tlb = i32[word(st + ST.tlb)]!;
     if (i32[word(tlb + TLB.generation)] !== generation) forgetCode(tlb);
     i32[word(st + ST.codePage)] = low & ~4095;
@@ -355,50 +421,78 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.codePage, true) + BigInt(offset), true);
   }
 
+  /** See `run`: where code goes on is in the block, and whose TLBs it uses. */
+  function runCode(st: number, budget: number): number {
+    if (bus !== undefined) {
+      i32[word(st + ST.bus)] = bus.owner;
+      i32[word(st + ST.announced)] = bus.announced;
+      i32[word(st + ST.busSelf)] = bus.self;
+    }
+    follow(st);
+    let rest = budget;
+    for (;;) {
+      const slice = Math.min(rest, SLICE);
+      i32[word(st + ST.left)] = slice;
+      const record = locate(st);
+      const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
+      const done = slice - i32[word(st + ST.left)]!;
+      rest -= done;
+      unsampled += done;
+      i32[word(st + ST.left)] = rest;
+      if (record !== 0) settle(st);
+      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
+      if (record === 0) return reason;
+      // It faulted between its two accesses, as another pCPU changed the page tables.
+      if (bus?.isHeld() === true) bus.release();
+      if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
+      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
+        // A trap: reported behind the instruction.
+        view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
+      }
+      return reason;
+    }
+  }
+
+  const tlbOf = (p: number): number => area.tlbs + p * TLB_BYTES;
+
+  function invalidate(address: bigint, p = 0): void {
+    const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
+    paging.invalidate(tlbOf(p), low, high);
+    // Whatever page of that place it is: it costs one look into the tables.
+    forgetCodeAt(tlbOf(p), tlbPlace(low));
+  }
+
   return {
     mmu: paging,
     run(st, budget, v = 0, p = 0) {
-      occupy(st, area.tlbs + p * TLB_BYTES, v);
-      if (bus !== undefined) {
-        i32[word(st + ST.bus)] = bus.owner;
-        i32[word(st + ST.announced)] = bus.announced;
-        i32[word(st + ST.busSelf)] = bus.self;
-      }
-      follow(st);
-      let rest = budget;
-      for (;;) {
-        const slice = Math.min(rest, SLICE);
-        i32[word(st + ST.left)] = slice;
-        const record = locate(st);
-        const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
-        const done = slice - i32[word(st + ST.left)]!;
-        rest -= done;
-        sinceMade += done;
-        if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
-        i32[word(st + ST.left)] = rest;
-        if (record !== 0) settle(st);
-        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
-        if (record === 0) return reason;
-        // It faulted between its two accesses, as another pCPU changed the page tables.
-        if (bus?.isHeld() === true) bus.release();
-        if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
-        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
-          // A trap: reported behind the instruction.
-          view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
-        }
-        return reason;
-      }
+      const tlb = tlbOf(p);
+      // Before a look at whose the TLB is: who takes it away from v looks at this afterwards, so one of the two sees the other.
+      if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
+      occupy(st, tlb, v);
+      const reason = runCode(st, budget);
+      if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
+      return reason;
     },
     codeChanged: written,
     flush(p = 0) {
-      i32[word(area.tlbs + p * TLB_BYTES + TLB.vcpu)] = 0;
+      Atomics.store(i32, word(tlbOf(p) + TLB.vcpu), 0);
     },
-    invalidate(address, p = 0) {
-      const tlb = area.tlbs + p * TLB_BYTES;
-      const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
-      paging.invalidate(tlb, low, high);
-      // Whatever page of that place it is: it costs one look into the tables.
-      forgetCodeAt(tlb, tlbPlace(low));
+    invalidate,
+    shootDown(v, page, p, waiting) {
+      const tlb = tlbOf(p);
+      if (Atomics.load(i32, word(tlb + TLB.vcpu)) !== v + 1) return;
+      // Nobody else is at it, so there is no need to forget them all.
+      if (bus === undefined && page !== undefined) {
+        invalidate(page, p);
+        return;
+      }
+      Atomics.store(i32, word(tlb + TLB.vcpu), 0);
+      const runs = Atomics.load(i32, word(tlb + TLB.runs));
+      if ((runs & 1) === 0) return;
+      for (let n = 0; Atomics.load(i32, word(tlb + TLB.runs)) === runs; n++) {
+        waiting();
+        if (n > LOOKS) Atomics.wait(i32, word(tlb + TLB.runs), runs, NAP_MS);
+      }
     },
   };
 }

@@ -14,6 +14,7 @@ import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
 import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { offsetsOf } from '../../shared/public/layout.js';
+import { MachineEnded } from '../../shared/spinlock.js';
 import type { KeyTree } from '../key-tree.js';
 import { type RunAhead, runAhead } from '../run-ahead.js';
 import type { Executor } from '../turn.js';
@@ -44,6 +45,7 @@ export interface X86Executor extends Executor {
  * @param self number of the worker @param workers of so many
  * @param helpers workers that run guests at the same time in ordered mode
  * @param ownNext when pCPU p itself has something to do that is not its guest's, ns
+ * @param isEnded whether the machine was ended: asked while another worker is waited for
  */
 export function x86Executor(
   image: Image,
@@ -52,9 +54,11 @@ export function x86Executor(
   self: number,
   { workers, helpers }: { readonly workers: number; readonly helpers: number },
   ownNext: (p: number) => number,
+  isEnded: () => boolean,
 ): X86Executor {
   const { vcpu, domain, pcpu, params, regs, now, isOrdered } = hv.context;
   const { i32 } = image;
+  const { pcpus } = hv.context.shape;
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
   const blocks = image.region('x86-vcpu').base;
@@ -181,6 +185,10 @@ export function x86Executor(
     pcpu.setGuestAt(p, Math.min(runInTurn(v, p, until), until));
   }
 
+  function waiting(): void {
+    if (isEnded()) throw new MachineEnded('the machine was ended while a pCPU was to forget translations');
+  }
+
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
 
   return {
@@ -235,6 +243,10 @@ export function x86Executor(
       const goesOnAt = now() + view.getFloat64(st + ST.owed, true);
       setAnchor(st, goesOnAt);
       pcpu.setGuestAt(p, Math.max(now(), Math.ceil(goesOnAt)));
+    },
+
+    flushTlb(v, page) {
+      for (let p = 0; p < pcpus; p++) core.shootDown(v, page, p, waiting);
     },
 
     made(v) {

@@ -7,7 +7,7 @@
  * (st: the VCPU's block, pc: the record, left: instructions left of the budget, this one among them) → one of EXIT, or of GO
  */
 import { floatStep } from './floating.js';
-import type { Binary, Comparison, HelperName, Size, Step, Unary } from './ir.js';
+import type { AddressForm, Binary, Comparison, HelperName, Size, Step, Unary } from './ir.js';
 import {
   CODE_TLB_ENTRY,
   EXIT,
@@ -49,7 +49,7 @@ export interface Services {
    * @param access its size in bytes; plus FOR_WRITE where it may be written, too
    */
   load(st: number, access: number): number;
-  /** Writes the bytes of `value` to `address`. 0, or −1: an exception is set up. */
+  /** Writes the bytes of `value` to `address`. 0, or 1 where that was code, or −1: an exception is set up. */
   store(st: number, size: number): number;
   /** 0 where the instruction is done, else 1 + an exit. */
   helper: Readonly<Record<HelperName, (st: number) => number>>;
@@ -62,10 +62,10 @@ export const LOCKED = 64;
 /** Cases that are always there; handlers of forms follow. 0 is that of records that hold nothing. */
 export const SLOT = { miss: 0, jump: 1, link: 2, undefined: 3, first: 4 } as const;
 
-/** How a handler that is a function of its own says that code goes on: at `record`, or at `rip`. */
-const GO = { atRecord: -1, atRip: -2 } as const;
+/** How a function says that code goes on: at `record`, at `rip`, or at `record` by handler n, which is not that of the record: `by` − n. */
+export const GO = { atRecord: -1, atRip: -2, by: -3 } as const;
 
-const [STATE, PC, LEFT] = [0, 1, 2];
+export const [STATE, PC, LEFT] = [0, 1, 2];
 
 const IMPORTS: ImportedFunc[] = [
   { name: 'load', type: TYPE.ofAccess },
@@ -111,7 +111,7 @@ const COMPARE: Readonly<Record<Comparison, number>> = {
   ge_s: OP.i64_ge_s,
   ge_u: OP.i64_ge_u,
 };
-const LOADS: Readonly<Record<Size, number>> = {
+export const LOADS: Readonly<Record<Size, number>> = {
   1: MEM.i64_load8_u,
   2: MEM.i64_load16_u,
   4: MEM.i64_load32_u,
@@ -127,7 +127,7 @@ const STORES: Readonly<Record<Size, number>> = {
 type AccessSize = Size | 16;
 
 /** Leaves with an exit; pc is the record that was not done. */
-function leave(code: Code, reason: number): void {
+export function leave(code: Code, reason: number): void {
   code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
   code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
   code.i32(reason).op(OP.return);
@@ -141,7 +141,7 @@ function leaveAtRip(code: Code, reason: number): void {
 }
 
 /** How handlers go on, which is what the two kinds differ in. */
-interface Flow {
+export interface Flow {
   /** With the record in PC. */
   toRecord(code: Code): void;
   /** With the address in `rip`. */
@@ -167,7 +167,7 @@ function nextRecord(code: Code, flow: Flow): void {
 }
 
 /** Goes on at the virtual address in local `target`. */
-function jumpTo(code: Code, flow: Flow, target: number): void {
+export function jumpTo(code: Code, flow: Flow, target: number): void {
   code.get(STATE).get(target).mem(MEM.i64_store, ST.rip);
   flow.toRip(code);
 }
@@ -181,18 +181,23 @@ function operandAddress(code: Code, at: number): void {
 function tlbEntry(code: Code, tlb: number, address: () => void, bytes: number): void {
   code.get(STATE).mem(MEM.i32_load, tlb);
   address();
-  code.i64(12n).op(OP.i64_shr_u).op(OP.i32_wrap_i64);
+  // Times `bytes` all along.
+  const shift = BigInt(Math.log2(bytes));
+  code.i64(12n - shift).op(OP.i64_shr_u);
   address();
-  code.i64(22n).op(OP.i64_shr_u).op(OP.i32_wrap_i64).op(OP.i32_xor);
   code
-    .i32(TLB_ENTRIES - 1)
+    .i64(22n - shift)
+    .op(OP.i64_shr_u)
+    .op(OP.i64_xor)
+    .op(OP.i32_wrap_i64);
+  code
+    .i32((TLB_ENTRIES - 1) * bytes)
     .op(OP.i32_and)
-    .i32(Math.log2(bytes))
-    .op(OP.i32_shl)
     .op(OP.i32_add);
 }
 
-class Translation {
+/** An instruction as code; this one for all instructions of its form: registers and numbers are looked up in the record at PC. */
+export class Translation {
   readonly code: Code;
   readonly #flow: Flow;
   /** Local of each step's value. */
@@ -223,23 +228,28 @@ class Translation {
   }
 
   /** @returns whether the handler has been left */
-  #all(): boolean {
+  protected all(from = 0): boolean {
     let isLeft = false;
-    for (const [n, step] of this.#steps.entries()) isLeft = this.#step(n, step) || isLeft;
+    for (let n = from; n < this.#steps.length; n++) isLeft = this.#step(n, this.#steps[n]!) || isLeft;
     return isLeft;
   }
 
   translate(): void {
-    if (!this.#all()) nextRecord(this.code, this.#flow);
+    if (!this.all()) nextRecord(this.code, this.#flow);
   }
 
   /** The instruction, and behind it the next one, in one handler: it can end between the two like any other. */
   translateWith(next: readonly Step[]): void {
     const { code } = this;
-    this.#all();
+    this.all();
     code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
     retire(code);
     new Translation(next, this.#helpers, code, this.#flow, this.#words).translate();
+  }
+
+  /** Puts a step's value on the stack. */
+  protected push(n: number): void {
+    this.#value(n);
   }
 
   #value(n: number): Code {
@@ -262,50 +272,24 @@ class Translation {
       case 'wideConst':
         return false;
       case 'operand':
-        operandAddress(code, REC.operand0 + 2 * step.n);
-        code.mem(LOADS[step.size], 0);
-        this.#keep(n);
+        this.#locals[n] = this.register(REC.operand0 + 2 * step.n, step.size);
         return false;
-      case 'fixed': {
-        const known = step.size === 8 ? this.#words.get(step.at) : undefined;
-        if (typeof known === 'number') this.#locals[n] = known;
-        else {
-          if (known === undefined) code.get(STATE).mem(LOADS[step.size], step.at);
-          else code.i64(known);
-          this.#keep(n);
-        }
+      case 'fixed':
+        this.#locals[n] = this.fixed(step.at, step.size);
         return false;
-      }
       case 'imm':
-        code.get(PC).mem(MEM.i64_load, REC.imm);
+        this.immediate();
         this.#keep(n);
         return false;
       case 'segment':
-        operandAddress(code, REC.segment);
-        code.mem(MEM.i64_load, 0);
-        this.#keep(n);
+        this.#locals[n] = this.register(REC.segment, 8);
         return false;
       case 'address':
-        if (step.form.isAbsolute) code.get(PC).mem(MEM.i64_load, REC.imm);
-        else {
-          operandAddress(code, REC.base);
-          code.mem(MEM.i64_load, 0);
-          code.get(PC).mem(MEM.i64_load32_s, REC.disp).op(OP.i64_add);
-        }
-        if (step.form.hasIndex) {
-          operandAddress(code, REC.index);
-          code.mem(MEM.i64_load, 0);
-          code.get(PC).mem(MEM.i64_load8_u, REC.shift).op(OP.i64_shl).op(OP.i64_add);
-        }
-        if (step.form.bits === 32) code.i64(0xffff_ffffn).op(OP.i64_and);
-        if (step.form.hasSegment) {
-          operandAddress(code, REC.segment);
-          code.mem(MEM.i64_load, 0).op(OP.i64_add);
-        }
+        this.address(step.form);
         this.#keep(n);
         return false;
       case 'nextRip':
-        this.#nextRip();
+        this.nextRip();
         this.#keep(n);
         return false;
       case 'binary':
@@ -351,13 +335,13 @@ class Translation {
         this.#load(n, step.address, step.size, step.forWrite);
         return false;
       case 'store':
-        this.#store(step.address, step.size, step.value);
+        this.#store(n, step.address, step.size, step.value);
         return false;
       case 'lockedLoad':
         this.#lockedLoad(n, step.address, step.size);
         return false;
       case 'lockedStore':
-        this.#lockedStore(step.size, step.value);
+        this.#lockedStore(n, step.size, step.value);
         return false;
       case 'unlockBus':
         this.#helper('unlockBus');
@@ -366,33 +350,26 @@ class Translation {
         code.fence();
         return false;
       case 'setOperand':
-        operandAddress(code, REC.operand0 + 2 * step.n);
-        this.#set(step.size, step.value, 0);
+        this.setRegister(REC.operand0 + 2 * step.n, step.size, step.value);
         return false;
       case 'setFixed':
-        code.get(STATE);
-        // Registers of 4 bytes are extended; other words of the block are not.
-        if (step.size === 4 && step.at >= ST.codePage) {
-          this.#value(step.value);
-          code.mem(MEM.i64_store32, step.at);
-        } else this.#set(step.size, step.value, step.at);
-        this.#note(step.at, step.size, step.value);
+        this.setFixed(step.at, step.size, step.value);
         return false;
       case 'wideOperand':
-        operandAddress(code, REC.operand0 + 2 * step.n);
-        code.simdMem(SIMD_MEM.load, 0);
+        code.simdMem(SIMD_MEM.load, this.registerAddress(REC.operand0 + 2 * step.n));
         this.#keep(n, V128);
         return false;
-      case 'setWideOperand':
-        operandAddress(code, REC.operand0 + 2 * step.n);
+      case 'setWideOperand': {
+        const at = this.registerAddress(REC.operand0 + 2 * step.n);
         this.#value(step.value);
-        code.simdMem(SIMD_MEM.store, 0);
+        code.simdMem(SIMD_MEM.store, at);
         return false;
+      }
       case 'loadWide':
         this.#load(n, step.address, 16, step.forWrite);
         return false;
       case 'storeWide':
-        this.#store(step.address, 16, step.value);
+        this.#store(n, step.address, 16, step.value);
         return false;
       case 'wideBinary':
       case 'wideUnary':
@@ -419,8 +396,8 @@ class Translation {
         code.if();
         code.get(STATE).i32(step.vector).mem(MEM.i32_store, ST.vector);
         code.get(STATE).i32(step.errorCode).mem(MEM.i32_store, ST.errorCode);
-        leave(code, EXIT.exception);
-        code.op(OP.end);
+        this.note();
+        code.i32(EXIT.exception).op(OP.return).op(OP.end);
         return false;
       case 'helper':
         if (step.argument !== undefined) {
@@ -431,19 +408,19 @@ class Translation {
         this.#helper(step.name);
         return false;
       case 'branch':
-        this.#branch(step.when);
+        this.branch(step.when);
         return true;
       case 'jump': {
         const target = code.local(I64);
         this.#value(step.target);
         code.set(target);
-        jumpTo(code, this.#flow, target);
+        this.jump(target);
         return true;
       }
       case 'exit':
         // By address: the record of the next instruction need not follow.
         code.get(STATE);
-        this.#nextRip();
+        this.nextRip();
         code.mem(MEM.i64_store, ST.rip);
         code.get(LEFT).i32(1).op(OP.i32_sub).set(LEFT);
         leaveAtRip(code, step.reason);
@@ -458,15 +435,98 @@ class Translation {
     this.#words.set(at, step.op === 'const' ? step.value : this.#locals[value]!);
   }
 
-  #nextRip(): void {
+  /** A local with `size` bytes of the register that a field of the record names. */
+  protected register(field: number, size: Size): number {
+    const { code } = this;
+    const local = code.local(I64);
+    operandAddress(code, field);
+    code.mem(LOADS[size], 0).set(local);
+    return local;
+  }
+
+  protected setRegister(field: number, size: Size, value: number): void {
+    operandAddress(this.code, field);
+    this.put(size, value, 0);
+  }
+
+  /** A local with a word of the block. */
+  protected fixed(at: number, size: Size): number {
+    const { code } = this;
+    const known = size === 8 ? this.#words.get(at) : undefined;
+    if (typeof known === 'number') return known;
+    const local = code.local(I64);
+    if (known === undefined) code.get(STATE).mem(LOADS[size], at);
+    else code.i64(known);
+    code.set(local);
+    return local;
+  }
+
+  protected setFixed(at: number, size: Size, value: number): void {
+    const { code } = this;
+    code.get(STATE);
+    // Registers of 4 bytes are extended; other words of the block are not.
+    if (size === 4 && at >= ST.codePage) {
+      this.#value(value);
+      code.mem(MEM.i64_store32, at);
+    } else this.put(size, value, at);
+    this.#note(at, size, value);
+  }
+
+  /** Puts the address of an xmm register on the stack. @returns what is to be added to it */
+  protected registerAddress(field: number): number {
+    operandAddress(this.code, field);
+    return 0;
+  }
+
+  protected immediate(): void {
+    this.code.get(PC).mem(MEM.i64_load, REC.imm);
+  }
+
+  protected address(form: AddressForm): void {
+    const { code } = this;
+    if (form.isAbsolute) code.get(PC).mem(MEM.i64_load, REC.imm);
+    else {
+      operandAddress(code, REC.base);
+      code.mem(MEM.i64_load, 0);
+      code.get(PC).mem(MEM.i64_load32_s, REC.disp).op(OP.i64_add);
+    }
+    if (form.hasIndex) {
+      operandAddress(code, REC.index);
+      code.mem(MEM.i64_load, 0);
+      code.get(PC).mem(MEM.i64_load8_u, REC.shift).op(OP.i64_shl).op(OP.i64_add);
+    }
+    if (form.bits === 32) code.i64(0xffff_ffffn).op(OP.i64_and);
+    if (form.hasSegment) {
+      operandAddress(code, REC.segment);
+      code.mem(MEM.i64_load, 0).op(OP.i64_add);
+    }
+  }
+
+  protected nextRip(): void {
     const { code } = this;
     code.get(STATE).mem(MEM.i64_load, ST.codePage);
     code.get(PC).mem(MEM.i64_load16_u, REC.offset).op(OP.i64_add);
     code.get(PC).mem(MEM.i64_load8_u, REC.length).op(OP.i64_add);
   }
 
-  /** A register: 4 bytes clear the upper half, 1 and 2 leave the rest. The block's address is on the stack. */
-  #set(size: Size, value: number, at: number): void {
+  /** Says in the block where code is: before the core is called, or the run left. */
+  protected note(): void {
+    const { code } = this;
+    code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
+    code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+  }
+
+  /** Step n was a store into code: what is known of it is not so any more. Records are looked at one by one, so they all have seen it. */
+  protected wroteCode(_n: number): void {
+    this.code.br(1);
+  }
+
+  protected jump(target: number): void {
+    jumpTo(this.code, this.#flow, target);
+  }
+
+  /** A register: 4 bytes clear the upper half, 1 and 2 leave the rest. What `at` is relative to is on the stack. */
+  protected put(size: Size, value: number, at: number): void {
     const { code } = this;
     this.#value(value);
     if (size === 4) code.i64(0xffff_ffffn).op(OP.i64_and).mem(MEM.i64_store, at);
@@ -507,8 +567,7 @@ class Translation {
 
   #toSlow(address: number): void {
     const { code } = this;
-    code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
-    code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+    this.note();
     code.get(STATE);
     this.#value(address);
     code.mem(MEM.i64_store, ST.address);
@@ -532,7 +591,7 @@ class Translation {
     this.#keep(n, size === 16 ? V128 : I64);
   }
 
-  #store(address: number, size: AccessSize, value: number): void {
+  #store(n: number, address: number, size: AccessSize, value: number): void {
     const { code } = this;
     code.block().block();
     this.#lookUp(address, TLB_ENTRY.writeTag, size);
@@ -541,8 +600,11 @@ class Translation {
     this.#value(value);
     if (size === 16) code.simdMem(SIMD_MEM.store, ST.value);
     else code.mem(MEM.i64_store, ST.value);
-    code.get(STATE).i32(size).call(STORE_SLOW).op(OP.i32_eqz).brIf(1);
+    code.get(STATE).i32(size).call(STORE_SLOW).tee(this.#host).op(OP.i32_eqz).brIf(1);
+    code.get(this.#host).i32(0).op(OP.i32_lt_s).if();
     code.i32(EXIT.exception).op(OP.return).op(OP.end);
+    this.wroteCode(n);
+    code.op(OP.end);
     code.get(this.#host);
     this.#value(value);
     if (size === 16) code.simdMem(SIMD_MEM.store, 0);
@@ -581,7 +643,7 @@ class Translation {
     this.#before = this.#locals[n]!;
   }
 
-  #lockedStore(size: Size, value: number): void {
+  #lockedStore(n: number, size: Size, value: number): void {
     const { code } = this;
     const mask = (1n << BigInt(8 * size)) - 1n;
     code.get(this.#host).get(this.#before);
@@ -592,13 +654,17 @@ class Translation {
     this.#renounce();
     code.op(OP.end);
     // The copy in the block: it goes where it belongs. Both pages were looked at before.
-    code.get(this.#host).get(STATE).i32(ST.value).op(OP.i32_add).op(OP.i32_eq).if();
+    code.block();
+    code.get(this.#host).get(STATE).i32(ST.value).op(OP.i32_add).op(OP.i32_ne).brIf(0);
     code
       .get(STATE)
       .i32(size + LOCKED)
       .call(STORE_SLOW)
-      .op(OP.drop);
-    code.op(OP.end);
+      .op(OP.i32_eqz)
+      .brIf(0);
+    code.block();
+    this.wroteCode(n);
+    code.op(OP.end).op(OP.end);
   }
 
   /** Takes the announcement back. Behind the access, where a plain store will stay. */
@@ -614,13 +680,12 @@ class Translation {
       this.#helpers.set(name, index);
     }
     if (this.#host < 0) this.#host = code.local(I32);
-    code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
-    code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
+    this.note();
     code.get(STATE).call(index).tee(this.#host).if();
     code.get(this.#host).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
   }
 
-  #branch(when: number | undefined): void {
+  protected branch(when: number | undefined): void {
     const { code } = this;
     if (when !== undefined) {
       this.#value(when);
@@ -676,33 +741,35 @@ function translate({ steps, next }: HandlerSource, helpers: Map<HelperName, numb
   else translation.translateWith(next);
 }
 
+/** The instruction is done; `rip` says where to go on. First the page that code is run from, then the TLB for code. */
+export function jumpCase(code: Code, flow: Flow): void {
+  const [target, page, entry] = [code.local(I64), code.local(I64), code.local(I32)];
+  code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
+  leaveAtRip(code, EXIT.budget);
+  code.op(OP.end);
+  code.get(STATE).mem(MEM.i64_load, ST.rip).tee(target).i64(-4096n).op(OP.i64_and).tee(page);
+  code.get(STATE).mem(MEM.i64_load, ST.codePage).op(OP.i64_ne).if();
+  tlbEntry(code, ST.codeTlb, () => code.get(page), CODE_TLB_ENTRY.bytes);
+  code.tee(entry).mem(MEM.i64_load, CODE_TLB_ENTRY.tag).get(page).op(OP.i64_ne).if();
+  leaveAtRip(code, EXIT.miss);
+  code.op(OP.end);
+  code.get(STATE).get(page).mem(MEM.i64_store, ST.codePage);
+  code.get(STATE).get(entry).mem(MEM.i32_load, CODE_TLB_ENTRY.records).mem(MEM.i32_store, ST.records);
+  code.op(OP.end);
+  code.get(STATE).mem(MEM.i32_load, ST.records);
+  code.get(target).op(OP.i32_wrap_i64).i32(4095).op(OP.i32_and).i32(2).op(OP.i32_shl).op(OP.i32_add);
+  code.mem(MEM.i32_load, 0).tee(PC).op(OP.i32_eqz).if();
+  leaveAtRip(code, EXIT.miss);
+  code.op(OP.end);
+  flow.toRecord(code);
+}
+
 /** The cases that are always there: see SLOT. */
 const STANDING: readonly ((code: Code, flow: Flow) => void)[] = [
   // miss
   (code) => leave(code, EXIT.miss),
 
-  // jump: the instruction is done; `rip` says where to. First the page that code is run from, then the TLB for code.
-  (code, flow) => {
-    const [target, page, entry] = [code.local(I64), code.local(I64), code.local(I32)];
-    code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
-    leaveAtRip(code, EXIT.budget);
-    code.op(OP.end);
-    code.get(STATE).mem(MEM.i64_load, ST.rip).tee(target).i64(-4096n).op(OP.i64_and).tee(page);
-    code.get(STATE).mem(MEM.i64_load, ST.codePage).op(OP.i64_ne).if();
-    tlbEntry(code, ST.codeTlb, () => code.get(page), CODE_TLB_ENTRY.bytes);
-    code.tee(entry).mem(MEM.i64_load, CODE_TLB_ENTRY.tag).get(page).op(OP.i64_ne).if();
-    leaveAtRip(code, EXIT.miss);
-    code.op(OP.end);
-    code.get(STATE).get(page).mem(MEM.i64_store, ST.codePage);
-    code.get(STATE).get(entry).mem(MEM.i32_load, CODE_TLB_ENTRY.records).mem(MEM.i32_store, ST.records);
-    code.op(OP.end);
-    code.get(STATE).mem(MEM.i32_load, ST.records);
-    code.get(target).op(OP.i32_wrap_i64).i32(4095).op(OP.i32_and).i32(2).op(OP.i32_shl).op(OP.i32_add);
-    code.mem(MEM.i32_load, 0).tee(PC).op(OP.i32_eqz).if();
-    leaveAtRip(code, EXIT.miss);
-    code.op(OP.end);
-    flow.toRecord(code);
-  },
+  jumpCase,
 
   // link: no instruction; code goes on where it was decoded before, or in the next page.
   (code, flow) => {
@@ -732,26 +799,25 @@ export interface HandlerModule {
   readonly helpers: readonly HelperName[];
 }
 
-function moduleOf(
+export function moduleOf(
   codes: readonly Code[],
   helpers: Map<HelperName, number>,
-  firstSlot: number,
   memoryPages: number,
+  hasTable = false,
 ): HandlerModule {
   const names = [...helpers.keys()];
   const bytes = moduleBytes({
     types: TYPES,
     memoryPages,
-    tableLength: firstSlot + codes.length,
+    hasTable,
     imports: [...IMPORTS, ...names.map((name): ImportedFunc => ({ name, type: TYPE.ofState }))],
     funcs: codes.map((code) => ({ type: TYPE.handler, code })),
-    firstSlot,
   });
   return { bytes, helpers: names };
 }
 
-/** Handlers as functions, which go into the table from `firstSlot` on. */
-export function handlerModule(forms: readonly HandlerSource[], firstSlot: number, memoryPages: number): HandlerModule {
+/** Handlers as functions. */
+export function handlerModule(forms: readonly HandlerSource[], memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const codes = forms.map((source) => {
     const code = new Code(3);
@@ -760,10 +826,10 @@ export function handlerModule(forms: readonly HandlerSource[], firstSlot: number
     code.op(OP.unreachable);
     return code;
   });
-  return moduleOf(codes, helpers, firstSlot, memoryPages);
+  return moduleOf(codes, helpers, memoryPages);
 }
 
-/** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'. It goes into slot 0 of the table. */
+/** The loop, with all handlers of `forms` in it, whose slots follow the standing ones'; handlers of other slots it calls by the table. */
 export function loopModule(forms: readonly HandlerSource[], memoryPages: number): HandlerModule {
   const helpers = new Map<HelperName, number>();
   const code = new Code(3);
@@ -804,13 +870,21 @@ export function loopModule(forms: readonly HandlerSource[], memoryPages: number)
   code.get(STATE).get(PC).get(LEFT).get(which).callIndirect(TYPE.handler).tee(said).i32(0).op(OP.i32_lt_s).if();
   code.get(STATE).mem(MEM.i32_load, ST.record).set(PC);
   code.get(STATE).mem(MEM.i32_load, ST.left).set(LEFT);
+  code.get(said).i32(GO.atRecord).op(OP.i32_eq).if();
+  flow.toRecord(code);
+  code.op(OP.end);
   code.get(said).i32(GO.atRip).op(OP.i32_eq).if();
   flow.toRip(code);
   code.op(OP.end);
-  flow.toRecord(code);
+  code
+    .i32(GO.by)
+    .get(said)
+    .op(OP.i32_sub)
+    .set(which)
+    .br(code.depth - again);
   code.op(OP.end);
   code.get(said).op(OP.return);
   code.op(OP.end);
   code.op(OP.unreachable);
-  return moduleOf([code], helpers, 0, memoryPages);
+  return moduleOf([code], helpers, memoryPages, true);
 }

@@ -12,8 +12,8 @@ const FRAME = 4096;
 export interface LockedAccesses {
   /** Image address of `size` bytes at `address` of the block, to be read and written, or of the copy; −1: an exception is set up. */
   load(st: number, size: number): number;
-  /** Writes the copy. */
-  store(st: number, size: number): void;
+  /** Writes the copy. @returns whether there was code */
+  store(st: number, size: number): boolean;
   /** Takes the bus for 16 bytes at `address`, which is aligned; false: an exception is set up. */
   take(st: number): boolean;
 }
@@ -35,9 +35,15 @@ export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus:
       return st + ST.value;
     },
     store(st, size) {
-      for (const frame of new Set([first, second])) if (code.hasCode(frame)) code.written(frame);
+      let isCode = false;
+      for (const frame of [first, second]) {
+        if (!code.hasCode(frame)) continue;
+        code.written(frame);
+        isCode = true;
+      }
       for (let n = 0; n < size; n++) u8[at(n)] = u8[st + ST.value + n]!;
       bus.release();
+      return isCode;
     },
     take(st) {
       if (paging.pagesOf(st, 16, 'write')[0] < 0) return false;

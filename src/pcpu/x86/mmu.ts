@@ -113,7 +113,8 @@ export function mmu(
 
   /** The entry of an address in its table of this level. */
   function indexOf(level: number, low: number, high: number): number {
-    const shifted = level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> (level === 2 ? 21 : 12);
+    const shifted =
+      level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> (level === 2 ? 21 : 12);
     return shifted & 511;
   }
 
@@ -220,6 +221,7 @@ export function mmu(
       const inFirst = 4096 - offset;
       const [first, second] = pagesOf(st, size, 'write');
       if (first < 0) return -1;
+      const isCode = code.hasCode(first) || (inFirst < size && code.hasCode(second));
       if (code.hasCode(first)) code.written(first);
       if (inFirst < size && code.hasCode(second)) code.written(second);
       const to = first + offset;
@@ -231,7 +233,7 @@ export function mmu(
         for (let n = 0; n < size; n++) {
           u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
         }
-      return 0;
+      return isCode ? 1 : 0;
     },
   };
 }

@@ -184,8 +184,10 @@ export const TLB = {
   /** Whose records the TLB for code names: a worker, plus 1, and how often that has begun anew with them. */
   worker: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 8,
   generation: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 12,
+  /** Grows by one when a run of code begins and when it ends: odd = code runs. Atomics. */
+  runs: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 16,
 } as const;
-export const TLB_BYTES = TLB.generation + 52;
+export const TLB_BYTES = TLB.code + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64;
 
 /** The place of a page in either TLB, by the low word of its address: its number, folded once, so that strides of any power of 2 are spread. */
 export const tlbPlace = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);

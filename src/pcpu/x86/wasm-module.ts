@@ -1,6 +1,6 @@
 /**
  * A WebAssembly binary module from function bodies: types, imports, functions and code, as the core specification lays them out
- * (sections 1, 2, 3, 9 and 10). Bodies are bytes that somebody else puts together; `Code` has the instructions used here.
+ * (sections 1, 2, 3, 7 and 10). Bodies are bytes that somebody else puts together; `Code` has the instructions used here.
  */
 
 /** Value types. */
@@ -113,8 +113,12 @@ function unsigned(out: number[], x: number): void {
   out.push(rest);
 }
 
-function signed(out: number[], x: bigint): void {
-  let rest = x;
+function signed(out: number[], x: bigint | number): void {
+  if (x >= -0x40 && x < 0x40) {
+    out.push(Number(x) & 0x7f);
+    return;
+  }
+  let rest = BigInt(x);
   for (;;) {
     const byte = Number(rest & 0x7fn);
     rest >>= 7n;
@@ -130,6 +134,8 @@ function signed(out: number[], x: bigint): void {
 export class Code {
   readonly bytes: number[] = [];
   readonly #locals: ValueType[] = [];
+  /** The same by their type. */
+  readonly #ofType = new Map<ValueType, number[]>();
   readonly #params: number;
   /** Locals that are in use, of each type; the others may be given out again. */
   readonly #inUse = new Map<ValueType, number>();
@@ -144,10 +150,13 @@ export class Code {
   local(type: ValueType): number {
     const nth = this.#inUse.get(type) ?? 0;
     this.#inUse.set(type, nth + 1);
-    let seen = 0;
-    for (const [n, other] of this.#locals.entries()) if (other === type && seen++ === nth) return this.#params + n;
-    this.#locals.push(type);
-    return this.#params + this.#locals.length - 1;
+    let same = this.#ofType.get(type);
+    if (same === undefined) {
+      same = [];
+      this.#ofType.set(type, same);
+    }
+    if (nth === same.length) same.push(this.#params + this.#locals.push(type) - 1);
+    return same[nth]!;
   }
 
   /** All locals may be given out again. */
@@ -186,7 +195,7 @@ export class Code {
 
   i32(x: number): this {
     this.bytes.push(0x41);
-    signed(this.bytes, BigInt(x | 0));
+    signed(this.bytes, x | 0);
     return this;
   }
 
@@ -337,12 +346,11 @@ export interface ModuleParts {
   readonly types: readonly FuncType[];
   /** Pages of the shared memory `env.memory`, as it was made. */
   readonly memoryPages: number;
-  /** Smallest length of the table `env.table`. */
-  readonly tableLength: number;
+  /** Whether it calls by `env.table`: the engine keeps a copy of the table for each instance that does. */
+  readonly hasTable: boolean;
   readonly imports: readonly ImportedFunc[];
-  /** Functions of the module: their type and body. They are put into the table from `firstSlot` on. */
+  /** Functions of the module: their type and body. Their numbers are the names by which they are exported. */
   readonly funcs: readonly { readonly type: number; readonly code: Code }[];
-  readonly firstSlot: number;
 }
 
 function name(out: number[], text: string): void {
@@ -357,7 +365,7 @@ function section(out: number[], id: number, content: readonly number[]): void {
   for (const byte of content) out.push(byte);
 }
 
-/** The module's bytes. Its memory and its table are imported; it exports nothing: its functions are reached by the table. */
+/** The module's bytes. Its memory and its table are imported. */
 export function moduleBytes(parts: ModuleParts): Uint8Array {
   const out = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
   const types: number[] = [];
@@ -372,16 +380,17 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
   section(out, 1, types);
 
   const imports: number[] = [];
-  unsigned(imports, parts.imports.length + 2);
+  unsigned(imports, parts.imports.length + (parts.hasTable ? 2 : 1));
   name(imports, 'env');
   name(imports, 'memory');
   imports.push(0x02, 0x03);
   unsigned(imports, parts.memoryPages);
   unsigned(imports, parts.memoryPages);
-  name(imports, 'env');
-  name(imports, 'table');
-  imports.push(0x01, 0x70, 0x00);
-  unsigned(imports, parts.tableLength);
+  if (parts.hasTable) {
+    name(imports, 'env');
+    name(imports, 'table');
+    imports.push(0x01, 0x70, 0x00, 0x00);
+  }
   for (const func of parts.imports) {
     name(imports, 'env');
     name(imports, func.name);
@@ -395,13 +404,14 @@ export function moduleBytes(parts: ModuleParts): Uint8Array {
   for (const { type } of parts.funcs) unsigned(funcs, type);
   section(out, 3, funcs);
 
-  // One active segment: all functions, one after the other.
-  const elements: number[] = [1, 0x00, 0x41];
-  signed(elements, BigInt(parts.firstSlot));
-  elements.push(OP.end);
-  unsigned(elements, parts.funcs.length);
-  for (const n of parts.funcs.keys()) unsigned(elements, parts.imports.length + n);
-  section(out, 9, elements);
+  const exports: number[] = [];
+  unsigned(exports, parts.funcs.length);
+  for (const n of parts.funcs.keys()) {
+    name(exports, String(n));
+    exports.push(0x00);
+    unsigned(exports, parts.imports.length + n);
+  }
+  section(out, 7, exports);
 
   const bodies: number[] = [];
   unsigned(bodies, parts.funcs.length);
