@@ -17,6 +17,8 @@ const TABLE_BYTES = 4 * FRAME;
 const MOST = 64;
 /** Straight lines that are decoded at a time, if code leads to so many: their handlers are then made at once. */
 const LINES = 8;
+/** The same of a frame that has been written when it had code, as it may be again: no more than is likely to be run. */
+const WRITTEN = { most: 16, lines: 1 } as const;
 
 /** What is known of a frame's code. */
 export interface FrameCode {
@@ -117,6 +119,8 @@ export function codeCache(
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
   const frames = new Map<number, CodeFrame>();
+  /** Frames that have been written when they had code, and their tables: all zero, and theirs, as TLBs may still name them. */
+  const written = new Map<number, number>();
   const scratch = area.base;
   let next = area.base + 2 * RECORD_BYTES;
   const end = area.base + area.bytes;
@@ -130,6 +134,7 @@ export function codeCache(
 
   function flush(): void {
     frames.clear();
+    written.clear();
     next = area.base + 2 * RECORD_BYTES;
     onFlush();
   }
@@ -137,10 +142,13 @@ export function codeCache(
   function frameOf(frame: number): CodeFrame {
     const known = frames.get(frame);
     if (known !== undefined) return known;
-    const room = TABLE_BYTES + (MOST + 1) * RECORD_BYTES;
-    if (next + room > end) flush();
-    const table = take(TABLE_BYTES);
-    i32.fill(0, word(table), word(table + TABLE_BYTES));
+    let table = written.get(frame);
+    if (table === undefined) {
+      const room = TABLE_BYTES + (MOST + 1) * RECORD_BYTES;
+      if (next + room > end) flush();
+      table = take(TABLE_BYTES);
+      i32.fill(0, word(table), word(table + TABLE_BYTES));
+    }
     // Before the bytes are read: a write from now on is seen.
     shared.mark(frame);
     const made: CodeFrame = { table, version: shared.version(frame), lines: [], forms: new Map(), waiting: new Map() };
@@ -169,14 +177,20 @@ export function codeCache(
   };
 
   /** Decodes a frame from `offset` on; false where the first instruction lies in two frames. */
-  function decode(code: CodeFrame, offset: number, decoder: iced.Decoder, instruction: iced.Instruction): boolean {
+  function decode(
+    code: CodeFrame,
+    offset: number,
+    decoder: iced.Decoder,
+    instruction: iced.Instruction,
+    most: number,
+  ): boolean {
     decoder.position = offset;
     decoder.ip = BigInt(offset);
     const from = next;
     let at = offset;
     let isOpen = true;
     let before: { readonly form: Form; readonly record: number } | undefined;
-    for (let n = 0; n < MOST && isOpen && at < FRAME; n++) {
+    for (let n = 0; n < most && isOpen && at < FRAME; n++) {
       const known = i32[word(code.table) + at]!;
       if (known !== 0) break;
       decoder.decodeOut(instruction);
@@ -218,12 +232,14 @@ export function codeCache(
     const code = frames.get(frame);
     if (code === undefined) return;
     for (const [from, to] of code.lines) {
-      for (let at = from; at < to; at += RECORD_BYTES) i32[word(at + REC.handler)] = SLOT.miss;
+      for (let at = from; at < to; at += RECORD_BYTES) {
+        i32[word(at + REC.handler)] = SLOT.miss;
+        const offset = view.getUint16(at + REC.offset, true);
+        if (offset < FRAME) i32[word(code.table) + offset] = 0;
+      }
     }
-    i32.fill(0, word(code.table), word(code.table + TABLE_BYTES));
-    code.waiting.clear();
-    code.lines.length = 0;
     frames.delete(frame);
+    written.set(frame, code.table);
   }
 
   return {
@@ -241,14 +257,16 @@ export function codeCache(
         flush();
         code = frameOf(frame);
       }
+      const { most, lines } = written.has(frame) ? WRITTEN : { most: MOST, lines: LINES };
       // iced-x86 copies what it reads, and not from shared memory.
-      const decoder = decoderOf(u8.slice(frame, frame + FRAME), 0);
+      const bytes = lines > 1 ? FRAME : Math.min(FRAME, offset + most * LONGEST);
+      const decoder = decoderOf(u8.slice(frame, frame + bytes), 0);
       const instruction = new iced.Instruction();
-      let lines = 1;
-      if (decode(code, offset, decoder, instruction)) {
+      let decodedLines = 1;
+      if (decode(code, offset, decoder, instruction, most)) {
         for (const to of code.waiting.keys()) {
-          if (++lines > LINES || next + (MOST + 1) * RECORD_BYTES > end) break;
-          decode(code, to, decoder, instruction);
+          if (++decodedLines > lines || next + (MOST + 1) * RECORD_BYTES > end) break;
+          decode(code, to, decoder, instruction, most);
         }
       }
       decoder.free();

@@ -396,7 +396,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (code.marks() !== marks) {
       if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks) {
         i32[marksSeen(st)] = marks + 1;
-        paging.flush(st);
+        paging.protect(st, frame);
       } else follow(st);
     }
     warm(frame, record);

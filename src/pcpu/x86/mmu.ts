@@ -37,6 +37,8 @@ export interface CodeFrames {
 export interface Mmu {
   /** Forgets all translations of the TLB that the block names. */
   flush(st: number): void;
+  /** Forgets that the page at this image address may be written. */
+  protect(st: number, page: number): void;
   /** Image addresses of the pages that it lets be written. */
   writablePages(st: number): number[];
   /** Forgets those of the page that holds an address, in the TLB at this image address. */
@@ -186,6 +188,17 @@ export function mmu(
     return second < 0 ? [-1, -1] : [first, second];
   }
 
+  function protect(st: number, page: number): void {
+    for (let way = 0; way < TLB_WAYS; way++) {
+      for (let n = 0; n < TLB_ENTRIES; n++) {
+        const entry = word(tlbOf(st) + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes);
+        if (i32[entry + word(TLB_ENTRY.page)] !== page) continue;
+        i32[entry + word(TLB_ENTRY.writeTag)] = noPage(n);
+        i32[entry + word(TLB_ENTRY.writeTag) + 1] = 0;
+      }
+    }
+  }
+
   function writablePages(st: number): number[] {
     const pages: number[] = [];
     for (let way = 0; way < TLB_WAYS; way++) {
@@ -199,6 +212,7 @@ export function mmu(
 
   return {
     flush,
+    protect,
     writablePages,
     invalidate,
     translate,
