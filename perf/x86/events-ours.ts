@@ -20,7 +20,8 @@ const LONG = 2 ** 30;
 const SETTLED = 2 ** 26;
 
 const [file, ...events] = process.argv.slice(2) as [string, ...string[]];
-const machine = bareMachine(2048);
+// As in free mode: LOCK is an atomic access of the host, or takes the bus.
+const machine = bareMachine(2048, undefined, true);
 const { image, core, st } = machine;
 const { i32 } = image;
 const r = registers(machine);
@@ -44,7 +45,7 @@ function serve(): void {
   if (hook === HOOK.invalidate) core.invalidate(r.get(RDI));
   else {
     if (hook === HOOK.drop) for (const at of places) i32[at] = 0;
-    core.flush(st);
+    core.flush();
   }
 }
 
