@@ -207,6 +207,7 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
       if (!frames.setAside(d, spec.backedFrames)) return false;
       domain.setId(d, spec.id);
       domain.setWidth(d, spec.width);
+      domain.setTableFrames(d, 0);
       domain.setPool(d, spec.pool);
       trace.note(NOTE.domAdd, d, spec.pool);
       domain.setVcpuLimit(d, spec.vcpus);

@@ -26,13 +26,19 @@ export interface GuestMemory {
   bytes(addr: number, length: number): Uint8Array;
 }
 
-export function guestMemory({ image, domain }: HvContext): GuestMemory {
+/** @param touched told what the hypervisor is going to read or write; undefined = nobody wants to know */
+export function guestMemory(
+  { image, domain }: HvContext,
+  touched: ((address: number, bytes: number) => void) | undefined,
+): GuestMemory {
   const view = new DataView(image.buffer);
   const { u8 } = image;
 
   function translate(d: number, lo: number, hi: number, bytes: number): number {
     const offset = lo >>> 0;
-    if (hi !== 0 || bytes < 0 || offset + bytes > domain.nrFrames(d) * PAGE_SIZE) return FAULT;
+    if (hi !== 0 || bytes < 0 || offset + bytes > (domain.nrFrames(d) - domain.tableFrames(d)) * PAGE_SIZE)
+      return FAULT;
+    touched?.(domain.frames(d) + offset, bytes);
     return domain.frames(d) + offset;
   }
 

@@ -36,8 +36,10 @@ export interface Processor extends Interconnect {
   switchIn(v: number, p: number): void;
   /** VCPU v is a domain's from now on, and has never run. */
   made(v: number): void;
-  /** VCPU v is to begin with what the vcpu_guest_context at an image address says. */
-  initialise(v: number, context: number): void;
+  /** See CallParts. */
+  initialise(v: number, context: number): number;
+  /** The hypervisor is going to read or write memory of a guest, so many bytes at an image address. */
+  readonly touched?: ((address: number, bytes: number) => void) | undefined;
   /** See CallParts. */
   flushTlb(v: number, page: bigint | undefined): void;
   /** The VCPU that runs on p gets on `ns` later. */
@@ -65,7 +67,7 @@ export function createHypervisor(
   const workers = separation(context, processor);
   const bus = smp(context, check, processor);
   const putOff = deferred(context.isOrdered, processor.stopped);
-  const memory = guestMemory(context);
+  const memory = guestMemory(context, processor.touched);
   const heap = frames(context);
   const masks = affinities(context);
   const console = consoleRing(context);

@@ -154,6 +154,8 @@ export const DOMAIN = struct(
     /** Image address of the domain's frame 0, and how many frames it has. */
     frames: 'i32',
     nrFrames: 'i32',
+    /** How many of them, the last ones, are page tables: nothing is read or written there on the domain's behalf. */
+    tableFrames: 'i32',
     /** Image address of the shared info page. */
     sharedInfo: 'i32',
     weight: 'i32',

@@ -60,6 +60,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine 
   const view = new DataView(image.buffer);
   const base = domain.frames(d);
   const frames = domain.nrFrames(d);
+  domain.setTableFrames(d, frames - pageTables(frames).first);
   const firstMfn = (base - image.region('frames').base) / PAGE_SIZE;
   const { ones, twos, first: firstTable, level2, level3, level4 } = pageTables(frames);
   const put = (table: number, index: number, frame: number, flags: bigint): void =>

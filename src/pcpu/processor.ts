@@ -89,6 +89,7 @@ export function processorCore(
     made: (v) => executor.made(v),
     initialise: (v, context) => executor.initialise(v, context),
     flushTlb: (v, page) => executor.flushTlb(v, page),
+    touched: shape.x86.vcpus === 0 || machineCode === undefined ? undefined : (at, bytes) => x86?.touched(at, bytes),
     stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,

@@ -11,6 +11,23 @@ import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { invariants } from '../../src/machine/invariants.js';
 import type { RunResult } from '../../src/machine/result.js';
+import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';
+import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM } from '../../src/shared/public/errno.js';
+import { offsetsOf } from '../../src/shared/public/layout.js';
+import { VCPUOP_initialise } from '../../src/shared/public/vcpu.js';
+import { XENVER_extraversion } from '../../src/shared/public/version.js';
+import {
+  __HYPERVISOR_mmuext_op,
+  __HYPERVISOR_vcpu_op,
+  __HYPERVISOR_xen_version,
+  DOMID_SELF,
+  MMUEXT_PIN_L4_TABLE,
+  MMUEXT_TLB_FLUSH_ALL,
+  MMUEXT_TLB_FLUSH_LOCAL,
+  MMUEXT_TLB_FLUSH_MULTI,
+} from '../../src/shared/public/xen.js';
+import { mmuext_op } from '../../src/shared/public/xen-layout.js';
 import { elfOf } from '../support/elf.js';
 import { guest, hog, machineConfig, simulate, workload } from '../support/in-process.js';
 import { runMachine } from '../support/run-machine.js';
@@ -108,6 +125,77 @@ describe('a kernel that does what it must not', () => {
     const guests = [kernel('loop', elfOf([0xeb, 0xfe])), guest({ name: 'hog', workload: hog() })];
     const { domains } = run({ pcpus: 1, durationNs: 300e6, guests });
     for (const { share } of domains) expect(share).to.be.closeTo(0.5, 0.01);
+  });
+});
+
+describe('a hypercall of a kernel', () => {
+  const FREE = 0x30_0000;
+  const sim = simulate(
+    machineConfig({
+      pcpus: 2,
+      guests: [kernel('k', elfOf([0xeb, 0xfe]), '', { vcpus: 2 }), guest({ workload: hog() })],
+    }),
+  );
+  const { hypercall, context } = sim.built.core.hv;
+  const { domain, regs, image } = context;
+  const view = new DataView(image.buffer);
+  const d = sim.built.core.hv.domains.find(1);
+  const v = domain.firstVcpu(d);
+  const block = (k: number): number => image.region('x86-vcpu').base + (v + k) * STATE_BYTES;
+  const root = view.getInt32(block(0) + ST.root, true);
+  const call = (nr: number, ...args: readonly number[]): number => {
+    regs.setNr(v, nr);
+    for (let k = 0; k < 6; k++) {
+      regs.setLo(v, k, args[k] ?? 0);
+      regs.setHi(v, k, 0);
+    }
+    return hypercall.call(v);
+  };
+
+  it('cannot read or write the page tables', () => {
+    const version = (at: number): number => call(__HYPERVISOR_xen_version, XENVER_extraversion, at);
+    expect(version(FREE)).to.equal(0);
+    expect(version(MEMORY - 4096)).to.equal(-XEN_EFAULT);
+    expect(version(MEMORY - domain.tableFrames(d) * 4096 - 8)).to.equal(-XEN_EFAULT);
+  });
+
+  it('brings up no VCPU with page tables that nobody has looked at', () => {
+    const cr3 = domain.frames(d) + FREE + offsetsOf(vcpu_guest_context, 64).ctrlreg + 24;
+    const initialise = (): number => call(__HYPERVISOR_vcpu_op, VCPUOP_initialise, 1, FREE);
+    image.u8.fill(0, domain.frames(d) + FREE, domain.frames(d) + FREE + 8192);
+    view.setBigUint64(cr3, BigInt(root + 1) << 12n, true);
+    expect(initialise()).to.equal(-XEN_EINVAL);
+    view.setBigUint64(cr3, (1n << 40n) | (BigInt(root) << 12n), true);
+    expect(initialise()).to.equal(-XEN_EINVAL);
+    view.setBigUint64(cr3, BigInt(root) << 12n, true);
+    expect(initialise()).to.equal(0);
+    expect(view.getInt32(block(1) + ST.root, true)).to.equal(root);
+  });
+
+  it('flushes what pCPUs remember, of the VCPUs that it names', () => {
+    const tlb = (p: number): number => image.region('x86-tlb').base + p * TLB_BYTES + TLB.vcpu;
+    const op = domain.frames(d) + FREE;
+    const at = offsetsOf(mmuext_op, 64);
+    const flush = (cmd: number, mask = 0): number => {
+      for (const p of [0, 1]) view.setInt32(tlb(p), v + p + 1, true);
+      view.setInt32(op + at.cmd, cmd, true);
+      view.setBigUint64(op + at['arg2.vcpumask'], BigInt(FREE + 64), true);
+      view.setUint8(domain.frames(d) + FREE + 64, mask);
+      return call(__HYPERVISOR_mmuext_op, FREE, 1, FREE + 128, DOMID_SELF);
+    };
+    const whose = (): number[] => [0, 1].map((p) => view.getInt32(tlb(p), true));
+    expect(flush(MMUEXT_TLB_FLUSH_LOCAL)).to.equal(0);
+    expect(whose()).to.deep.equal([0, v + 2]);
+    expect(view.getInt32(domain.frames(d) + FREE + 128, true)).to.equal(1);
+    expect(flush(MMUEXT_TLB_FLUSH_MULTI, 2)).to.equal(0);
+    expect(whose()).to.deep.equal([v + 1, 0]);
+    expect(flush(MMUEXT_TLB_FLUSH_ALL)).to.equal(0);
+    expect(whose()).to.deep.equal([0, 0]);
+    expect(flush(MMUEXT_PIN_L4_TABLE)).to.equal(-XEN_ENOSYS);
+    expect(view.getInt32(domain.frames(d) + FREE + 128, true)).to.equal(0);
+    expect(call(__HYPERVISOR_mmuext_op, FREE, 1, 0, 5)).to.equal(-XEN_EPERM);
+    expect(call(__HYPERVISOR_mmuext_op, MEMORY, 1, 0, DOMID_SELF)).to.equal(-XEN_EFAULT);
+    expect(call(__HYPERVISOR_mmuext_op, FREE, -1, 0, DOMID_SELF)).to.equal(-XEN_EINVAL);
   });
 });
 

@@ -46,8 +46,8 @@ export interface CallParts {
   readonly frames: Frames;
   readonly affinities: Affinities;
   readonly console: ConsoleRing;
-  /** Tells the processor what VCPU v begins with: a vcpu_guest_context at an image address. */
-  readonly initialised: (v: number, context: number) => void;
+  /** Tells the processor what VCPU v begins with, a vcpu_guest_context at an image address: 0, or −EINVAL where it cannot. */
+  readonly initialised: (v: number, context: number) => number;
   /** Forgets what pCPUs remember of VCPU v's page tables, of the page that holds an address or of all; on return none uses it any more. */
   readonly flushTlb: (v: number, page: bigint | undefined) => void;
   /** What is put off to the end of the turn. */

@@ -35,9 +35,10 @@ export function vcpuOp(parts: CallParts): Handler {
     const arg = pointer(parts, v, 2, sizeOf(vcpu_guest_context, width));
     if (arg === FAULT) return -XEN_EFAULT;
     if (vcpu.isInitialised(target) !== 0) return -XEN_EEXIST;
+    const result = parts.initialised(target, arg);
+    if (result !== 0) return result;
     vcpu.setEntryPoint(target, memory.u32(arg + entryPointOffset(width)));
     vcpu.setIsInitialised(target, 1);
-    parts.initialised(target, arg);
     return 0;
   }
 

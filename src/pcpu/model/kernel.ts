@@ -492,7 +492,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     },
 
     // Where it begins is the entry point, which the hypervisor keeps.
-    initialise() {},
+    initialise: () => 0,
     // It has no page tables.
     flushTlb() {},
 

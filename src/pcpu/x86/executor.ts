@@ -13,6 +13,7 @@ import type { Hypervisor } from '../../hv/hypervisor.js';
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
 import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { MachineEnded } from '../../shared/spinlock.js';
 import type { KeyTree } from '../key-tree.js';
@@ -39,6 +40,8 @@ export interface X86Executor extends Executor {
   isOwn(v: number): boolean;
   /** Ordered mode: what runs beside the turns. */
   readonly ahead: RunAhead | undefined;
+  /** The hypervisor may write so many bytes of a guest's memory. */
+  touched(address: number, bytes: number): void;
 }
 
 /**
@@ -92,6 +95,8 @@ export function x86Executor(
   let isInTurn = false;
   const sharedInfoOf = (st: number): number => domain.sharedInfo(vcpu.domain((st - blocks) / STATE_BYTES));
 
+  const code = sharedCode(image, image.region('x86-code-frames').base, frames.base);
+
   const core: X86Core = x86Core(
     image,
     {
@@ -101,7 +106,7 @@ export function x86Executor(
     },
     {
       memory: { addressOf: (mfn) => (mfn < frames.count ? frames.base + mfn * PAGE_SIZE : -1) },
-      code: sharedCode(image, image.region('x86-code-frames').base, frames.base),
+      code,
       rootOf: (st) => i32[word(st + ST.root)]!,
       shared: isOrdered ? { isShared: (st, page) => page === sharedInfoOf(st), isInTurn: () => isInTurn } : undefined,
       counter(st) {
@@ -249,15 +254,24 @@ export function x86Executor(
       for (let p = 0; p < pcpus; p++) core.shootDown(v, page, p, waiting);
     },
 
+    touched(address, bytes) {
+      for (let frame = address & ~(PAGE_SIZE - 1); frame < address + bytes; frame += PAGE_SIZE)
+        if (code.hasCode(frame)) core.codeChanged(frame);
+    },
+
     made(v) {
       image.u8.fill(0, blockOf(v), blockOf(v) + STATE_BYTES);
     },
 
     initialise(v, context) {
       // The first VCPU of a domain has had its registers from the domain builder.
-      if (!isOwn(domain.firstVcpu(vcpu.domain(v)))) return;
+      const first = domain.firstVcpu(vcpu.domain(v));
+      if (!isOwn(first)) return 0;
       const st = blockOf(v);
       const at = offsetsOf(vcpu_guest_context, 64);
+      // Frame numbers are machine ones, as everywhere in the ABI. Nobody has looked at any page tables but the domain's own.
+      const root = i32[word(blockOf(first) + ST.root)]!;
+      if (view.getBigUint64(context + at.ctrlreg + 24, true) !== BigInt(root) << 12n) return -XEN_EINVAL;
       const user = offsetsOf(cpu_user_regs, 64) as Readonly<Record<string, number>>;
       const from = context + at.user_regs;
       image.u8.fill(0, st, st + STATE_BYTES);
@@ -268,9 +282,9 @@ export function x86Executor(
       i32[word(st + ST.flags)] = FLAG.IF;
       view.setUint32(st + ST.mxcsr, MXCSR_INITIAL, true);
       view.setUint16(st + ST.fcw, FCW_INITIAL, true);
-      // Frame numbers are machine ones, as everywhere in the ABI.
-      i32[word(st + ST.root)] = Number(view.getBigUint64(context + at.ctrlreg + 24, true) >> 12n);
+      i32[word(st + ST.root)] = root;
       i32[word(st + ST.isPresent)] = 1;
+      return 0;
     },
   };
 }
