@@ -114,6 +114,7 @@ export function vcpuOp(parts: CallParts): Handler {
     const frame = memory.u64(arg + mfn);
     if (frame >= domain.nrFrames(d)) return -XEN_EINVAL;
     const to = memory.translate(d, frame * PAGE_SIZE + within, 0, bytes);
+    if (to === FAULT) return -XEN_EINVAL;
     const from = vcpu.infoAddr(target);
     image.u8.copyWithin(to, from, from + bytes);
     if (!parts.domains.hasLegacyInfo(vcpu.id(target))) {
@@ -122,6 +123,8 @@ export function vcpuOp(parts: CallParts): Handler {
     }
     vcpu.setInfoAddr(target, to);
     vcpu.setInfoMoved(target, 1);
+    // Its page is one that others write from now on.
+    parts.flushTlb(target, undefined);
     const is64 = widthOf(v) === 64;
     const sel = to + (is64 ? INFO.evtchn_pending_sel : offsetsOf(vcpu_info, 32).evtchn_pending_sel);
     memory.setU32(sel, 0xffffffff);

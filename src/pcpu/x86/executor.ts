@@ -93,7 +93,11 @@ export function x86Executor(
   let [onPcpu, budget] = [0, 0];
   /** Whether it is a turn's: only there may it touch memory that others write. */
   let isInTurn = false;
-  const sharedInfoOf = (st: number): number => domain.sharedInfo(vcpu.domain((st - blocks) / STATE_BYTES));
+  /** What others write while a VCPU runs: its domain's shared info page, and its vcpu_info, which may lie elsewhere. */
+  function isShared(st: number, page: number): boolean {
+    const v = (st - blocks) / STATE_BYTES;
+    return page === domain.sharedInfo(vcpu.domain(v)) || page === (vcpu.infoAddr(v) & ~(PAGE_SIZE - 1));
+  }
 
   const code = sharedCode(image, image.region('x86-code-frames').base, frames.base);
 
@@ -108,7 +112,7 @@ export function x86Executor(
       memory: { addressOf: (mfn) => (mfn < frames.count ? frames.base + mfn * PAGE_SIZE : -1) },
       code,
       rootOf: (st) => i32[word(st + ST.root)]!,
-      shared: isOrdered ? { isShared: (st, page) => page === sharedInfoOf(st), isInTurn: () => isInTurn } : undefined,
+      shared: isOrdered ? { isShared, isInTurn: () => isInTurn } : undefined,
       counter(st) {
         const at = anchor(st) + (done(st) + budget - i32[word(st + ST.left)]!) * nsPerInstruction;
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
