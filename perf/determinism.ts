@@ -1,11 +1,13 @@
 /**
  * `npm run determinism`: every example with 1, 2, 4 threads and one worker per pCPU, many runs each, first on an idle
- * host and then beside busy loops. One hash must come out. Prints a table; exit code 1 on any mismatch.
+ * host and then beside busy loops; and, where there is gcc, a machine with guests of machine code. One hash must come out. Prints a table;
+ * exit code 1 on any mismatch.
  *
  *   node dist/perf/determinism.js [--runs 20] [--busy LOOPS] [--only NAME]
  */
-import { readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -55,13 +57,46 @@ interface Example {
   readonly threads: readonly number[];
 }
 
+function exampleOf(name: string, file: string): Example {
+  const { config } = loadScenario(file);
+  const threads = [...new Set([1, 2, 4, config.pcpus])].filter((n) => n <= config.pcpus).sort((a, b) => a - b);
+  return { name, config, threads };
+}
+
+/** VCPUs of one domain that count under a lock, two domains that send each other events, two that compute, and a workload. */
+const MACHINE_CODE = `
+machine: { pcpus: 4, duration: 30ms, seed: 3 }
+guests:
+  - { name: smp, kernel: smp.elf, cmdline: "3", vcpus: 3, memory: 16 }
+  - { name: ping, kernel: pong.elf, cmdline: "role=0 peer=3 rounds=300", memory: 16 }
+  - { name: pong, kernel: pong.elf, cmdline: "role=1 peer=2 rounds=300", memory: 16 }
+  - { name: fib, kernel: bench.elf, cmdline: "div=100 only=fib", memory: 16 }
+  - { name: qsort, kernel: bench.elf, cmdline: "div=100 only=qsort", memory: 16 }
+  - { name: web, workload: web.json, vcpus: 2, memory: 16 }
+`;
+const WEB = { tasks: { w: { instance: 3, loop: -1, run: 300, sleep: 500 } }, global: {} };
+
+function machineCode(): Example[] {
+  const folder = mkdtempSync(join(tmpdir(), 'determinism-'));
+  try {
+    execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder]);
+    writeFileSync(join(folder, 'web.json'), JSON.stringify(WEB));
+    writeFileSync(join(folder, 'machine-code.yaml'), MACHINE_CODE);
+    return [exampleOf('machine-code', join(folder, 'machine-code.yaml'))];
+  } catch (error) {
+    // Of build.sh: there is no compiler.
+    if ((error as { status?: number }).status === 77) return [];
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 const examples: Example[] = readdirSync(EXAMPLES)
-  .filter((name) => name.endsWith('.yaml') && name.includes(values.only))
-  .map((name) => {
-    const { config } = loadScenario(join(EXAMPLES, name));
-    const threads = [...new Set([1, 2, 4, config.pcpus])].filter((n) => n <= config.pcpus).sort((a, b) => a - b);
-    return { name, config, threads };
-  });
+  .filter((name) => name.endsWith('.yaml'))
+  .map((name) => exampleOf(name, join(EXAMPLES, name)))
+  .concat(machineCode())
+  .filter(({ name }) => name.includes(values.only));
 
 const wanted = new Map<string, string>();
 let mismatches = 0;
