@@ -3,7 +3,9 @@
 import { busLock, busRegion } from '../../src/pcpu/x86/bus-lock.js';
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
 import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
-import { FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { resetState } from '../../src/pcpu/x86/reset.js';
+import type { FlatSelectors } from '../../src/pcpu/x86/segments.js';
+import { ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;
@@ -31,8 +33,13 @@ export interface BareMachine {
   entry(virtual: bigint): number;
 }
 
-/** @param frames of memory @param isParallel as if other workers ran code at the same time */
-export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = false): BareMachine {
+/** @param frames of memory @param isParallel as if other workers ran code at the same time @param selectors Xen's, or others' */
+export function bareMachine(
+  frames: number,
+  codeBytes = CODE_AREA,
+  isParallel = false,
+  selectors?: FlatSelectors,
+): BareMachine {
   const image = Image.create(
     layOut([
       rawRegion('state', STATE_BYTES, 1),
@@ -62,11 +69,11 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
       counter: () => [0, 0],
       bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
+      ...(selectors === undefined ? {} : { selectors }),
     },
   );
 
-  // Interrupts are on, as for every application.
-  new DataView(image.buffer).setInt32(st + ST.flags, FLAG.IF, true);
+  resetState(new DataView(image.buffer), st);
 
   /** Index into `words` of the page-table entry of a page. */
   function entryOf(virtual: bigint, isMade: boolean): number {
