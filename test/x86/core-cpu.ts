@@ -1,5 +1,5 @@
 /** The x86 core as something that runs cases (case.ts). */
-import { EXIT, FLAG, ST, VECTOR } from '../../src/pcpu/x86/state.js';
+import { EXIT, FLAG, SEGMENT, ST, VECTOR } from '../../src/pcpu/x86/state.js';
 import { putFx, takeFx } from '../../src/pcpu/x86/x87-images.js';
 import { X87Registers } from '../../src/pcpu/x86/x87-registers.js';
 import { bareMachine, registers } from './bench-machine.js';
@@ -13,6 +13,7 @@ import {
   INT3,
   type Outcome,
   RFLAGS_SET,
+  type Steps,
   X87_BYTES,
   X87_INITIAL,
 } from './case.js';
@@ -30,11 +31,15 @@ const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
+/** What Linux has its applications load. */
+const LINUX_SELECTORS = { code: [0x23, 0x33], data: [0x2b] };
+const [LINUX_CS, LINUX_SS] = [0x33, 0x2b];
+
 const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others */
 export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
-  const m = bareMachine(128, undefined, isParallel);
+  const m = bareMachine(128, undefined, isParallel, LINUX_SELECTORS);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });
@@ -52,6 +57,33 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
     r.rip = FLAGS_CODE + offset;
     if (m.core.run(m.st, 1) !== EXIT.budget) throw new Error('flags cannot be had');
   }
+  /** Selectors as they are when a case begins. */
+  function resetSelectors(): void {
+    for (const n of Object.values(SEGMENT)) view.setUint16(m.st + ST.selectors + 2 * n, 0, true);
+    view.setUint16(m.st + ST.selectors + 2 * SEGMENT.CS, LINUX_CS, true);
+    view.setUint16(m.st + ST.selectors + 2 * SEGMENT.SS, LINUX_SS, true);
+  }
+
+  function setTrapFlag(isSet: boolean): void {
+    const flags = r.word(ST.flags) & ~FLAG.TF;
+    view.setInt32(m.st + ST.flags, isSet ? flags | FLAG.TF : flags, true);
+  }
+
+  /** Runs on through single steps. */
+  function runSteps(budget: number): { readonly reason: number; readonly steps: Steps } {
+    let [count, digest] = [0, 0n];
+    const add = (x: bigint): void => {
+      digest = BigInt.asUintN(64, (digest ^ x) * 0x100000001b3n);
+    };
+    for (let left = budget; ; left = r.word(ST.left)) {
+      const reason = left === 0 ? EXIT.budget : m.core.run(m.st, left);
+      if (reason !== EXIT.exception || r.word(ST.vector) !== VECTOR.DB) return { reason, steps: { count, digest } };
+      count++;
+      add(r.rip);
+      for (let n = 0; n < 16; n++) add(r.get(n));
+    }
+  }
+
   const word = m.at(STACK + 64n);
   const x87 = new X87Registers(buffer);
   x87.select(m.st);
@@ -64,6 +96,8 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
       m.core.codeChanged(code);
       view.setBigUint64(word, c.state.rflags, true);
       flagsBy(0n);
+      resetSelectors();
+      setTrapFlag(c.isStepped === true);
       for (let n = 0; n < 16; n++) r.set(n, c.state.gpr[n]!);
       u8.set(c.state.xmm, m.st + ST.xmm);
       view.setUint32(m.st + ST.mxcsr, c.state.mxcsr, true);
@@ -72,14 +106,15 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
       const end = endOf(c);
       let reason: number = EXIT.budget;
       let left = PATIENCE;
-      if (isStepping) {
+      let steps: Steps | undefined;
+      if (isStepping && c.isStepped !== true) {
         // The end is an instruction like any other: it is looked for before each.
         while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left-- > 0) {
           reason = m.core.run(m.st, 1);
           if (reason !== EXIT.budget) break;
         }
       } else {
-        reason = m.core.run(m.st, PATIENCE);
+        ({ reason, steps } = runSteps(PATIENCE));
         left = r.word(ST.left);
         // What follows the end is a breakpoint.
         if (reason === EXIT.exception && r.word(ST.vector) === VECTOR.BP && r.rip === end + 1n) {
@@ -99,6 +134,7 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
           : undefined;
       const image = new Uint8Array(X87_BYTES);
       putFx(x87, dataViewOf(image), true);
+      setTrapFlag(false);
       flagsBy(1n);
       const flags =
         view.getBigUint64(word, true) & BigInt(FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF | FLAG.DF);
@@ -113,6 +149,7 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
         },
         data: u8.slice(data, data + DATA_BYTES),
         ...(exception === undefined ? {} : { exception }),
+        ...(steps === undefined ? {} : { steps }),
         ...(left <= 0 ? { timedOut: true as const } : {}),
       };
     },

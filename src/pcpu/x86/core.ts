@@ -393,7 +393,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
       }
       follow(st);
       // Accesses to them from now on come to the MMU.
-      for (const [low, high] of debug.watched(st)) paging.invalidate(i32[word(st + ST.tlb)]!, low, high);
+      for (const [low, high] of debug.hasBreakpoints(st) ? debug.watched(st) : [])
+        paging.invalidate(i32[word(st + ST.tlb)]!, low, high);
       let rest = budget;
       for (;;) {
         const isStepping = steps.isOn(st);
