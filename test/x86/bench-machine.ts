@@ -66,7 +66,8 @@ export function bareMachine(
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
       rootOf: () => 0,
       shared: undefined,
-      counter: () => [0, 0],
+      // What is left of the budget.
+      counter: (_, left) => [left, 0],
       bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
       ...(selectors === undefined ? {} : { selectors }),

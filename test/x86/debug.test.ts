@@ -142,6 +142,16 @@ describe('single steps', () => {
     expect(r.word(ST.flags) & FLAG.RF).to.equal(0);
   });
 
+  it('are nothing that the cycle counter sees', () => {
+    const m = machineWith([NOP, 0x0f, 0x31, HLT], { flags: FLAG.TF });
+    expect([next(m, 100), next(m, 99)]).to.deep.equal(['#DB +1 after 1', '#DB +3 after 1']);
+    expect(registers(m).get(RAX)).to.equal(99n);
+    const watched = machineWith([NOP, 0x0f, 0x31, HLT]);
+    breakAt(watched, 0, DATA, 'access');
+    expect(next(watched, 100)).to.equal('#GP +3 after 2');
+    expect(registers(watched).get(RAX)).to.equal(99n);
+  });
+
   it('come in the place of the budget, where both end', () => {
     const m = machineWith([NOP, NOP, HLT], { flags: FLAG.TF });
     expect(next(m, 1)).to.equal('#DB +1 after 1');

@@ -54,8 +54,8 @@ export interface Surroundings {
   readonly code: SharedCode;
   /** Machine frame of a VCPU's top-level page table. */
   rootOf(st: number): number;
-  /** The cycle counter, low and high word. */
-  counter(st: number): readonly [number, number];
+  /** The cycle counter, low and high word. @param left instructions left of the budget, the one that asks among them */
+  counter(st: number, left: number): readonly [number, number];
   /** Where guests run beside the turns. */
   readonly shared: SharedPages | undefined;
   /** Where several workers run code at the same time. */
@@ -135,6 +135,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const float = exactFloat(image);
   const loadSegment = segments(image, outside.selectors ?? XEN_SELECTORS);
 
+  /** Instructions of the budget that are not among those that handlers are given now. */
+  let beyond = 0;
+
   const services: Services = {
     load(st, access) {
       const size = access & (FOR_WRITE - 1);
@@ -154,7 +157,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         return 0;
       },
       rdtsc(st) {
-        const [low, high] = outside.counter(st);
+        const [low, high] = outside.counter(st, i32[word(st + ST.left)]! + beyond);
         setRegister(st, 0, low);
         setRegister(st, 2, high);
         return 0;
@@ -402,6 +405,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         i32[word(st + ST.left)] = rest;
         if (isStepping && steps.before(st)) return EXIT.exception;
         const slice = isStepping ? 1 : Math.min(rest, SLICE);
+        beyond = rest - slice;
         i32[word(st + ST.left)] = slice;
         const record = locate(st);
         const reason = record === 0 ? EXIT.exception : loop(st, record, slice);

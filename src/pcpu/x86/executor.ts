@@ -101,8 +101,8 @@ export function x86Executor(
       code: sharedCode(image, image.region('x86-code-frames').base, frames.base),
       rootOf: (st) => i32[word(st + ST.root)]!,
       shared: isOrdered ? { isShared: (st, page) => page === sharedInfoOf(st), isInTurn: () => isInTurn } : undefined,
-      counter(st) {
-        const at = anchor(st) + (done(st) + budget - i32[word(st + ST.left)]!) * nsPerInstruction;
+      counter(st, left) {
+        const at = anchor(st) + (done(st) + budget - left) * nsPerInstruction;
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
