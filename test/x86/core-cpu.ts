@@ -35,10 +35,16 @@ const PUSHFQ = [0x9c];
 const LINUX_SELECTORS = { code: [0x23, 0x33], data: [0x2b] };
 const [LINUX_CS, LINUX_SS] = [0x33, 0x2b];
 
+/** DR7: breakpoints 0 and 1 for reads and writes of 8 bytes. */
+const ACCESS_OF_8 = 0xbb_0005n;
+
 const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others */
-export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
+/**
+ * @param isStepping one instruction at a time, or all that there are @param isParallel with locked accesses as among others
+ * @param isWatched with breakpoints at both pages of data, whose traps are counted as steps
+ */
+export function coreCpu(isStepping = true, isParallel = false, isWatched = false): CoreCpu {
   const m = bareMachine(128, undefined, isParallel, LINUX_SELECTORS);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
@@ -49,6 +55,11 @@ export function coreCpu(isStepping = true, isParallel = false): CoreCpu {
   const view = new DataView(buffer);
   const [code, data] = [m.at(CODE_BASE), m.at(DATA_BASE)];
   if (m.at(DATA_BASE + 4096n) !== data + 4096) throw new Error('the pages of data do not follow each other');
+  if (isWatched) {
+    m.core.setDebugRegister(m.st, 0, DATA_BASE + 64n);
+    m.core.setDebugRegister(m.st, 1, DATA_BASE + 4096n);
+    m.core.setDebugRegister(m.st, 7, ACCESS_OF_8);
+  }
   u8.set([...POPFQ, ...PUSHFQ], m.at(FLAGS_CODE));
 
   /** Runs one instruction of the page for flags. */
