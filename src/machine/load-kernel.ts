@@ -5,7 +5,8 @@
  */
 
 import type { ProcessorCore } from '../pcpu/processor.js';
-import { FCW_INITIAL, FLAG, MXCSR_INITIAL, ST, STATE_BYTES } from '../pcpu/x86/state.js';
+import { resetState } from '../pcpu/x86/reset.js';
+import { ST, STATE_BYTES } from '../pcpu/x86/state.js';
 import { PAGE_SIZE } from '../shared/image.js';
 import type { BuiltKernel } from './config.js';
 
@@ -95,9 +96,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine 
   view.setBigUint64(st + ST.gpr + 8 * 4, BigInt(firstTable * PAGE_SIZE), true);
   view.setBigUint64(st + ST.gpr + 8 * 6, BigInt(START_INFO), true);
   view.setBigUint64(st + ST.rip, elf.entry, true);
-  view.setInt32(st + ST.flags, FLAG.IF, true);
-  view.setUint32(st + ST.mxcsr, MXCSR_INITIAL, true);
-  view.setUint16(st + ST.fcw, FCW_INITIAL, true);
+  resetState(view, st);
   i32[(st + ST.root) >> 2] = firstMfn + level4;
   i32[(st + ST.isPresent) >> 2] = 1;
 }

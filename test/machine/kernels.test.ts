@@ -65,6 +65,14 @@ describe('a kernel that does what it must not', () => {
     ['an undefined instruction', [0x0f, 0x0b], ['unhandled #UD', 'RIP: 0000000000100000  ud2  (0f 0b)']],
     ['an instruction that is not there', [0xc5, 0xf8, 0x58, 0xc1], ['not implemented: vaddps', 'unhandled #UD']],
     ['a privileged instruction', [0x90, 0xf4], ['unhandled #GP(0000)', 'RIP: 0000000000100001  hlt']],
+    // push 0x102; popfq; nop
+    [
+      'a single step',
+      [0x68, 0x02, 0x01, 0, 0, 0x9d, 0x90],
+      ['unhandled #DB', 'RIP: 0000000000100007', 'RFLAGS: 0000000000000302', 'ss: e02b   cs: e033'],
+    ],
+    // mov ecx,0xe010; mov ds,ecx
+    ['a selector of the hypervisor', [0xb9, 0x10, 0xe0, 0, 0, 0x8e, 0xd9], ['unhandled #GP(e010)', 'mov ds,ecx']],
     ['a breakpoint', [0xcc], ['unhandled #BP', 'RIP: 0000000000100001']],
     ['a division by zero', [0x31, 0xc9, 0xf7, 0xf1], ['unhandled #DE', 'RIP: 0000000000100002  div ecx']],
     [

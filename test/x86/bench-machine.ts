@@ -3,7 +3,9 @@
 import { busLock, busRegion } from '../../src/pcpu/x86/bus-lock.js';
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
 import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
-import { FLAG, ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { resetState } from '../../src/pcpu/x86/reset.js';
+import type { FlatSelectors } from '../../src/pcpu/x86/segments.js';
+import { ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;
@@ -35,8 +37,15 @@ export interface BareMachine {
  * @param frames of memory
  * @param isParallel as if other workers ran code at the same time
  * @param hot instructions after which code is made a region
+ * @param selectors Xen's, or others'
  */
-export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = false, hot?: number): BareMachine {
+export function bareMachine(
+  frames: number,
+  codeBytes = CODE_AREA,
+  isParallel = false,
+  hot?: number,
+  selectors?: FlatSelectors,
+): BareMachine {
   const image = Image.create(
     layOut([
       rawRegion('state', STATE_BYTES, 1),
@@ -63,15 +72,16 @@ export function bareMachine(frames: number, codeBytes = CODE_AREA, isParallel = 
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
       rootOf: () => 0,
       shared: undefined,
-      counter: () => [0, 0],
+      // What is left of the budget.
+      counter: (_, left) => [left, 0],
       bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
       cpuid: () => [0, 0, 0, 0],
+      ...(selectors === undefined ? {} : { selectors }),
     },
     hot,
   );
 
-  // Interrupts are on, as for every application.
-  new DataView(image.buffer).setInt32(st + ST.flags, FLAG.IF, true);
+  resetState(new DataView(image.buffer), st);
 
   /** Index into `words` of the page-table entry of a page. */
   function entryOf(virtual: bigint, isMade: boolean): number {

@@ -90,6 +90,14 @@ export interface Case {
   readonly state: CpuState;
   /** DATA_BYTES from DATA_BASE on. */
   readonly data: Uint8Array;
+  /** Begins with TF set. @default false */
+  readonly isStepped?: boolean;
+}
+
+/** Single steps: how many, and a digest of rip and the general registers behind each. */
+export interface Steps {
+  readonly count: number;
+  readonly digest: bigint;
 }
 
 export interface Exception {
@@ -106,6 +114,7 @@ export interface Outcome {
   readonly data: Uint8Array;
   /** None: the end was reached. */
   readonly exception?: Exception;
+  readonly steps?: Steps;
   /** It ran until the executor lost patience; the state is that of any moment. */
   readonly timedOut?: true;
 }
@@ -190,6 +199,10 @@ export function compare(a: Outcome, b: Outcome, definedFlags: bigint): string[] 
   if (a.state.x87 !== undefined && b.state.x87 !== undefined) {
     const [is, shall] = [x87Fields(a.state.x87), x87Fields(b.state.x87)];
     for (const [name, value] of Object.entries(is)) look(name, value, shall[name]!);
+  }
+  if (a.steps !== undefined && b.steps !== undefined) {
+    look('steps', a.steps.count, b.steps.count);
+    look('digest of steps', a.steps.digest, b.steps.digest);
   }
   // Data compares equal nearly always, and there is much of it.
   if (Buffer.compare(a.data, b.data) !== 0)

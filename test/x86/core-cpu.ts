@@ -1,5 +1,5 @@
 /** The x86 core as something that runs cases (case.ts). */
-import { EXIT, FLAG, ST, VECTOR } from '../../src/pcpu/x86/state.js';
+import { EXIT, FLAG, SEGMENT, ST, VECTOR } from '../../src/pcpu/x86/state.js';
 import { putFx, takeFx } from '../../src/pcpu/x86/x87-images.js';
 import { X87Registers } from '../../src/pcpu/x86/x87-registers.js';
 import { bareMachine, registers } from './bench-machine.js';
@@ -13,6 +13,7 @@ import {
   INT3,
   type Outcome,
   RFLAGS_SET,
+  type Steps,
   X87_BYTES,
   X87_INITIAL,
 } from './case.js';
@@ -30,15 +31,23 @@ const FLAGS_CODE = 0x3100_0000n;
 const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
+/** What Linux has its applications load. */
+const LINUX_SELECTORS = { code: [0x23, 0x33], data: [0x2b] };
+const [LINUX_CS, LINUX_SS] = [0x33, 0x2b];
+
+/** DR7: breakpoints 0 and 1 for reads and writes of 8 bytes. */
+const ACCESS_OF_8 = 0xbb_0005n;
+
 const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /**
  * @param budget instructions at a time
  * @param hot instructions after which code is made a region
  * @param isParallel with locked accesses as among others
+ * @param isWatched with breakpoints at both pages of data, whose traps are counted as steps
  */
-export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
-  const m = bareMachine(128, undefined, isParallel, hot);
+export function coreCpu(budget = 1, hot?: number, isParallel = false, isWatched = false): CoreCpu {
+  const m = bareMachine(128, undefined, isParallel, hot, LINUX_SELECTORS);
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });
@@ -48,6 +57,11 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
   const view = new DataView(buffer);
   const [code, data] = [m.at(CODE_BASE), m.at(DATA_BASE)];
   if (m.at(DATA_BASE + 4096n) !== data + 4096) throw new Error('the pages of data do not follow each other');
+  if (isWatched) {
+    m.core.setDebugRegister(m.st, 0, DATA_BASE + 64n);
+    m.core.setDebugRegister(m.st, 1, DATA_BASE + 4096n);
+    m.core.setDebugRegister(m.st, 7, ACCESS_OF_8);
+  }
   u8.set([...POPFQ, ...PUSHFQ], m.at(FLAGS_CODE));
 
   /** Runs one instruction of the page for flags. */
@@ -56,6 +70,33 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
     r.rip = FLAGS_CODE + offset;
     if (m.core.run(m.st, 1) !== EXIT.budget) throw new Error('flags cannot be had');
   }
+  /** Selectors as they are when a case begins. */
+  function resetSelectors(): void {
+    for (const n of Object.values(SEGMENT)) view.setUint16(m.st + ST.selectors + 2 * n, 0, true);
+    view.setUint16(m.st + ST.selectors + 2 * SEGMENT.CS, LINUX_CS, true);
+    view.setUint16(m.st + ST.selectors + 2 * SEGMENT.SS, LINUX_SS, true);
+  }
+
+  function setTrapFlag(isSet: boolean): void {
+    const flags = r.word(ST.flags) & ~FLAG.TF;
+    view.setInt32(m.st + ST.flags, isSet ? flags | FLAG.TF : flags, true);
+  }
+
+  /** Runs on through single steps. */
+  function runSteps(budget: number): { readonly reason: number; readonly steps: Steps } {
+    let [count, digest] = [0, 0n];
+    const add = (x: bigint): void => {
+      digest = BigInt.asUintN(64, (digest ^ x) * 0x100000001b3n);
+    };
+    for (let left = budget; ; left = r.word(ST.left)) {
+      const reason = left === 0 ? EXIT.budget : m.core.run(m.st, left);
+      if (reason !== EXIT.exception || r.word(ST.vector) !== VECTOR.DB) return { reason, steps: { count, digest } };
+      count++;
+      add(r.rip);
+      for (let n = 0; n < 16; n++) add(r.get(n));
+    }
+  }
+
   const word = m.at(STACK + 64n);
   const x87 = new X87Registers(buffer);
   x87.select(m.st);
@@ -68,6 +109,8 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
       m.core.codeChanged(code);
       view.setBigUint64(word, c.state.rflags, true);
       flagsBy(0n);
+      resetSelectors();
+      setTrapFlag(c.isStepped === true);
       for (let n = 0; n < 16; n++) r.set(n, c.state.gpr[n]!);
       u8.set(c.state.xmm, m.st + ST.xmm);
       view.setUint32(m.st + ST.mxcsr, c.state.mxcsr, true);
@@ -76,11 +119,17 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
       const end = endOf(c);
       let reason: number = EXIT.budget;
       let left = PATIENCE;
-      // The end is an instruction like any other: it is looked for before each run.
-      while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left > 0) {
-        reason = m.core.run(m.st, budget);
-        left -= budget - r.word(ST.left);
-        if (reason !== EXIT.budget) break;
+      let steps: Steps | undefined;
+      if (budget < PATIENCE && c.isStepped !== true) {
+        // The end is an instruction like any other: it is looked for before each run.
+        while ((r.rip !== end || end === CODE_BASE + BigInt(CODE_PAGE_BYTES)) && left > 0) {
+          reason = m.core.run(m.st, budget);
+          left -= budget - r.word(ST.left);
+          if (reason !== EXIT.budget) break;
+        }
+      } else {
+        ({ reason, steps } = runSteps(PATIENCE));
+        left = r.word(ST.left);
       }
       // What follows the end is a breakpoint, where it has gone on.
       if (reason === EXIT.exception && r.word(ST.vector) === VECTOR.BP && r.rip === end + 1n) {
@@ -99,6 +148,7 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
           : undefined;
       const image = new Uint8Array(X87_BYTES);
       putFx(x87, dataViewOf(image), true);
+      setTrapFlag(false);
       flagsBy(1n);
       const flags =
         view.getBigUint64(word, true) & BigInt(FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF | FLAG.DF);
@@ -113,6 +163,7 @@ export function coreCpu(budget = 1, hot?: number, isParallel = false): CoreCpu {
         },
         data: u8.slice(data, data + DATA_BYTES),
         ...(exception === undefined ? {} : { exception }),
+        ...(steps === undefined ? {} : { steps }),
         ...(left <= 0 ? { timedOut: true as const } : {}),
       };
     },

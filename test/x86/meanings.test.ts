@@ -5,6 +5,7 @@ import { decoded } from '../../src/pcpu/x86/forms.js';
 import type { Step } from '../../src/pcpu/x86/ir.js';
 import { MEANINGS, meaningOf } from '../../src/pcpu/x86/meanings/index.js';
 import { MMX } from '../../src/pcpu/x86/meanings/mmx.js';
+import { hasSelector, SEGMENTS } from '../../src/pcpu/x86/meanings/segments.js';
 import { ST } from '../../src/pcpu/x86/state.js';
 import { X87_MNEMONICS } from '../../src/pcpu/x86/x87-code.js';
 import { randomCase } from './random-code.js';
@@ -15,16 +16,46 @@ interface Seen {
   readonly steps: readonly Step[];
 }
 
-/** One instruction of each form that random cases have. */
+/** What no random case has: MOV of and to segment registers, control and debug registers, PUSH and POP of FS and GS, INT1. */
+const OTHERS: readonly (readonly number[])[] = [
+  ...[
+    [0x8c, 0xd8],
+    [0x48, 0x8c, 0xd8],
+    [0x66, 0x8c, 0xd8],
+    [0x8c, 0x1b],
+    [0x48, 0x8c, 0x1b],
+  ],
+  ...[
+    [0x8e, 0xd8],
+    [0x48, 0x8e, 0xd8],
+    [0x66, 0x8e, 0xd8],
+    [0x8e, 0x1b],
+    [0x48, 0x8e, 0x1b],
+    [0x8e, 0xd0],
+  ],
+  ...[
+    [0x0f, 0xa0],
+    [0x0f, 0xa1],
+    [0x0f, 0xa8],
+    [0x0f, 0xa9],
+    [0x66, 0x0f, 0xa0],
+    [0x66, 0x0f, 0xa9],
+  ],
+  ...[[0x0f, 0x20, 0xc0], [0x0f, 0x22, 0xc0], [0x0f, 0x21, 0xc0], [0x0f, 0x23, 0xc0], [0xf1]],
+];
+
+/** One instruction of each form that random cases have, and the others. */
 function forms(): Seen[] {
   const seen = new Map<string, Seen>();
   const seeds = Array.from({ length: 1500 }, (_, seed) => seed);
-  for (const { case: c } of [
+  for (const { code, rip } of [
     ...seeds.map((seed) => randomCase(seed, { sets: ['integer'] })),
     ...seeds.map((seed) => randomCase(seed, { sets: ['x87', 'mmx'] })),
-  ]) {
-    const decoder = new iced.Decoder(64, c.code, iced.DecoderOptions.None);
-    decoder.ip = c.state.rip;
+  ]
+    .map(({ case: c }) => ({ code: c.code, rip: c.state.rip }))
+    .concat(OTHERS.map((code) => ({ code: Uint8Array.from(code), rip: 0x100n })))) {
+    const decoder = new iced.Decoder(64, code, iced.DecoderOptions.None);
+    decoder.ip = rip;
     while (decoder.canDecode) {
       const instruction = decoder.decode();
       // Cases end in the middle of one now and then.
@@ -52,6 +83,12 @@ describe('meanings', () => {
   it('are there for every instruction of the x87 and of mm registers that the core has', () => {
     const seen = new Set(all.map(({ instruction }) => iced.Mnemonic[instruction.mnemonic]));
     for (const mnemonic of [...X87_MNEMONICS, ...Object.keys(MMX)]) expect([...seen]).to.include(mnemonic);
+  });
+
+  it('are there for every instruction of segment registers that the core has', () => {
+    const seen = all.filter(({ instruction }) => hasSelector(decoded(instruction, 0).form));
+    const mnemonics = new Set(seen.map(({ instruction }) => iced.Mnemonic[instruction.mnemonic]));
+    expect([...mnemonics]).to.have.members(Object.keys(SEGMENTS));
   });
 
   it('write flags where the instruction does, and nowhere else', () => {

@@ -32,7 +32,9 @@ export function areas({ buffer, u8 }: Image, paging: Mmu, written: (frame: numbe
     const last = paging.pageOf(st, BigInt.asUintN(64, address + BigInt(bytes - 1)), access);
     if (last < 0) return undefined;
     const first = paging.pageOf(st, address, access);
-    return first < 0 ? undefined : [first, last];
+    if (first < 0) return undefined;
+    paging.accessed(st, bytes, access);
+    return [first, last];
   }
 
   return {

@@ -2,6 +2,7 @@
 import type { Image } from '../../shared/image.js';
 import type { BusLock } from './bus-lock.js';
 import { codeCache, type SharedCode } from './code-cache.js';
+import { debugRegisters } from './debug-registers.js';
 import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
 import {
@@ -20,8 +21,10 @@ import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from './mmu.js';
 import { isPair } from './pairs.js';
 import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
+import { type FlatSelectors, segments, XEN_SELECTORS } from './segments.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
-import { strings } from './strings.js';
+import { stepping } from './stepping.js';
+import { MORE, strings } from './strings.js';
 import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
@@ -60,24 +63,31 @@ export interface Surroundings {
   readonly code: SharedCode;
   /** Machine frame of a VCPU's top-level page table. */
   rootOf(st: number): number;
-  /** The cycle counter, low and high word. */
-  counter(st: number): readonly [number, number];
+  /** The cycle counter, low and high word. @param left instructions left of the budget, the one that asks among them */
+  counter(st: number, left: number): readonly [number, number];
   /** Where guests run beside the turns. */
   readonly shared: SharedPages | undefined;
   /** Where several workers run code at the same time. */
   readonly bus: BusLock | undefined;
   /** CPUID: eax, ebx, ecx, edx. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
+  /** @default Xen's */
+  readonly selectors?: FlatSelectors;
 }
 
 export interface X86Core {
   readonly mmu: Mmu;
   /**
    * Runs VCPU v, whose block `st` is, from `rip` on, with the TLB of pCPU p. @param budget instructions at most, at least 1
-   * @returns one of EXIT but `miss`; `left` of the block says how many of the budget are left, `rip` of it where to go on, or the
-   *   instruction that faulted
+   * @returns one of EXIT but `miss` and `attend`; `left` of the block says how many of the budget are left, `rip` of it where to go on,
+   *   or the instruction that faulted. #DB is none of an instruction that was begun and not done: what it traps behind has been counted
    */
   run(st: number, budget: number, v?: number, p?: number): number;
+  /** Whether SS was loaded just now: no event may come before the next instruction is done. */
+  isShadowed(st: number): boolean;
+  /** Debug register n, 0 to 7, for the hypervisor. @returns 0, or why Xen refuses it, as it says so */
+  setDebugRegister(st: number, n: number, x: bigint): number;
+  debugRegister(st: number, n: number): bigint;
   /** A frame was written by somebody else: its image address. */
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
@@ -108,9 +118,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (code.written(frame) === seenWrites) seenWrites++;
     cache.drop(frame);
   }
-  const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, outside.shared, outside.rootOf);
+  const debug = debugRegisters(image);
+  const steps = stepping(image, debug);
+  const frames = { hasCode: code.hasCode, written };
+  const paging = mmu(image, outside.memory, frames, outside.shared, outside.rootOf, debug);
   const { bus } = outside;
-  const locked = bus && lockedAccesses(image, paging, { hasCode: code.hasCode, written }, bus);
+  const locked = bus && lockedAccesses(image, paging, frames, bus);
   /** Writes of others to code that this core has followed. */
   let seenWrites = code.writes();
   const marksSeen = (st: number): number => word(i32[word(st + ST.tlb)]! + TLB.marks);
@@ -136,6 +149,10 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const float87 = x87(image, paging, writtenTo);
 
   const float = exactFloat(image);
+  const loadSegment = segments(image, outside.selectors ?? XEN_SELECTORS);
+
+  /** Instructions of the budget that are not among those that handlers are given now. */
+  let beyond = 0;
 
   const services: Services = {
     load(st, access) {
@@ -155,7 +172,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         return 0;
       },
       rdtsc(st) {
-        const [low, high] = outside.counter(st);
+        const [low, high] = outside.counter(st, i32[word(st + ST.left)]! + beyond);
         setRegister(st, 0, low);
         setRegister(st, 2, high);
         return 0;
@@ -172,7 +189,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         return 0;
       },
       x87: (st) => (float87(st) ? 0 : 1 + EXIT.exception),
-      string: (st) => (string(st) < 0 ? 1 + EXIT.exception : 0),
+      string(st) {
+        const came = string(st);
+        return came === 0 ? 0 : 1 + (came === MORE ? EXIT.attend : EXIT.exception);
+      },
+      loadSegment: (st) => (loadSegment(st) ? 0 : 1 + EXIT.exception),
     },
   };
 
@@ -429,9 +450,17 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       i32[word(st + ST.busSelf)] = bus.self;
     }
     follow(st);
+    // Accesses to them from now on come to the MMU.
+    for (const [low, high] of debug.hasBreakpoints(st) ? debug.watched(st) : [])
+      paging.invalidate(i32[word(st + ST.tlb)]!, low, high);
     let rest = budget;
     for (;;) {
-      const slice = Math.min(rest, SLICE);
+      const isStepping = steps.isOn(st);
+      i32[word(st + ST.stepping)] = isStepping ? 1 : 0;
+      i32[word(st + ST.left)] = rest;
+      if (isStepping && steps.before(st)) return EXIT.exception;
+      const slice = isStepping ? 1 : Math.min(rest, SLICE);
+      beyond = rest - slice;
       i32[word(st + ST.left)] = slice;
       const record = locate(st);
       const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
@@ -440,16 +469,20 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       unsampled += done;
       i32[word(st + ST.left)] = rest;
       if (record !== 0) settle(st);
-      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
-      if (record === 0) return reason;
+      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) {
+        if (isStepping) steps.undone(st);
+        return EXIT.kept;
+      }
       // It faulted between its two accesses, as another pCPU changed the page tables.
       if (bus?.isHeld() === true) bus.release();
-      if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
-      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
-        // A trap: reported behind the instruction.
-        view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
+      if (reason === EXIT.exception) {
+        if (record !== 0) trapped(st);
+        steps.raised(st);
+        return reason;
       }
-      return reason;
+      if (isStepping && steps.after(st, reason, done > 0)) return EXIT.exception;
+      if (reason === EXIT.syscall) return reason;
+      if (rest === 0) return EXIT.budget;
     }
   }
 
@@ -460,6 +493,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     paging.invalidate(tlbOf(p), low, high);
     // Whatever page of that place it is: it costs one look into the tables.
     forgetCodeAt(tlbOf(p), tlbPlace(low));
+  }
+
+  /** INT1 and INT3 are traps: reported behind the instruction. */
+  function trapped(st: number): void {
+    const vector = i32[word(st + ST.vector)];
+    if (vector !== VECTOR.BP && vector !== VECTOR.DB) return;
+    const length = view.getUint8(i32[word(st + ST.record)]! + REC.length);
+    view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + BigInt(length), true);
+    if (vector === VECTOR.DB) i32[word(st + ST.left)]!--;
   }
 
   return {
@@ -473,6 +515,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
       return reason;
     },
+    isShadowed: (st) => i32[word(st + ST.shadow)] !== 0,
+    setDebugRegister: debug.set,
+    debugRegister: debug.get,
     codeChanged: written,
     flush(p = 0) {
       Atomics.store(i32, word(tlbOf(p) + TLB.vcpu), 0);

@@ -2,7 +2,7 @@
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
 import type { Mmu } from './mmu.js';
-import { FLAG, GPR_NAMES, ST, VECTOR } from './state.js';
+import { FLAG, GPR_NAMES, SEGMENT, ST, VECTOR } from './state.js';
 
 /** The order of Xen's dump. */
 const ROWS = [
@@ -13,6 +13,7 @@ const ROWS = [
   ['r12', 'r13', 'r14'],
   ['r15'],
 ];
+const SELECTORS = ['DS', 'ES', 'FS', 'GS', 'SS', 'CS'] as const;
 const LONGEST = 15;
 const HAS_ERROR_CODE: readonly number[] = [VECTOR.DF, VECTOR.SS, VECTOR.GP, VECTOR.PF, VECTOR.AC];
 
@@ -56,6 +57,11 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
   const register = (name: string): bigint => view.getBigUint64(st + ST.gpr + 8 * GPR_NAMES.indexOf(name), true);
   const [vector, errorCode] = [view.getInt32(st + ST.vector, true), view.getInt32(st + ST.errorCode, true)];
   const rip = view.getBigUint64(st + ST.rip, true);
+  const selector = (n: number): string =>
+    view
+      .getUint16(st + ST.selectors + 2 * n, true)
+      .toString(16)
+      .padStart(4, '0');
   const name = Object.entries(VECTOR).find(([, n]) => n === vector)?.[0] ?? String(vector);
   const code = HAS_ERROR_CODE.includes(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
   const where = vector === VECTOR.PF ? ` at ${hex(view.getBigUint64(st + ST.cr2, true))}` : '';
@@ -67,5 +73,6 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
     `RIP: ${hex(rip)}  ${text}`,
     `RFLAGS: ${hex(BigInt(flags | 2))}  (status flags left out)`,
     ...ROWS.map((row) => row.map((n) => `${n.padStart(3)}: ${hex(register(n))}`).join('  ')),
+    SELECTORS.map((segment) => `${segment.toLowerCase()}: ${selector(SEGMENT[segment])}`).join('   '),
   ];
 }

@@ -25,7 +25,8 @@ import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
 import { CODE_BYTES } from './records.js';
-import { EXIT, FCW_INITIAL, FLAG, GPR_NAMES, MXCSR_INITIAL, ST, STATE_BYTES } from './state.js';
+import { resetState } from './reset.js';
+import { EXIT, GPR_NAMES, ST, STATE_BYTES, VECTOR } from './state.js';
 
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 /** Registers of a hypercall's arguments (xen-x86_64.h). */
@@ -113,8 +114,8 @@ export function x86Executor(
       code,
       rootOf: (st) => i32[word(st + ST.root)]!,
       shared: isOrdered ? { isShared, isInTurn: () => isInTurn } : undefined,
-      counter(st) {
-        const at = anchor(st) + (done(st) + budget - i32[word(st + ST.left)]!) * nsPerInstruction;
+      counter(st, left) {
+        const at = anchor(st) + (done(st) + budget - left) * nsPerInstruction;
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
@@ -129,7 +130,8 @@ export function x86Executor(
     [onPcpu, budget] = [p, instructions];
     const reason = core.run(st, instructions, v, p);
     const ran = instructions - i32[word(st + ST.left)]!;
-    setDone(st, done(st) + ran + (reason === EXIT.exception || reason === EXIT.kept ? 1 : 0));
+    const isCutOff = reason === EXIT.kept || (reason === EXIT.exception && i32[word(st + ST.vector)] !== VECTOR.DB);
+    setDone(st, done(st) + ran + (isCutOff ? 1 : 0));
     i32[word(st + ST.pending)] = reason === EXIT.budget ? 0 : 1 + reason;
     return reason;
   }
@@ -283,9 +285,10 @@ export function x86Executor(
         view.setBigUint64(st + 8 * n, view.getBigUint64(from + user[name]!, true), true);
       }
       view.setBigUint64(st + ST.rip, view.getBigUint64(from + user.rip!, true), true);
-      i32[word(st + ST.flags)] = FLAG.IF;
-      view.setUint32(st + ST.mxcsr, MXCSR_INITIAL, true);
-      view.setUint16(st + ST.fcw, FCW_INITIAL, true);
+      resetState(view, st);
+      for (let n = 0; n < 8; n++) {
+        core.setDebugRegister(st, n, view.getBigUint64(context + at.debugreg + 8 * n, true));
+      }
       i32[word(st + ST.root)] = root;
       i32[word(st + ST.isPresent)] = 1;
       return 0;

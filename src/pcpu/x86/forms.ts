@@ -20,7 +20,11 @@ export type OperandForm =
   | { readonly kind: 'memory'; readonly size: number }
   | { readonly kind: 'immediate' }
   | { readonly kind: 'branch' }
-  /** What no instruction of the core has: segment, control and debug registers, … */
+  /** A segment register: which one, the record says. */
+  | { readonly kind: 'selector' }
+  /** A control or debug register, which only ring 0 has. */
+  | { readonly kind: 'privileged' }
+  /** What no instruction of the core has. */
   | { readonly kind: 'other' };
 
 export interface Form {
@@ -56,6 +60,7 @@ function registerOffset(register: number): number | undefined {
   if (RegisterExt.isMM(register)) return ST.fpr + 16 * RegisterExt.number(register);
   if (RegisterExt.isXMM(register) && RegisterExt.number(register) < 16)
     return ST.xmm + 16 * RegisterExt.number(register);
+  if (RegisterExt.isSegmentRegister(register)) return ST.selectors + 2 * RegisterExt.number(register);
   return undefined;
 }
 
@@ -67,6 +72,8 @@ function operandForm(instruction: iced.Instruction, n: number): OperandForm {
       if (RegisterExt.isGPR(register)) return { kind: 'register', size: RegisterExt.size(register) as Size };
       if (RegisterExt.isST(register)) return { kind: 'fpr' };
       if (RegisterExt.isMM(register)) return { kind: 'mm' };
+      if (RegisterExt.isSegmentRegister(register)) return { kind: 'selector' };
+      if (RegisterExt.isCR(register) || RegisterExt.isDR(register)) return { kind: 'privileged' };
       return RegisterExt.isXMM(register) && RegisterExt.number(register) < 16 ? { kind: 'xmm' } : { kind: 'other' };
     }
     case OpKind.NearBranch16:
@@ -160,6 +167,9 @@ const BY_CODE: readonly number[] = [
   Mnemonic.Xlatb,
 ];
 
+/** Operands that do not say how wide the instruction's others are. */
+const HAS_NO_SIZE: readonly OperandForm['kind'][] = ['selector', 'privileged', 'other'];
+
 /** Bits of the immediate of those whose meaning hangs on it. */
 const VARIANTS: ReadonlyMap<number, number> = new Map(
   [Mnemonic.Cmpps, Mnemonic.Cmppd, Mnemonic.Cmpss, Mnemonic.Cmpsd, Mnemonic.Pinsrw, Mnemonic.Pextrw].map((m) => [m, 7]),
@@ -210,7 +220,9 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       ? ''
       : `${address.hasIndex ? 'i' : ''}${address.hasSegment ? 's' : ''}${address.isAbsolute ? 'a' : ''}${address.bits}`;
   const isExact =
-    operands.length === 0 || operands.some(({ kind }) => kind === 'other') || BY_CODE.includes(instruction.mnemonic);
+    operands.length === 0 ||
+    operands.some(({ kind }) => HAS_NO_SIZE.includes(kind)) ||
+    BY_CODE.includes(instruction.mnemonic);
   const variant = variantOf(instruction);
   const exact = isExact ? `#${instruction.code}` : '';
   const key = `${mnemonic} ${operands.map(keyOfOperand).join(',')} ${how} ${isLocked ? 'lock' : ''} ${repeat} ${exact} ${variant}`;
@@ -221,7 +233,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
   view.setUint8(REC.length, instruction.length);
   for (const at of [REC.base, REC.index, REC.segment]) view.setUint16(at, ST.zero, true);
   for (const [n, { kind }] of operands.entries()) {
-    if (kind === 'register' || kind === 'xmm' || kind === 'mm') {
+    if (kind === 'register' || kind === 'xmm' || kind === 'mm' || kind === 'selector') {
       if (n < 3) view.setUint16(REC.operand0 + 2 * n, registerOffset(instruction.opRegister(n))!, true);
     } else if (kind === 'immediate') view.setBigInt64(REC.imm, instruction.immediate(n), true);
     else if (kind === 'branch') view.setBigInt64(REC.imm, instruction.nearBranchTarget, true);

@@ -418,14 +418,26 @@ export class Translation {
         return true;
       }
       case 'exit':
-        // By address: the record of the next instruction need not follow.
-        code.get(STATE);
-        this.nextRip();
-        code.mem(MEM.i64_store, ST.rip);
-        code.get(LEFT).i32(1).op(OP.i32_sub).set(LEFT);
-        leaveAtRip(code, step.reason);
-        return true;
+        if (step.when === undefined) {
+          this.#exit(step.reason);
+          return true;
+        }
+        this.push(step.when);
+        code.if();
+        this.#exit(step.reason);
+        code.op(OP.end);
+        return false;
     }
+  }
+
+  /** By address: the record of the next instruction need not follow. */
+  #exit(reason: number): void {
+    const { code } = this;
+    code.get(STATE);
+    this.nextRip();
+    code.mem(MEM.i64_store, ST.rip);
+    code.get(LEFT).i32(1).op(OP.i32_sub).set(LEFT);
+    leaveAtRip(code, reason);
   }
 
   /** Status flags are what the next instruction asks for most. */

@@ -181,8 +181,8 @@ export type Step =
   /** Goes on at the branch's own target where `when` holds, else with the next instruction. */
   | { readonly op: 'branch'; readonly when: Truth | undefined }
   | { readonly op: 'jump'; readonly target: Value }
-  /** Ends the run; the instruction is done. */
-  | { readonly op: 'exit'; readonly reason: number };
+  /** Ends the run where `when` holds, else goes on; the instruction is done. */
+  | { readonly op: 'exit'; readonly reason: number; readonly when: Truth | undefined };
 
 /** What the core does by functions of its own. */
 export type HelperName =
@@ -194,6 +194,8 @@ export type HelperName =
   | 'enter'
   | 'float'
   | 'x87'
+  /** The segment register that is the first operand. */
+  | 'loadSegment'
   /** For 16 bytes at the address. */
   | 'lockBus'
   | 'unlockBus'
@@ -312,7 +314,7 @@ export class Builder {
   jump(target: Value): void {
     this.#push({ op: 'jump', target });
   }
-  exit(reason: number): void {
-    this.#push({ op: 'exit', reason });
+  exit(reason: number, when?: Truth): void {
+    this.#push({ op: 'exit', reason, when });
   }
 }

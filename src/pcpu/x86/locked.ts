@@ -28,6 +28,7 @@ export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus:
     load(st, size) {
       [first, second] = paging.pagesOf(st, size, 'write');
       if (first < 0) return -1;
+      paging.accessed(st, size, 'write');
       offset = i32[(st + ST.address) >> 2]! & (FRAME - 1);
       if (offset % size === 0 && !code.hasCode(first)) return first + offset;
       bus.acquire();
@@ -47,6 +48,7 @@ export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus:
     },
     take(st) {
       if (paging.pagesOf(st, 16, 'write')[0] < 0) return false;
+      paging.accessed(st, 16, 'write');
       bus.acquire();
       return true;
     },

@@ -34,6 +34,13 @@ export interface CodeFrames {
   written(frame: number): void;
 }
 
+/** Breakpoints for data (debug-registers.ts): who accesses a page that has one comes here each time. */
+export interface Watch {
+  isWatched(st: number, low: number, high: number): boolean;
+  /** So many bytes at `address` of the block are read or written. */
+  accessed(st: number, size: number, access: Access): void;
+}
+
 export interface Mmu {
   /** Forgets all translations of the TLB that the block names. */
   flush(st: number): void;
@@ -49,6 +56,8 @@ export interface Mmu {
   pageOf(st: number, address: bigint, access: Access): number;
   /** Pages of the `size` bytes at `address` of the block, the same one twice where they lie in one; the first is −1 where one faults. */
   pagesOf(st: number, size: number, access: Access): readonly [number, number];
+  /** So many bytes at `address` of the block are read or written, whose pages were looked up by the others of these functions. */
+  accessed(st: number, size: number, access: Access): void;
   /** See Services in handlers.ts. */
   load(st: number, size: number, forWrite: boolean): number;
   store(st: number, size: number): number;
@@ -66,6 +75,7 @@ export function mmu(
   code: CodeFrames,
   shared: SharedPages | undefined,
   rootOf: (st: number) => number,
+  watch: Watch,
 ): Mmu {
   const { i32, u8 } = image;
   const u16 = new Uint16Array(image.buffer);
@@ -150,7 +160,8 @@ export function mmu(
       return -1;
     }
     const isDirty = (i32[at]! & PTE.dirty) !== 0;
-    if (access !== 'fetch') remember(tlbOf(st), low, high, table, isWritable && isDirty && !code.hasCode(table));
+    if (access !== 'fetch' && !watch.isWatched(st, low, high))
+      remember(tlbOf(st), low, high, table, isWritable && isDirty && !code.hasCode(table));
     return table;
   }
 
@@ -217,12 +228,14 @@ export function mmu(
     invalidate,
     translate,
     pagesOf,
+    accessed: watch.accessed,
     pageOf: (st, address, access) =>
       translate(st, Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n)), access),
     load(st, size, forWrite) {
       const offset = lowOf(st) & 4095;
       const [first, second] = pagesOf(st, size, forWrite ? 'write' : 'read');
       if (first < 0) return -1;
+      watch.accessed(st, size, 'read');
       const inFirst = 4096 - offset;
       if (size <= inFirst) return first + offset;
       for (let n = 0; n < size; n++) {
@@ -235,6 +248,7 @@ export function mmu(
       const inFirst = 4096 - offset;
       const [first, second] = pagesOf(st, size, 'write');
       if (first < 0) return -1;
+      watch.accessed(st, size, 'write');
       const isCode = code.hasCode(first) || (inFirst < size && code.hasCode(second));
       if (code.hasCode(first)) code.written(first);
       if (inFirst < size && code.hasCode(second)) code.written(second);

@@ -73,12 +73,28 @@ export const ST = {
   /** Addresses of the last x87 instruction that was no control instruction, and of the last such operand in memory. */
   fip: 904,
   fdp: 912,
+  /** Selectors of the segment registers, 2 bytes each, in the order of their encoding. */
+  selectors: 920,
+  /** Whether SS was loaded just now: debug traps and events are held off until the next instruction is done (Intel SDM vol. 3, 6.8.3). */
+  shadow: 932,
+  /** While one instruction is run at a time: 1, so that string instructions do one element. */
+  stepping: 936,
+  /** SYSCALL was executed with TF set. Whoever has the VCPU go on elsewhere than behind it clears this. */
+  syscallStep: 940,
+  /** Debug registers: addresses DR0 to DR3; DR6, DR7; breakpoints for data that were hit and are not reported yet, as in DR6. */
+  dr: 944,
+  dr6: 976,
+  dr7: 980,
+  hits: 984,
 } as const;
 
 /** The x87's control word as FNINIT leaves it; all else is 0 then. */
 export const FCW_INITIAL = 0x37f;
 /** MXCSR as a reset leaves it. */
 export const MXCSR_INITIAL = 0x1f80;
+
+/** Segment registers, in the order of their encoding. */
+export const SEGMENT = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5 } as const;
 
 export const RSP = ST.gpr + 8 * 4;
 
@@ -125,6 +141,8 @@ export const EXIT = {
   syscall: 3,
   /** An access to memory that is not to be touched now (see `SharedPages` in mmu.ts): the instruction is not done. */
   kept: 4,
+  /** The core is to look how code is to be run: TF was set, or SS loaded; or a string instruction has done the one element it was to do. */
+  attend: 5,
 } as const;
 
 /** Exceptions by vector (Intel SDM vol. 3, 6.15). */

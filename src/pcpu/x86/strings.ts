@@ -19,7 +19,10 @@ export const stringCode = (operation: number, size: number, repeat: number, isNa
 const [RAX, RCX, RSI, RDI] = [0, 8, 48, 56];
 const FRAME = 4096;
 
-/** @returns executes the string instruction of the VCPU's record: 0, or −1: an exception is set up */
+/** One element is done, and there are more. */
+export const MORE = 1;
+
+/** @returns executes the string instruction of the VCPU's record: 0, or MORE, or −1: an exception is set up */
 export function strings(image: Image, paging: Mmu, written: (frame: number) => void): (st: number) => number {
   const view = new DataView(image.buffer);
   const { u8 } = image;
@@ -98,6 +101,7 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
     const [operation, size, repeat] = [code & 15, (code >> 4) & 15, (code >> 8) & 3];
     const wide = (code & NARROW) !== 0 ? 0xffff_ffffn : 0xffff_ffff_ffff_ffffn;
     const isBackward = view.getInt32(st + ST.df, true) !== 0;
+    const isStepping = view.getInt32(st + ST.stepping, true) !== 0;
     const step = BigInt(isBackward ? -size : size);
     const base = get(st + view.getUint16(record + REC.segment, true));
     const readsSource = operation === STRING.movs || operation === STRING.lods || operation === STRING.cmps;
@@ -108,7 +112,7 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
       if (left === 0n) return 0;
       const [source, to] = [get(st + RSI) & wide, get(st + RDI) & wide];
       let done = 0;
-      if (!isBackward && left > 1n && (operation === STRING.movs || operation === STRING.stos)) {
+      if (!isBackward && left > 1n && !isStepping && (operation === STRING.movs || operation === STRING.stos)) {
         const count = Number(left > 4096n ? 4096n : left);
         done = many(st, operation, size, count, BigInt.asUintN(64, base + source), to);
         if (done < 0) return -1;
@@ -145,6 +149,7 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
       if (repeat === REPEAT.none) return 0;
       set(st + RCX, left - BigInt(done));
       if (!goesOn) return 0;
+      if (isStepping && left > 1n) return MORE;
     }
   };
 }

@@ -32,6 +32,7 @@ export const FLAT_USER_SS: PerWidth<number> = { 32: 0xe033, 64: 0xe02b };
 
 // The hypervisor's hole in every address space, which starts with the machine-to-physical table.
 export const HYPERVISOR_VIRT_START: PerWidth<bigint> = { 32: 0xf5800000n, 64: 0xffff800000000000n };
+export const HYPERVISOR_VIRT_END = { 64: 0xffff880000000000n } as const;
 export const MACH2PHYS_VIRT_START: PerWidth<bigint> = { 32: 0xf5800000n, 64: 0xffff800000000000n };
 export const MACH2PHYS_VIRT_END: PerWidth<bigint> = { 32: 0xf6800000n, 64: 0xffff804000000000n };
 

@@ -26,12 +26,13 @@ export interface NativeCpu {
 // Records of harness.c.
 const FX_BYTES = 512;
 const [FX_MXCSR, FX_XMM] = [24, 160];
-const [IN_RIP, IN_RFLAGS, IN_GPR, IN_FX] = [8, 16, 24, 152];
+const [IN_STEPPED, IN_RIP, IN_RFLAGS, IN_GPR, IN_FX] = [4, 8, 16, 24, 152];
 const IN_CODE = IN_FX + FX_BYTES;
 const IN_DATA = IN_CODE + CODE_LIMIT;
 const IN_BYTES = IN_DATA + DATA_BYTES;
 const [OUT_VECTOR, OUT_ERROR, OUT_ADDRESS, OUT_RIP, OUT_RFLAGS, OUT_GPR, OUT_FX] = [4, 8, 16, 24, 32, 40, 168];
-const OUT_CHANGED = OUT_FX + FX_BYTES;
+const [OUT_STEPS, OUT_TRACE] = [OUT_FX + FX_BYTES, OUT_FX + FX_BYTES + 8];
+const OUT_CHANGED = OUT_TRACE + 8;
 const OUT_BLOCKS = OUT_CHANGED + DATA_BYTES / 64 / 8;
 const BLOCK = 64;
 const [EXCEPTION, TIMEOUT] = [1, 2];
@@ -104,13 +105,14 @@ function runBatch(program: string, cases: readonly Case[]): Outcome[] {
   });
 }
 
-function encode({ code, state, data }: Case, to: Buffer, at: number): void {
+function encode({ code, state, data, isStepped }: Case, to: Buffer, at: number): void {
   const offset = Number(state.rip - CODE_BASE);
   if (code.length > CODE_LIMIT || !(offset >= 0 && offset + code.length <= CODE_PAGE_BYTES))
     throw new RangeError(`${code.length} bytes of code at 0x${state.rip.toString(16)}`);
   if (data.length !== DATA_BYTES) throw new RangeError(`${data.length} bytes of data`);
   if (state.mxcsr & ~MXCSR_BITS) throw new RangeError(`mxcsr 0x${state.mxcsr.toString(16)}`);
   to.writeUInt32LE(code.length, at);
+  to.writeUInt32LE(isStepped === true ? 1 : 0, at + IN_STEPPED);
   to.writeBigUInt64LE(state.rip, at + IN_RIP);
   to.writeBigUInt64LE(state.rflags, at + IN_RFLAGS);
   new BigUint64Array(to.buffer, to.byteOffset + at + IN_GPR, 16).set(state.gpr);
@@ -145,13 +147,14 @@ function decode(from: Buffer, at: number, c: Case): { outcome: Outcome; blocks: 
     x87: view(OUT_FX, X87_BYTES),
   };
   const { data, blocks } = decodeData(from, at, c.data);
+  const steps = { count: Number(from.readBigUInt64LE(at + OUT_STEPS)), digest: from.readBigUInt64LE(at + OUT_TRACE) };
   const ending = from.readUInt32LE(at);
-  if (ending === TIMEOUT) return { outcome: { state, data, timedOut: true }, blocks };
-  if (ending !== EXCEPTION) return { outcome: { state, data }, blocks };
+  if (ending === TIMEOUT) return { outcome: { state, data, steps, timedOut: true }, blocks };
+  if (ending !== EXCEPTION) return { outcome: { state, data, steps }, blocks };
   const vector = from.readUInt32LE(at + OUT_VECTOR);
   const address = vector === Vector.PF ? from.readBigUInt64LE(at + OUT_ADDRESS) : 0n;
   let errorCode = HAS_ERROR_CODE.has(vector) ? Number(from.readBigUInt64LE(at + OUT_ERROR)) : 0;
   // Linux says of all its own addresses that they are present.
   if (vector === Vector.PF && address >= KERNEL_BASE) errorCode &= ~1;
-  return { outcome: { state, data, exception: { vector, errorCode, address } }, blocks };
+  return { outcome: { state, data, steps, exception: { vector, errorCode, address } }, blocks };
 }

@@ -6,7 +6,7 @@
  *
  * A case is entered by returning from a signal handler whose context was replaced, and is left by the next signal, which
  * comes on a stack of its own: so rsp may be anything, and nothing but a stray store of the case can disturb this program.
- * fs stays the C library's; a case must not use it, and must not make system calls.
+ * fs stays the C library's; a case must not use it, and must not make system calls. ds, es and gs are null when it begins.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,10 +35,12 @@
 #define FLAGS 0xcd5ul
 /* Bit 1 and IF, as they are in user mode. */
 #define FLAGS_SET 0x202ul
+#define TF 0x100ul
 
 /* As much of the FXSAVE image as registers take; what follows is the kernel's. */
 #define FX_REGISTERS 416
 
+#define TRAP_DB 1
 #define TRAP_BP 3
 
 /* A case that is still running after this many ticks has no end. */
@@ -48,7 +50,7 @@
 enum ending { REACHED_END = 0, EXCEPTION = 1, TIMEOUT = 2 };
 
 struct input {
-  uint32_t code_bytes, reserved;
+  uint32_t code_bytes, is_stepped; /* begins with TF set */
   uint64_t rip, rflags, gpr[16];
   uint8_t fx[512];
   uint8_t code[CODE_LIMIT];
@@ -60,6 +62,7 @@ struct output {
   uint64_t error_code, address;
   uint64_t rip, rflags, gpr[16];
   uint8_t fx[512];
+  uint64_t steps, trace;         /* how many instructions trapped, and a digest of rip and gpr behind each */
   uint64_t changed[BLOCKS / 64]; /* a bit for each block of data that isn't what it was; these blocks follow */
   uint8_t blocks[BLOCKS][BLOCK];
 };
@@ -74,6 +77,7 @@ static size_t output_bytes;
 static size_t count, at; /* cases in the batch, and which of them runs */
 static int running;
 static int ticks; /* since the running case began */
+static uint64_t steps, trace;
 
 static uint8_t *code; /* the code page, where it can be written */
 
@@ -136,13 +140,17 @@ static void load(ucontext_t *context) {
 
   for (int i = 0; i < 16; i++) g[gregs[i]] = (greg_t)in->gpr[i];
   g[REG_RIP] = (greg_t)in->rip;
-  g[REG_EFL] = (greg_t)((in->rflags & FLAGS) | FLAGS_SET);
+  g[REG_EFL] = (greg_t)((in->rflags & FLAGS) | FLAGS_SET | (in->is_stepped ? TF : 0));
   memcpy(fx, in->fx, FX_REGISTERS);
   /* XSTATE_BV: x87 and SSE are given, the upper halves of ymm are zero. */
   uint64_t *present = (uint64_t *)(fx + 512);
   *present = (*present | 3) & ~4ul;
 
+  /* What returns from a signal leaves them. */
+  __asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%gs" : : "r"(0));
+
   ticks = 0;
+  steps = trace = 0;
   running = 1;
 }
 
@@ -161,6 +169,8 @@ static void store(const ucontext_t *context, enum ending ending) {
     out->ending = REACHED_END;
     out->rip = end;
   }
+  out->steps = steps;
+  out->trace = trace;
   out->rflags = ((uint64_t)g[REG_EFL] & FLAGS) | FLAGS_SET;
   for (int i = 0; i < 16; i++) out->gpr[i] = (uint64_t)g[gregs[i]];
   memcpy(out->fx, context->uc_mcontext.fpregs, FX_REGISTERS);
@@ -182,8 +192,22 @@ static void next(ucontext_t *context) {
   load(context);
 }
 
+/* FNV-1a, of words. */
+static void digest(uint64_t x) { trace = (trace ^ x) * 0x100000001b3ul; }
+
+static void step(const ucontext_t *context) {
+  const greg_t *g = context->uc_mcontext.gregs;
+  steps++;
+  digest((uint64_t)g[REG_RIP]);
+  for (int i = 0; i < 16; i++) digest((uint64_t)g[gregs[i]]);
+}
+
 static void on_exception(int signal, siginfo_t *info, void *context) {
   (void)signal;
+  if (running && inputs[at].is_stepped && ((ucontext_t *)context)->uc_mcontext.gregs[REG_TRAPNO] == TRAP_DB) {
+    step(context);
+    return;
+  }
   if (info->si_code <= 0 && running) fail("a signal from outside");
   if (running) store(context, EXCEPTION);
   next(context);

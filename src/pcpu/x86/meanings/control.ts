@@ -1,7 +1,7 @@
 /** Where code goes on, flags by themselves, and what does nothing (Intel SDM vol. 1, 7.3.8, 7.3.13). */
 import iced from 'iced-x86';
 import type { Value } from '../ir.js';
-import { EXIT, RSP, ST, VECTOR } from '../state.js';
+import { EXIT, FLAG, RSP, ST, VECTOR } from '../state.js';
 import { CONDITIONS, type Meaning, type Writer } from './writer.js';
 
 const RCX = ST.gpr + 8;
@@ -70,7 +70,8 @@ const raise =
 /** The return address and flags as SYSCALL leaves them; the rest is the hypervisor's. */
 const systemCall: Meaning = (w) => {
   w.setFixed(RCX, 8, w.nextRip());
-  w.setFixed(R11, 8, w.or(w.or(w.fixed(ST.flags, 4), w.shl(w.fixed(ST.df, 4), 10)), w.or(w.statusFlags(), w.const(2))));
+  const flags = w.and(w.fixed(ST.flags, 4), w.const(~FLAG.RF));
+  w.setFixed(R11, 8, w.or(w.or(flags, w.shl(w.fixed(ST.df, 4), 10)), w.or(w.statusFlags(), w.const(2))));
   w.exit(EXIT.syscall);
 };
 
@@ -102,6 +103,7 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Prefetchw: nothing,
   Prefetch: nothing,
   Prefetchwt1: nothing,
+  Int1: raise(VECTOR.DB),
   Int3: raise(VECTOR.BP),
   Ud2: raise(VECTOR.UD),
   Hlt: raise(VECTOR.GP),

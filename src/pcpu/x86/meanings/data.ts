@@ -1,7 +1,7 @@
 /** Moves, conversions, exchanges and the stack (Intel SDM vol. 1, 7.3.1). */
 import iced from 'iced-x86';
 import type { Size, Value } from '../ir.js';
-import { FLAG, RSP, ST, VECTOR } from '../state.js';
+import { EXIT, FLAG, RSP, ST, VECTOR } from '../state.js';
 import { CONDITIONS, type Meaning, type Writer } from './writer.js';
 
 const PUSHES_16: readonly number[] = [iced.Code.Push_imm16, iced.Code.Pushw_imm8];
@@ -183,6 +183,7 @@ const popFlags =
     w.setFixed(ST.flags, 4, w.or(kept, w.and(x, changed)));
     w.setFixed(ST.df, 4, df);
     w.setFlagWords(result, aux);
+    w.exit(EXIT.attend, w.compare('ne', w.and(x, w.const(FLAG.TF)), w.const(0)));
   };
 
 const lahf: Meaning = (w) => {

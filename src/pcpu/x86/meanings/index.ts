@@ -5,6 +5,7 @@ import { ARITHMETIC } from './arithmetic.js';
 import { CONTROL } from './control.js';
 import { DATA } from './data.js';
 import { isMmx, MMX, MmxWriter } from './mmx.js';
+import { hasSelector, SEGMENTS } from './segments.js';
 import { SHIFTS } from './shifts.js';
 import { SSE_FLOAT } from './sse-float.js';
 import { SSE_INTEGER } from './sse-integer.js';
@@ -33,7 +34,7 @@ const isKnown = ({ mnemonic, operands }: Form): boolean =>
  */
 export function meaningOf(form: Form, isParallel: boolean): readonly Step[] | undefined {
   const hasMm = isMmx(form);
-  const meaning = (hasMm ? MMX : MEANINGS)[form.mnemonic];
+  const meaning = (hasMm ? MMX : hasSelector(form) ? SEGMENTS : MEANINGS)[form.mnemonic];
   if (meaning === undefined || !isKnown(form)) return undefined;
   const writer = hasMm ? new MmxWriter(form, isParallel) : new Writer(form, isParallel);
   meaning(writer);
