@@ -202,6 +202,8 @@ class Translation {
   #tlbEntry = -1;
   #offset = -1;
   #host = -1;
+  /** What a helper returned. */
+  #reason = -1;
   /** Of a locked access: depth of its loop, and what was read. */
   #retry = -1;
   #before = -1;
@@ -608,16 +610,17 @@ class Translation {
 
   #helper(name: HelperName): void {
     const { code } = this;
+    // Not `#host`: a locked access that waits for the bus has its address there.
+    if (this.#reason < 0) this.#reason = code.local(I32);
     let index = this.#helpers.get(name);
     if (index === undefined) {
       index = IMPORTS.length + this.#helpers.size;
       this.#helpers.set(name, index);
     }
-    if (this.#host < 0) this.#host = code.local(I32);
     code.get(STATE).get(PC).mem(MEM.i32_store, ST.record);
     code.get(STATE).get(LEFT).mem(MEM.i32_store, ST.left);
-    code.get(STATE).call(index).tee(this.#host).if();
-    code.get(this.#host).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
+    code.get(STATE).call(index).tee(this.#reason).if();
+    code.get(this.#reason).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
   }
 
   #branch(when: number | undefined): void {
