@@ -85,16 +85,35 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, pairOf, () => generation++, code);
-  /** A frame with code is written here. */
+  /** The frame that nobody had code of before it was decoded here. */
+  let marked = 0;
+  function mark(frame: number): boolean {
+    const isFirst = code.mark(frame);
+    if (isFirst) marked = frame;
+    return isFirst;
+  }
+  const cache = codeCache(image, area.code, handlerOf, pairOf, () => generation++, { ...code, mark });
+  /** A frame with code was written here. */
   function written(frame: number): void {
     // What others wrote since is still to be followed.
     if (code.written(frame) === seenWrites) seenWrites++;
     cache.drop(frame);
   }
-  const paging = mmu(image, outside.memory, { hasCode: code.hasCode, written }, outside.shared, outside.rootOf);
+  const writtenTo = (frame: number): void => {
+    if (code.hasCodeNow(frame)) written(frame);
+  };
   const { bus } = outside;
-  const locked = bus && lockedAccesses(image, paging, { hasCode: code.hasCode, written }, bus);
+  const left = (frame: number): void => {
+    if (code.hasCode(frame)) written(frame);
+  };
+  const paging = mmu(
+    image,
+    outside.memory,
+    { hasCode: code.hasCode, written: writtenTo, left: bus && left },
+    outside.shared,
+    outside.rootOf,
+  );
+  const locked = bus && lockedAccesses(image, paging, writtenTo, bus);
   /** Writes of others to code that this core has followed. */
   let seenWrites = code.writes();
   const marksSeen = (st: number): number => word(i32[word(st + ST.tlb)]! + TLB.marks);
@@ -105,7 +124,6 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (marks !== i32[marksSeen(st)]) {
       i32[marksSeen(st)] = marks;
       // Code that others have decoded since may have been written here since, unseen: it must be read again.
-      if (bus !== undefined) for (const page of paging.writablePages(st)) if (code.hasCode(page)) written(page);
       paging.flush(st);
     }
     if (code.writes() === seenWrites) return;
@@ -113,9 +131,6 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     cache.dropWritten();
   }
 
-  const writtenTo = (frame: number): void => {
-    if (code.hasCode(frame)) written(frame);
-  };
   const string = strings(image, paging, writtenTo);
   const float87 = x87(image, paging, writtenTo);
 
@@ -320,6 +335,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     if (frame < 0) return 0;
     const offset = low & 4095;
     const marks = code.marks();
+    marked = 0;
     let record = cache.recordAt(frame, offset);
     if (record === 0) {
       const second = paging.translate(st, ...pageAfter(low, high), 'fetch');
@@ -329,9 +345,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     makeHandlers();
     // What was decoded just now may be writable by a translation of before. Who decodes does not write meanwhile.
     if (code.marks() !== marks) {
-      if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks) {
+      if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks && marked === frame) {
         i32[marksSeen(st)] = marks + 1;
-        paging.flush(st);
+        paging.flush(st, frame);
       } else follow(st);
     }
     const records = cache.tableOf(frame);
@@ -355,6 +371,33 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
     view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.codePage, true) + BigInt(offset), true);
   }
 
+  /** The run itself, between two looks at what others did. */
+  function runOn(st: number, budget: number): number {
+    let rest = budget;
+    for (;;) {
+      const slice = Math.min(rest, SLICE);
+      i32[word(st + ST.left)] = slice;
+      const record = locate(st);
+      const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
+      const done = slice - i32[word(st + ST.left)]!;
+      rest -= done;
+      sinceMade += done;
+      if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
+      i32[word(st + ST.left)] = rest;
+      if (record !== 0) settle(st);
+      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
+      if (record === 0) return reason;
+      // It faulted between its two accesses, as another pCPU changed the page tables.
+      if (bus?.isHeld() === true) bus.release();
+      if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
+      if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
+        // A trap: reported behind the instruction.
+        view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
+      }
+      return reason;
+    }
+  }
+
   return {
     mmu: paging,
     run(st, budget, v = 0, p = 0) {
@@ -365,29 +408,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings): X8
         i32[word(st + ST.busSelf)] = bus.self;
       }
       follow(st);
-      let rest = budget;
-      for (;;) {
-        const slice = Math.min(rest, SLICE);
-        i32[word(st + ST.left)] = slice;
-        const record = locate(st);
-        const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
-        const done = slice - i32[word(st + ST.left)]!;
-        rest -= done;
-        sinceMade += done;
-        if (sinceMade > SETTLED && inLoop < all.length) makeLoop();
-        i32[word(st + ST.left)] = rest;
-        if (record !== 0) settle(st);
-        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) return EXIT.kept;
-        if (record === 0) return reason;
-        // It faulted between its two accesses, as another pCPU changed the page tables.
-        if (bus?.isHeld() === true) bus.release();
-        if (reason === EXIT.miss || (reason === EXIT.budget && rest > 0)) continue;
-        if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.BP) {
-          // A trap: reported behind the instruction.
-          view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) + 1n, true);
-        }
-        return reason;
+      const reason = runOn(st, budget);
+      if (bus !== undefined) {
+        // Code that was decoded meanwhile may have been written meanwhile; this pCPU may not run again for long.
+        Atomics.or(i32, marksSeen(st), 0);
+        follow(st);
       }
+      return reason;
     },
     codeChanged: written,
     flush(p = 0) {

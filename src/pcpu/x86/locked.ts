@@ -4,7 +4,7 @@
  */
 import type { Image } from '../../shared/image.js';
 import type { BusLock } from './bus-lock.js';
-import type { CodeFrames, Mmu } from './mmu.js';
+import type { Mmu } from './mmu.js';
 import { ST } from './state.js';
 
 const FRAME = 4096;
@@ -18,7 +18,12 @@ export interface LockedAccesses {
   take(st: number): boolean;
 }
 
-export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus: BusLock): LockedAccesses {
+export function lockedAccesses(
+  image: Image,
+  paging: Mmu,
+  written: (frame: number) => void,
+  bus: BusLock,
+): LockedAccesses {
   const { i32, u8 } = image;
   /** Where the copy is from. */
   let [first, second, offset] = [0, 0, 0];
@@ -29,14 +34,14 @@ export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus:
       [first, second] = paging.pagesOf(st, size, 'write');
       if (first < 0) return -1;
       offset = i32[(st + ST.address) >> 2]! & (FRAME - 1);
-      if (offset % size === 0 && !code.hasCode(first)) return first + offset;
+      if (offset % size === 0 && paging.mayWrite(st)) return first + offset;
       bus.acquire();
       for (let n = 0; n < size; n++) u8[st + ST.value + n] = u8[at(n)]!;
       return st + ST.value;
     },
     store(st, size) {
-      for (const frame of new Set([first, second])) if (code.hasCode(frame)) code.written(frame);
       for (let n = 0; n < size; n++) u8[at(n)] = u8[st + ST.value + n]!;
+      for (const frame of new Set([first, second])) written(frame);
       bus.release();
     },
     take(st) {
