@@ -55,7 +55,9 @@ class Model {
   constructor(rules: Rules) {
     this.rules = rules;
     const { pcpus, seed } = rules;
-    this.image = Image.create(layOut([...keyTreeRegions(pcpus, 1), tableRegion(PCPU, pcpus), ...runAheadRegions(pcpus)]));
+    this.image = Image.create(
+      layOut([...keyTreeRegions(pcpus, 1), tableRegion(PCPU, pcpus), ...runAheadRegions(pcpus)]),
+    );
     this.pcpu = this.image.table(PCPU);
     this.keys = keyTree(this.image, pcpus, 0);
     this.keys.init();
@@ -77,7 +79,10 @@ class Model {
   ownNext = (p: number): number => Math.min(this.pcpu.timerAt(p), this.pcpu.reschedIpiAt(p));
 
   /** @param world what differs between the model and the real thing */
-  take(p: number, world: { start(p: number): void; stop(p: number): void; sent(q: number): void; end(p: number): void }) {
+  take(
+    p: number,
+    world: { start(p: number): void; stop(p: number): void; sent(q: number): void; end(p: number): void },
+  ) {
     const { pcpu, guests, nowNs } = this;
     const { pcpus, latencyNs, computeNs } = this.rules;
     const guest = guests[p]!;
@@ -190,9 +195,7 @@ function raced(rules: Rules, { seed, workers, helpers, oneIn, pauses }: Threads)
     isOrdered: true,
     me: 0,
   } as unknown as HvContext;
-  const views = Array.from({ length: workers }, (_, w) =>
-    runAhead(image, context, keys, w, helpers, longestNs, runTo),
-  );
+  const views = Array.from({ length: workers }, (_, w) => runAhead(image, context, keys, w, helpers, longestNs, runTo));
   const first = views[0]!;
   const hv = {
     ...{ context, smp: { self: () => model.turnOf }, sched: { accounts: () => false } },
@@ -241,12 +244,11 @@ function raced(rules: Rules, { seed, workers, helpers, oneIn, pauses }: Threads)
   function holdToken(ahead: RunAhead): void {
     if (ahead.isAny()) {
       const next = ahead.advance(until);
-      if (next === NEXT.level) return stand();
+      if (next === NEXT.level) stand();
       if (next !== NEXT.turn) return;
     }
     const p = keys.root();
-    if (keys.key(p) >= until) return stand();
-    take(p, ahead);
+    if (keys.key(p) < until) take(p, ahead);
     if (keys.key(keys.root()) >= until && ahead.isUpTo(until)) stand();
   }
 
@@ -255,10 +257,10 @@ function raced(rules: Rules, { seed, workers, helpers, oneIn, pauses }: Threads)
     if (free.length === 0) return;
     const w = free[draw(free.length) - 1]!;
     busy.add(w);
+    // For a time the holder runs them all.
+    if (draw(10) === 1) image.f64[image.region('run-ahead-alone').base >> 3] = draw(2) === 1 ? Infinity : 0;
     if (!isHeld && draw(2) === 1) {
       isHeld = true;
-      // For a time it runs them all.
-      if (draw(200) === 1) image.f64[image.region('run-ahead-alone').base >> 3] = draw(2) === 1 ? Infinity : 0;
       for (let n = draw(8); n > 0 && !isOver; n--) holdToken(views[w]!);
       isHeld = false;
     } else views[w]!.help();
