@@ -116,8 +116,7 @@ describe('locked accesses of several threads', () => {
     put(m, CODE, [0xf0, 0x41, 0xff, 0x04, 0x24, 0x49, 0xff, 0xcf, 0x75, 0xf6, ...UD2]);
     // lock add [r13],rbx; dec r15; jnz
     put(m, CODE + BigInt(PAGE), [0xf0, 0x49, 0x01, 0x5d, 0x00, 0x49, 0xff, 0xcf, 0x75, 0xf6, ...UD2]);
-    for (const n of [0, 1])
-      begin(m, n, CODE + BigInt(n * PAGE), { ...COUNTED, 3: 1n << 32n, [R15]: BigInt(rounds) });
+    for (const n of [0, 1]) begin(m, n, CODE + BigInt(n * PAGE), { ...COUNTED, 3: 1n << 32n, [R15]: BigInt(rounds) });
     await runAll(m, 2, 1 << 20);
     expect(m.image.i32[m.at(COUNTED[12]) >> 2]).to.equal(2 * rounds);
   });
