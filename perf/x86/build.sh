@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds kernels into a folder: bench.elf and smp.elf for `ringzero boot`. `build.sh FOLDER compared` builds besides, of the same sources,
-# native for this host, multiboot64.elf for QEMU, multiboot32.elf for v86 and native32 for its checksums; and events for QEMU, for the
-# bare core (events.elf) and for this host. 77: there is no compiler.
+# Builds kernels into a folder: bench.elf, smp.elf, litmus.elf and pong.elf for `ringzero boot`, and bench's for this host, native.
+# `build.sh FOLDER compared` builds besides, of the same sources, multiboot64.elf for QEMU, multiboot32.elf for v86 and native32 for its
+# checksums; and events for QEMU, for the bare core (events.elf) and for this host. 77: there is no compiler.
 set -e
 here=$(dirname "$0")
 out=$1
@@ -45,9 +45,9 @@ multiboot() {
 compile 64 kernels.c text.c bench.c xen.c xen.S vcpus.c smp.c litmus.c pong.c
 xen bench.elf $(objects 64 xen.S xen.c bench.c text.c kernels.c)
 for kernel in smp litmus pong; do xen $kernel.elf $(objects 64 xen.S xen.c text.c vcpus.c $kernel.c); done
+gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
 [ "$2" = compared ] || exit 0
 
-gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
 compile 64 multiboot.c multiboot.S
 multiboot 64 multiboot64.elf $(objects 64 multiboot.S multiboot.c bench.c text.c kernels.c)
 compile 32 kernels.c text.c bench.c linux32.c multiboot.c multiboot.S

@@ -227,7 +227,8 @@ export function runAhead(
     isUpTo(ns) {
       for (let n = 0; n < i32[COUNT]!; n++) {
         const p = i32[LIST + n]!;
-        if (Atomics.load(i32, stateOf(p)) < STATE.exited && record.counter(p) < ns) return false;
+        // An exit of which the turns do not know yet may be before then; and whose turn it was has not been run on yet.
+        if (Atomics.load(i32, stateOf(p)) !== STATE.noted && record.counter(p) < ns) return false;
       }
       return true;
     },

@@ -10,6 +10,7 @@ import { readElf } from '../../src/loader/elf.js';
 import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { invariants } from '../../src/machine/invariants.js';
+import { Machine } from '../../src/machine/machine.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';
@@ -221,7 +222,14 @@ describe('a kernel that cannot be', () => {
   });
 });
 
+/** Of the benchmark, but for the three that are single instructions in a loop or only about caches. */
+const KERNELS = ['sieve', 'crc32', 'matmul', 'qsort', 'chase', 'memloop', 'sha256', 'fib', 'strsearch', 'vm'];
+
 let files: Map<string, Uint8Array> | undefined;
+
+/** Checksums that the benchmark's kernels find natively, for a part of all iterations. */
+const natively = new Map<string, string>();
+const DIV = 200;
 
 /** One of the executables of perf/x86, all of which are built at the first time; undefined where there is no compiler. */
 function built(name: string): Uint8Array | undefined {
@@ -231,7 +239,12 @@ function built(name: string): Uint8Array | undefined {
   const folder = mkdtempSync(join(tmpdir(), 'kernels-'));
   try {
     execFileSync(join(sources, 'build.sh'), [folder], { stdio: ['ignore', 'ignore', 'pipe'] });
-    for (const file of ['bench.elf', 'smp.elf']) files.set(file, readFileSync(join(folder, file)));
+    for (const file of ['bench.elf', 'smp.elf', 'pong.elf', 'litmus.elf'])
+      files.set(file, readFileSync(join(folder, file)));
+    for (const name of KERNELS) {
+      const [, sum] = execFileSync(join(folder, 'native'), [`${DIV}`, name], { encoding: 'utf8' }).split(' ');
+      natively.set(name, sum!);
+    }
   } catch (error) {
     if ((error as { status?: number }).status !== 77) throw error;
   } finally {
@@ -271,6 +284,106 @@ describe('the kernels of the benchmark', function () {
     const two = await runMachine({ ...config, threads: 3 });
     expect(two.hash).to.equal(alone.hash);
     expect(two.domains.map((d) => d.console)).to.deep.equal(alone.domains.map((d) => d.console));
+  });
+});
+
+describe('kernels on real threads', function () {
+  this.timeout(300_000);
+  before(function () {
+    if (built('bench.elf') === undefined) this.skip();
+  });
+  /** Beside which the scheduler moves kernels. */
+  const web = guest({
+    name: 'web',
+    vcpus: 4,
+    workload: workload({ w: { instance: 6, loop: 60, run: 1500, sleep: 2500 } }),
+  });
+
+  it('compute what they do natively in either mode, for any number of threads', async () => {
+    const guests = [...KERNELS.map((name) => kernel(name, built('bench.elf')!, `div=${DIV} only=${name}`)), web];
+    const config = machineConfig({ pcpus: 4, durationNs: 2e9, seed: 3, tsliceMs: 1, debug: false, guests });
+    for (const [mode, threads] of [
+      ['ordered', 2],
+      ['free', 1],
+      ['free', 2],
+      ['free', 4],
+    ] as const) {
+      const { domains } = await runMachine({ ...config, mode, threads });
+      const kernels = domains.slice(0, KERNELS.length);
+      for (const { name, console: said } of kernels)
+        expect(said, `${name}, ${mode} mode, ${threads} threads`).to.match(
+          new RegExp(`^S ${name} \\d+\nE ${natively.get(name)}\nDONE\n$`),
+        );
+      expect(kernels.reduce((n, d) => n + d.migrations, 0)).to.be.above(0);
+    }
+  });
+
+  it('count together in free mode', async () => {
+    const config = machineConfig({
+      ...{ pcpus: 4, durationNs: 1e9, mode: 'free', debug: false },
+      guests: [kernel('smp', built('smp.elf')!, '4', { vcpus: 4 }), web],
+    });
+    for (const threads of [1, 2, 4]) {
+      const [smp] = (await runMachine({ ...config, threads })).domains;
+      expect([smp!.console, smp!.ended], `${threads} threads`).to.deep.equal(['LOCKED 8000 SPUN 8000\n', 'poweroff']);
+    }
+  });
+
+  it('send each other events at the same times, for any number of threads', async () => {
+    const pair = (n: number): GuestConfig[] =>
+      [0, 1].map((role) =>
+        // Domain numbers begin with 1.
+        kernel(`pong${n}${role}`, built('pong.elf')!, `role=${role} peer=${2 * n + 2 - role} rounds=200`),
+      );
+    const guests = [...pair(0), ...pair(1), web];
+    const config = machineConfig({ pcpus: 4, durationNs: 50e6, seed: 3, debug: false, guests });
+    const found: unknown[] = [];
+    for (const threads of [1, 2, 4]) {
+      const { hash, domains } = await runMachine({ ...config, threads });
+      for (const { name, console: said } of domains.slice(0, 4)) expect(said, name).to.match(/^PORT \d+ SUM \w{8}\n$/);
+      found.push([hash, domains.map((d) => [d.console, d.virtualTimeNs])]);
+    }
+    expect(found[1]).to.deep.equal(found[0]);
+    expect(found[2]).to.deep.equal(found[0]);
+  });
+
+  it('see no order of memory that a processor forbids', async () => {
+    const guests = [kernel('litmus', built('litmus.elf')!, '4', { vcpus: 4 })];
+    const { domains } = await runMachine(
+      machineConfig({ pcpus: 4, threads: 4, durationNs: 1e9, mode: 'free', debug: false, guests }),
+    );
+    // But for the first, which is allowed.
+    expect(domains[0]!.console).to.match(
+      /^SB \d+ SB\+mfence 0 SB\+lock 0 SB\+xchg 0 MP 0 LB 0 IRIW 0 IRIW\+mfence 0\n$/,
+    );
+  });
+
+  // A guest that had not been run up to there yet had turns before it, which the machine then took in its own past.
+  it('stand where the machine stands, for any number of threads', async () => {
+    const guests = [
+      ...['fib', 'qsort', 'vm'].map((name) => kernel(name, built('bench.elf')!, `div=20000 only=${name}`)),
+      ...[0, 1].map((role) => kernel(`pong${role}`, built('pong.elf')!, `role=${role} peer=${5 - role} rounds=500`)),
+    ];
+    const config = machineConfig({ pcpus: 3, durationNs: 4e6, seed: 3, debug: false, guests });
+    const found: unknown[] = [];
+    for (const threads of [1, 2, 3]) {
+      const machine = await Machine.create({ ...config, threads });
+      try {
+        const views: unknown[] = [];
+        for (const ns of [100_001, 400_000, 1_234_567, 2_000_000]) {
+          await machine.runUntil(ns);
+          for (let p = 0; p < 3; p++) views.push(await machine.inspect(p));
+        }
+        for (let n = 0; n < 5; n++) await machine.step(7);
+        await machine.resume();
+        const { hash } = await machine.run();
+        found.push([views, hash]);
+      } finally {
+        await machine.close();
+      }
+    }
+    expect(found[1]).to.deep.equal(found[0]);
+    expect(found[2]).to.deep.equal(found[0]);
   });
 });
 

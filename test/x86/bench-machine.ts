@@ -1,12 +1,11 @@
-/** An x86 core with memory of its own, without a hypervisor: a page table, code, data, and one VCPU. */
+/** x86 cores with memory of their own, without a hypervisor: a page table, code, data, and a VCPU each. */
 
 import { busLock, busRegion } from '../../src/pcpu/x86/bus-lock.js';
 import { sharedCode } from '../../src/pcpu/x86/code-cache.js';
-import { type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
+import { type Surroundings, type X86Core, x86Core } from '../../src/pcpu/x86/core.js';
 import { resetState } from '../../src/pcpu/x86/reset.js';
-import type { FlatSelectors } from '../../src/pcpu/x86/segments.js';
 import { ST, STATE_BYTES, TLB_BYTES } from '../../src/pcpu/x86/state.js';
-import { Image, layOut, rawRegion } from '../../src/shared/image.js';
+import { type AddressMap, Image, layOut, rawRegion } from '../../src/shared/image.js';
 
 const FRAME = 4096;
 const CODE_AREA = 1 << 20;
@@ -33,40 +32,30 @@ export interface BareMachine {
   entry(virtual: bigint): number;
 }
 
-/**
- * @param frames of memory
- * @param isParallel as if other workers ran code at the same time
- * @param hot instructions after which code is made a region
- * @param selectors Xen's, or others'
- */
-export function bareMachine(
-  frames: number,
-  codeBytes = CODE_AREA,
-  isParallel = false,
+/** Room for so many cores; each has a VCPU and a TLB of its number. */
+export const bareMap = (frames: number, cores: number, codeBytes = CODE_AREA): AddressMap =>
+  layOut([
+    rawRegion('state', STATE_BYTES, cores),
+    rawRegion('tlb', TLB_BYTES, cores),
+    rawRegion('code', codeBytes, cores),
+    rawRegion('code-frames', 4, 2 + frames),
+    busRegion(cores),
+    rawRegion('frames', FRAME, frames, FRAME),
+  ]);
+
+/** Core `self` of an image. @param isParallel as if others ran code at the same time @param over what is not as it is otherwise */
+export function bareCore(
+  image: Image,
+  self: number,
+  isParallel: boolean,
+  over: Partial<Surroundings> = {},
   hot?: number,
-  selectors?: FlatSelectors,
-): BareMachine {
-  const image = Image.create(
-    layOut([
-      rawRegion('state', STATE_BYTES, 1),
-      rawRegion('tlb', TLB_BYTES, 1),
-      rawRegion('code', codeBytes, 1),
-      rawRegion('code-frames', 4, 2 + frames),
-      busRegion(1),
-      rawRegion('frames', FRAME, frames, FRAME),
-    ]),
-  );
-  const base = image.region('frames').base;
-  const st = image.region('state').base;
-  let nextFrame = 1;
-  const words = new BigUint64Array(image.buffer);
-  const core = x86Core(
+): X86Core {
+  const { base, count: frames } = image.region('frames');
+  const code = image.region('code');
+  return x86Core(
     image,
-    {
-      tlbs: image.region('tlb').base,
-      self: 0,
-      code: { base: image.region('code').base, bytes: codeBytes },
-    },
+    { tlbs: image.region('tlb').base, self, code: { base: code.base + self * code.size, bytes: code.size } },
     {
       code: sharedCode(image, image.region('code-frames').base, base),
       memory: { addressOf: (mfn) => (mfn >= 0 && mfn < frames ? base + mfn * FRAME : -1) },
@@ -74,12 +63,33 @@ export function bareMachine(
       shared: undefined,
       // What is left of the budget.
       counter: (_, left) => [left, 0],
-      bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, 0, 1) : undefined,
+      bus: isParallel ? busLock(image.i32, image.region('x86-bus').base, self, image.region('state').count) : undefined,
       cpuid: () => [0, 0, 0, 0],
-      ...(selectors === undefined ? {} : { selectors }),
+      ...over,
     },
     hot,
   );
+}
+
+/**
+ * @param frames of memory
+ * @param isParallel as if other workers ran code at the same time
+ * @param hot instructions after which code is made a region
+ * @param cores room for so many
+ */
+export function bareMachine(
+  frames: number,
+  codeBytes = CODE_AREA,
+  isParallel = false,
+  hot?: number,
+  { cores = 1, over = {} }: { readonly cores?: number; readonly over?: Partial<Surroundings> } = {},
+): BareMachine {
+  const image = Image.create(bareMap(frames, cores, codeBytes));
+  const base = image.region('frames').base;
+  const st = image.region('state').base;
+  let nextFrame = 1;
+  const words = new BigUint64Array(image.buffer);
+  const core = bareCore(image, 0, isParallel, over, hot);
 
   resetState(new DataView(image.buffer), st);
 
@@ -123,7 +133,7 @@ export function bareMachine(
 }
 
 /** The registers of a machine's VCPU, by value. */
-export function registers({ image, st }: BareMachine) {
+export function registers({ image, st }: Pick<BareMachine, 'image' | 'st'>) {
   const view = new DataView(image.buffer);
   return {
     get: (n: number): bigint => view.getBigUint64(st + ST.gpr + 8 * n, true),

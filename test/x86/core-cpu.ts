@@ -47,7 +47,7 @@ const dataViewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, b
  * @param isWatched with breakpoints at both pages of data, whose traps are counted as steps
  */
 export function coreCpu(budget = 1, hot?: number, isParallel = false, isWatched = false): CoreCpu {
-  const m = bareMachine(128, undefined, isParallel, hot, LINUX_SELECTORS);
+  const m = bareMachine(128, undefined, isParallel, hot, { over: { selectors: LINUX_SELECTORS } });
   const r = registers(m);
   m.map({ virtual: CODE_BASE, bytes: CODE_PAGE_BYTES, isWritable: false, isExecutable: true });
   m.map({ virtual: DATA_BASE, bytes: DATA_BYTES });

@@ -20,7 +20,7 @@ export interface Areas {
   write(st: number, extent: Extent, from: DataView): boolean;
 }
 
-/** @param written says that a frame, by its image address, is written */
+/** @param written says that a frame, by its image address, was written */
 export function areas({ buffer, u8 }: Image, paging: Mmu, written: (frame: number) => void): Areas {
   const view = new DataView(buffer);
   const offsetOf = (st: number): number => view.getUint16(st + ST.address, true) & (PAGE - 1);
@@ -51,12 +51,12 @@ export function areas({ buffer, u8 }: Image, paging: Mmu, written: (frame: numbe
     write(st, extent, from) {
       const pages = pagesOf(st, extent, 'write');
       if (pages === undefined) return false;
-      for (const page of new Set(pages)) written(page);
       const offset = offsetOf(st);
       const data = new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
       const inFirst = Math.min(data.length, PAGE - offset);
       u8.set(data.subarray(0, inFirst), pages[0] + offset);
       u8.set(data.subarray(inFirst), pages[1]);
+      for (const page of new Set(pages)) written(page);
       return true;
     },
   };

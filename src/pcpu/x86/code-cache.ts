@@ -57,8 +57,10 @@ export interface CodeCache {
 export interface SharedCode {
   /** Whether any worker has decoded the frame since it was last written. */
   hasCode(frame: number): boolean;
-  /** A frame has code from now on. */
-  mark(frame: number): void;
+  /** The same, behind all that was written before. */
+  hasCodeNow(frame: number): boolean;
+  /** A frame has code from now on. @returns whether it had none */
+  mark(frame: number): boolean;
   /** A frame was written: what is known of its code is not so any more. @returns `writes` before */
   written(frame: number): number;
   /** Grows with each frame that gets code: whoever has a translation for writing must drop it. */
@@ -82,8 +84,11 @@ export function sharedCode({ i32 }: Image, words: number, frames: number): Share
   const wordOf = (frame: number): number => WRITES + 1 + ((frame - frames) >> 12);
   return {
     hasCode: (frame) => (Atomics.load(i32, wordOf(frame)) & HAS_CODE) !== 0,
+    hasCodeNow: (frame) => (Atomics.or(i32, wordOf(frame), 0) & HAS_CODE) !== 0,
     mark(frame) {
-      if ((Atomics.or(i32, wordOf(frame), HAS_CODE) & HAS_CODE) === 0) Atomics.add(i32, MARKS, 1);
+      const isFirst = (Atomics.or(i32, wordOf(frame), HAS_CODE) & HAS_CODE) === 0;
+      if (isFirst) Atomics.add(i32, MARKS, 1);
+      return isFirst;
     },
     written(frame) {
       const at = wordOf(frame);

@@ -111,8 +111,15 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const slots = new Map<string, number>();
   const read = new RecordReader(image.buffer);
   const { code } = outside;
-  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetAll, code);
-  /** A frame with code is written here. */
+  /** The frame that nobody had code of before it was decoded here. */
+  let marked = 0;
+  function mark(frame: number): boolean {
+    const isFirst = code.mark(frame);
+    if (isFirst) marked = frame;
+    return isFirst;
+  }
+  const cache = codeCache(image, area.code, handlerOf, pairOf, forgetAll, { ...code, mark });
+  /** A frame with code was written here. */
   function written(frame: number): void {
     // What others wrote since is still to be followed.
     if (code.written(frame) === seenWrites) seenWrites++;
@@ -120,10 +127,19 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   }
   const debug = debugRegisters(image);
   const steps = stepping(image, debug);
-  const frames = { hasCode: code.hasCode, written };
-  const paging = mmu(image, outside.memory, frames, outside.shared, outside.rootOf, debug);
+  /** @returns whether it had code */
+  function writtenTo(frame: number): boolean {
+    const isCode = code.hasCodeNow(frame);
+    if (isCode) written(frame);
+    return isCode;
+  }
   const { bus } = outside;
-  const locked = bus && lockedAccesses(image, paging, frames, bus);
+  const left = (frame: number): void => {
+    if (code.hasCode(frame)) written(frame);
+  };
+  const frames = { hasCode: code.hasCode, written: writtenTo, left: bus && left };
+  const paging = mmu(image, outside.memory, frames, outside.shared, outside.rootOf, debug);
+  const locked = bus && lockedAccesses(image, paging, writtenTo, bus);
   /** Writes of others to code that this core has followed. */
   let seenWrites = code.writes();
   const marksSeen = (st: number): number => word(i32[word(st + ST.tlb)]! + TLB.marks);
@@ -134,7 +150,6 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (marks !== i32[marksSeen(st)]) {
       i32[marksSeen(st)] = marks;
       // Code that others have decoded since may have been written here since, unseen: it must be read again.
-      if (bus !== undefined) for (const page of paging.writablePages(st)) if (code.hasCode(page)) written(page);
       paging.flush(st);
     }
     if (code.writes() === seenWrites) return;
@@ -142,9 +157,6 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     cache.dropWritten();
   }
 
-  const writtenTo = (frame: number): void => {
-    if (code.hasCode(frame)) written(frame);
-  };
   const string = strings(image, paging, writtenTo);
   const float87 = x87(image, paging, writtenTo);
 
@@ -406,6 +418,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (regions === MOST_REGIONS || nextSlot + MOST_TRACES >= TABLE_SLOTS) cache.flush();
     const offset = low & 4095;
     const marks = code.marks();
+    marked = 0;
     let record = cache.recordAt(frame, offset);
     if (record === 0) {
       const second = paging.translate(st, ...pageAfter(low, high), 'fetch');
@@ -415,7 +428,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     makeHandlers();
     // What was decoded just now may be writable by a translation of before. Who decodes does not write meanwhile.
     if (code.marks() !== marks) {
-      if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks) {
+      if (code.marks() === marks + 1 && i32[marksSeen(st)] === marks && marked === frame) {
         i32[marksSeen(st)] = marks + 1;
         paging.protect(st, frame);
       } else follow(st);
@@ -512,7 +525,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
       occupy(st, tlb, v);
       const reason = runCode(st, budget);
-      if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
+      if (bus !== undefined) {
+        // Code that was decoded meanwhile may have been written meanwhile; this pCPU may not run again for long.
+        Atomics.add(i32, word(tlb + TLB.runs), 1);
+        follow(st);
+      }
       return reason;
     },
     isShadowed: (st) => i32[word(st + ST.shadow)] !== 0,

@@ -207,6 +207,8 @@ export class Translation {
   #tlbEntry = -1;
   #offset = -1;
   #host = -1;
+  /** What a helper returned. */
+  #reason = -1;
   /** Of a locked access: depth of its loop, and what was read. */
   #retry = -1;
   #before = -1;
@@ -686,15 +688,16 @@ export class Translation {
 
   #helper(name: HelperName): void {
     const { code } = this;
+    // Not `#host`: a locked access that waits for the bus has its address there.
+    if (this.#reason < 0) this.#reason = code.local(I32);
     let index = this.#helpers.get(name);
     if (index === undefined) {
       index = IMPORTS.length + this.#helpers.size;
       this.#helpers.set(name, index);
     }
-    if (this.#host < 0) this.#host = code.local(I32);
     this.note();
-    code.get(STATE).call(index).tee(this.#host).if();
-    code.get(this.#host).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
+    code.get(STATE).call(index).tee(this.#reason).if();
+    code.get(this.#reason).i32(1).op(OP.i32_sub).op(OP.return).op(OP.end);
   }
 
   protected branch(when: number | undefined): void {

@@ -4,7 +4,7 @@
  */
 import type { Image } from '../../shared/image.js';
 import type { BusLock } from './bus-lock.js';
-import type { CodeFrames, Mmu } from './mmu.js';
+import type { Mmu } from './mmu.js';
 import { ST } from './state.js';
 
 const FRAME = 4096;
@@ -18,7 +18,12 @@ export interface LockedAccesses {
   take(st: number): boolean;
 }
 
-export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus: BusLock): LockedAccesses {
+export function lockedAccesses(
+  image: Image,
+  paging: Mmu,
+  written: (frame: number) => boolean,
+  bus: BusLock,
+): LockedAccesses {
   const { i32, u8 } = image;
   /** Where the copy is from. */
   let [first, second, offset] = [0, 0, 0];
@@ -30,19 +35,14 @@ export function lockedAccesses(image: Image, paging: Mmu, code: CodeFrames, bus:
       if (first < 0) return -1;
       paging.accessed(st, size, 'write');
       offset = i32[(st + ST.address) >> 2]! & (FRAME - 1);
-      if (offset % size === 0 && !code.hasCode(first)) return first + offset;
+      if (offset % size === 0 && paging.mayWrite(st)) return first + offset;
       bus.acquire();
       for (let n = 0; n < size; n++) u8[st + ST.value + n] = u8[at(n)]!;
       return st + ST.value;
     },
     store(st, size) {
-      let isCode = false;
-      for (const frame of [first, second]) {
-        if (!code.hasCode(frame)) continue;
-        code.written(frame);
-        isCode = true;
-      }
       for (let n = 0; n < size; n++) u8[at(n)] = u8[st + ST.value + n]!;
+      const isCode = [first, second].map(written).includes(true);
       bus.release();
       return isCode;
     },

@@ -30,8 +30,10 @@ export interface SharedPages {
 /** What of code the MMU has to know: frames that code was decoded from must not be written unseen. */
 export interface CodeFrames {
   hasCode(frame: number): boolean;
-  /** The frame at this image address is about to be written. */
-  written(frame: number): void;
+  /** The frame at this image address was written just now: not before, or who decodes it anew meanwhile would have what was there. True: it had code. */
+  written(frame: number): boolean;
+  /** Where several workers run code at the same time: a frame that could be written by the fast path cannot be so any more. */
+  readonly left: ((frame: number) => void) | undefined;
 }
 
 /** Breakpoints for data (debug-registers.ts): who accesses a page that has one comes here each time. */
@@ -44,10 +46,10 @@ export interface Watch {
 export interface Mmu {
   /** Forgets all translations of the TLB that the block names. */
   flush(st: number): void;
-  /** Forgets that the page at this image address may be written. */
+  /** Forgets that the page at this image address may be written, of which nobody else has code. */
   protect(st: number, page: number): void;
-  /** Image addresses of the pages that it lets be written. */
-  writablePages(st: number): number[];
+  /** Whether the TLB lets the page at `address` of the block be written, which was looked up just now. */
+  mayWrite(st: number): boolean;
   /** Forgets those of the page that holds an address, in the TLB at this image address. */
   invalidate(tlb: number, low: number, high: number): void;
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
@@ -91,8 +93,28 @@ export function mmu(
     i32[entry + word(TLB_ENTRY.writeTag) + 1] = 0;
   }
 
+  /** Whoever marks a frame as code reads it afterwards; whoever wrote one looks at the mark afterwards. Both need what was before done. */
+  function fence(tlb: number): void {
+    if (code.left !== undefined) Atomics.or(i32, word(tlb), 0);
+  }
+
+  /** Before an entry goes: code that was decoded since it was made may have been written by it. Afterwards nobody would know. */
+  function leave(entry: number, n: number): void {
+    if (code.left === undefined || i32[word(entry + TLB_ENTRY.writeTag)] === noPage(n)) return;
+    const frame = i32[word(entry + TLB_ENTRY.page)]!;
+    // 0: of a TLB that was not used yet.
+    if (frame !== 0) code.left(frame);
+  }
+
   function flush(st: number): void {
-    for (let way = 0; way < TLB_WAYS; way++) for (let n = 0; n < TLB_ENTRIES; n++) forget(tlbOf(st), n, way);
+    const tlb = tlbOf(st);
+    fence(tlb);
+    for (let way = 0; way < TLB_WAYS; way++) {
+      for (let n = 0; n < TLB_ENTRIES; n++) {
+        leave(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes, n);
+        forget(tlb, n, way);
+      }
+    }
   }
 
   function invalidate(tlb: number, low: number, high: number): void {
@@ -100,7 +122,10 @@ export function mmu(
     for (let way = 0; way < TLB_WAYS; way++) {
       // What may be written may be read: the other tag says no page that this one does not.
       const tag = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes + TLB_ENTRY.readTag);
-      if (i32[tag] === (low & ~4095) && i32[tag + 1] === high) forget(tlb, n, way);
+      if (i32[tag] !== (low & ~4095) || i32[tag + 1] !== high) continue;
+      fence(tlb);
+      leave(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes, n);
+      forget(tlb, n, way);
     }
   }
 
@@ -170,7 +195,10 @@ export function mmu(
     const n = tlbPlace(low);
     const page = low & ~4095;
     const first = word(tlb + n * TLB_ENTRY.bytes);
-    if (i32[first] !== page || i32[first + 1] !== high) {
+    const isSame = i32[first] === page && i32[first + 1] === high;
+    fence(tlb);
+    leave(tlb + n * TLB_ENTRY.bytes + (isSame ? 0 : TLB_WAY_BYTES), n);
+    if (!isSame) {
       const second = first + word(TLB_WAY_BYTES);
       for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[first + k]!;
     }
@@ -210,21 +238,13 @@ export function mmu(
     }
   }
 
-  function writablePages(st: number): number[] {
-    const pages: number[] = [];
-    for (let way = 0; way < TLB_WAYS; way++) {
-      for (let n = 0; n < TLB_ENTRIES; n++) {
-        const entry = tlbOf(st) + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes;
-        if (i32[word(entry + TLB_ENTRY.writeTag)] !== noPage(n)) pages.push(i32[word(entry + TLB_ENTRY.page)]!);
-      }
-    }
-    return pages;
-  }
-
   return {
     flush,
     protect,
-    writablePages,
+    mayWrite(st) {
+      const tag = word(tlbOf(st) + tlbPlace(lowOf(st)) * TLB_ENTRY.bytes + TLB_ENTRY.writeTag);
+      return i32[tag] === (lowOf(st) & ~4095) && i32[tag + 1] === highOf(st);
+    },
     invalidate,
     translate,
     pagesOf,
@@ -249,9 +269,6 @@ export function mmu(
       const [first, second] = pagesOf(st, size, 'write');
       if (first < 0) return -1;
       watch.accessed(st, size, 'write');
-      const isCode = code.hasCode(first) || (inFirst < size && code.hasCode(second));
-      if (code.hasCode(first)) code.written(first);
-      if (inFirst < size && code.hasCode(second)) code.written(second);
       const to = first + offset;
       // In one piece, as others see it.
       if (size === 8 && to % 8 === 0) Atomics.store(i64, to >> 3, i64[(st + ST.value) >> 3]!);
@@ -261,7 +278,8 @@ export function mmu(
         for (let n = 0; n < size; n++) {
           u8[n < inFirst ? first + offset + n : second + n - inFirst] = u8[st + ST.value + n]!;
         }
-      return isCode ? 1 : 0;
+      const isCode = code.written(first);
+      return (inFirst < size && code.written(second)) || isCode ? 1 : 0;
     },
   };
 }

@@ -68,7 +68,6 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
     }
     const page = paging.pageOf(st, to, 'write');
     if (page < 0) return -1;
-    written(page);
     const at = page + Number(to & 4095n);
     if (!isMove) {
       put(at, size, get(st + RAX));
@@ -83,6 +82,7 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
         for (let done = 0; done < bytes; done += distance)
           u8.copyWithin(at + done, from + done, from + done + Math.min(distance, bytes - done));
     } else u8.copyWithin(at, from, from + bytes);
+    written(page);
     return n;
   }
 
