@@ -85,8 +85,10 @@ export interface RunAhead {
   wait(isOver: () => boolean): void;
 }
 
-/** Looks before a worker that waits does what else it can, host: about 50 us. */
-const LOOKS = 400;
+/** A wait is too long when it takes so many times what a bit of this worker's took last, and at least so long, host ms. */
+const TOO_LONG = { times: 4, ms: 0.1 } as const;
+/** Looks between two at the time. */
+const LOOKS = 64;
 const PAUSE = 16;
 /** How long it then sleeps, host ms. */
 const NAP_MS = 0.1;
@@ -121,9 +123,17 @@ export function runAhead(
   const isParallel = (): boolean => helpers > 1 && Date.now() >= image.f64[ALONE]!;
   const own = Array.from({ length: shape.pcpus }, (_, p) => p).filter((p) => pcpu.worker(p) % helpers === self);
   const isOwn = (p: number): boolean => own.includes(p) || !isParallel();
-  /** Looks of the holder at guests that others are to run, since something happened. */
+  /** Looks in vain, since something was run or taken. */
   let waited = 0;
+  /** When that began, and what a bit of a run took last, host ms. */
+  let [waitedSince, bitMs] = [0, 0];
   let aloneMs: number = ALONE_MS.least;
+
+  /** One look more, in vain. @returns whether that has been going on for too long */
+  function isTooLong(): boolean {
+    if (waited++ === 0) waitedSince = performance.now();
+    return waited % LOOKS === 0 && performance.now() - waitedSince > Math.max(TOO_LONG.ms, TOO_LONG.times * bitMs);
+  }
 
   /** After a wait that was too long. */
   function stayAlone(): void {
@@ -142,9 +152,11 @@ export function runAhead(
       return false;
     }
     // Others wait for the counter, if there are others.
-    const bit = isParallel() && i32[COUNT]! > 1 ? Math.ceil(L / 2) : longestNs;
+    const bit = isParallel() && i32[COUNT]! > 1 ? L : longestNs;
     const to = Math.min(record.limit(p), from + bit);
+    const beganMs = performance.now();
     const exitAt = runTo(pcpu.current(p), p, to);
+    bitMs = performance.now() - beganMs;
     if (exitAt === Infinity) record.setCounter(p, to);
     else record.setExitAt(p, exitAt);
     Atomics.store(i32, stateOf(p), exitAt === Infinity ? STATE.ready : STATE.exited);
@@ -214,11 +226,10 @@ export function runAhead(
         if (limit > record.limit(p)) record.setLimit(p, limit);
         // The one that is furthest behind, of its own if there are others to run theirs.
         const isCandidate = Atomics.load(i32, stateOf(p)) === STATE.ready && record.counter(p) < record.limit(p);
-        if (!isCandidate || !(isOwn(p) || waited > LOOKS)) continue;
+        if (!isCandidate || !isOwn(p)) continue;
         if (mayRun < 0 || record.counter(p) < record.counter(mayRun)) mayRun = p;
       }
       if (mayRun < 0 || !run(mayRun)) {
-        waited++;
         return NEXT.wait;
       }
       waited = 0;
@@ -244,20 +255,20 @@ export function runAhead(
         waited = 0;
         return true;
       }
-      if (++waited <= LOOKS) return true;
+      if (!isTooLong()) return true;
       waited = 0;
       return false;
     },
     wait(isOver) {
-      if (waited > LOOKS) {
-        // A bit takes microseconds: its worker is kept from running.
+      if (isTooLong()) {
+        waited = 0;
+        // Its worker sleeps, or is kept from running.
+        stayAlone();
         for (let n = 0; n < i32[COUNT]!; n++) {
           const at = stateOf(i32[LIST + n]!);
-          if (Atomics.load(i32, at) === STATE.running) {
-            Atomics.wait(i32, at, STATE.running, NAP_MS);
-            stayAlone();
-            return;
-          }
+          if (Atomics.load(i32, at) !== STATE.running) continue;
+          Atomics.wait(i32, at, STATE.running, NAP_MS);
+          return;
         }
       }
       for (let n = 0; n < PAUSE; n++) if (isOver()) return;
