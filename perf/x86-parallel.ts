@@ -3,6 +3,8 @@
  * rounds that alternate within one process, so that a slow moment of the host hits all. Beside it, what the host gives at that moment:
  * two machines of one domain each, that know nothing of each other, at the same time against one after the other.
  *
+ * Then, in free mode, what a LOCK INC costs whose word two VCPUs want, on two workers and on one, and one VCPU alone.
+ *
  *   node dist/perf/x86-parallel.js [--rounds 9] [--kernel fib]
  */
 import { execFileSync } from 'node:child_process';
@@ -27,11 +29,13 @@ if (!Number.isSafeInteger(rounds) || rounds < 1) {
 const WARM_UP = 8;
 /** Of simulated time: so many instructions of each domain. */
 const STEP_NS = 50e6;
+const LOCK_STEP_NS = 5e6;
 
 const folder = mkdtempSync(join(tmpdir(), 'x86-parallel-'));
 execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder], { stdio: 'inherit' });
 const file = join(folder, 'bench.elf');
 const kernel = readKernelFile(file, `div=1 only=${values.kernel}`);
+const contend = [1, 2].map((vcpus) => readKernelFile(join(folder, 'contend.elf'), String(vcpus)));
 rmSync(folder, { recursive: true });
 
 function make(domains: number, over: Partial<MachineConfig> = {}): Promise<Machine> {
@@ -42,6 +46,22 @@ function make(domains: number, over: Partial<MachineConfig> = {}): Promise<Machi
   }));
   const durationNs = (WARM_UP + rounds + 1) * STEP_NS;
   return Machine.create({ ...machineDefaults('modern'), pcpus: domains, threads: 1, durationNs, guests, ...over });
+}
+
+/** A machine whose VCPUs all want one word. */
+function makeContended(vcpus: 1 | 2, threads: number): Promise<Machine> {
+  const guest = {
+    name: 'contend',
+    vcpus,
+    memoryMib: 16,
+    weight: 256,
+    cap: 0,
+    cpus: [[0], [1]].slice(0, vcpus),
+    cpusSoft: [],
+  };
+  const guests = [{ ...guest, abi: 64 as const, workload: noWorkload(file), kernel: contend[vcpus - 1]! }];
+  const durationNs = (WARM_UP + rounds + 1) * LOCK_STEP_NS;
+  return Machine.create({ ...machineDefaults('modern'), mode: 'free', pcpus: vcpus, threads, durationNs, guests });
 }
 
 interface Pair {
@@ -94,4 +114,23 @@ const row = (name: string, xs: readonly number[]): void =>
 row('two machines, together against one by one', host);
 for (const { name, ratios } of pairs) row(`two workers against one, ${name}`, ratios);
 console.log(`one worker: ${median(mips).toFixed(0)} million instructions a second`);
+
+const locks = [
+  { name: 'one VCPU', machine: await makeContended(1, 1), ns: [] as number[] },
+  { name: 'two VCPUs on one worker', machine: await makeContended(2, 1), ns: [] as number[] },
+  { name: 'two VCPUs on two workers', machine: await makeContended(2, 2), ns: [] as number[] },
+];
+for (let n = 1; n <= WARM_UP + rounds; n++) {
+  for (const { machine, ns } of locks) {
+    const ms = await msOf(() => machine.runUntil(n * LOCK_STEP_NS));
+    // An instruction takes a nanosecond of simulated time on each pCPU; nearly all of them are LOCK INC.
+    if (n > WARM_UP) ns.push((ms * 1e6) / LOCK_STEP_NS);
+  }
+}
+console.log('LOCK INC of one word, free mode: ns from one to the next of a VCPU');
+for (const { name, ns } of locks)
+  console.log(
+    `${name.padEnd(44)} ${median(ns).toFixed(1)}  (${Math.min(...ns).toFixed(1)}, ${Math.max(...ns).toFixed(1)})`,
+  );
+await Promise.all(locks.map(({ machine }) => machine.close()));
 await Promise.all([left, right, ...pairs.flatMap(({ one, two }) => [one, two])].map((machine) => machine.close()));

@@ -42,9 +42,9 @@ multiboot() {
   [ $emulation = elf_i386 ] || objcopy -O elf32-i386 "$out/$file"
 }
 
-compile 64 kernels.c text.c bench.c xen.c xen.S vcpus.c smp.c litmus.c pong.c
+compile 64 kernels.c text.c bench.c xen.c xen.S vcpus.c smp.c litmus.c pong.c contend.c
 xen bench.elf $(objects 64 xen.S xen.c bench.c text.c kernels.c)
-for kernel in smp litmus pong; do xen $kernel.elf $(objects 64 xen.S xen.c text.c vcpus.c $kernel.c); done
+for kernel in smp litmus pong contend; do xen $kernel.elf $(objects 64 xen.S xen.c text.c vcpus.c $kernel.c); done
 gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
 [ "$2" = compared ] || exit 0
 

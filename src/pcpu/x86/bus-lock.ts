@@ -27,15 +27,29 @@ export interface BusLock {
   wait(): void;
 }
 
-/** @param base image address of the region @param self number of the worker, of so many */
-export function busLock(i32: Int32Array, base: number, self: number, workers: number): BusLock {
+/**
+ * @param base image address of the region
+ * @param self number of the worker, of so many
+ * @param waiting called now and then while another worker is waited for, which may be gone
+ */
+export function busLock(
+  i32: Int32Array,
+  base: number,
+  self: number,
+  workers: number,
+  waiting: () => void = () => {},
+): BusLock {
   const OWNER = base >> 2;
   const announcement = (w: number): number => (base + LINE * (1 + w)) >> 2;
   const own = self + 1;
 
   /** Waits while `word` is `x`. */
   function outwait(word: number, x: number): void {
-    for (let n = 0; Atomics.load(i32, word) === x; n++) if (n > LOOKS) Atomics.wait(i32, word, x, NAP_MS);
+    for (let n = 0; Atomics.load(i32, word) === x; n++) {
+      if (n <= LOOKS) continue;
+      waiting();
+      Atomics.wait(i32, word, x, NAP_MS);
+    }
   }
 
   function wait(): void {

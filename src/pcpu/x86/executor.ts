@@ -119,7 +119,7 @@ export function x86Executor(
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
-      bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers),
+      bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers, waiting),
       cpuid,
     },
   );
