@@ -81,7 +81,7 @@ export function orderedLoop(
     for (let n = 1; taken < most && n <= BATCH; n++) {
       if (n % LOOK_TURNS === 0 && isAsked()) break;
       if (ahead?.isAny() === true) {
-        const next = ahead.advance(isStep ? Math.min(until, keys.key(keys.root()) + 1) : until);
+        const next = ahead.advance(until, isStep ? Math.min(until, keys.key(keys.root())) : until);
         if (next === NEXT.level) return isDone(until) ? -1 : taken;
         if (next === NEXT.wait) ahead.wait(() => bells.isRung(self));
         if (next !== NEXT.turn) continue;

@@ -73,8 +73,8 @@ export interface RunAhead {
   stop(p: number): void;
   /** In p's turn: before then no other pCPU does anything. Now where another's guest runs: how far it is depends on the host. */
   othersNext(p: number): number;
-  /** For the holder of the token: one step towards all turns before `until`. */
-  advance(until: number): Next;
+  /** For the holder of the token: one step towards all turns before `until`. @param guestsUntil guests are run no further; not before the next turn */
+  advance(until: number, guestsUntil?: number): Next;
   /** Whether all guests have been run up to `ns`. */
   isUpTo(ns: number): boolean;
   /** Up to where any of them may have been run. */
@@ -195,7 +195,7 @@ export function runAhead(
       const others = i32[COUNT]! - (Atomics.load(i32, stateOf(p)) === STATE.none ? 0 : 1);
       return others > 0 ? now() : next;
     },
-    advance(until) {
+    advance(until, guestsUntil = until) {
       let [first, least, second] = [-1, Infinity, Infinity];
       for (let n = 0; n < i32[COUNT]!; n++) {
         const p = i32[LIST + n]!;
@@ -222,7 +222,7 @@ export function runAhead(
         const p = i32[LIST + n]!;
         if (Atomics.load(i32, stateOf(p)) >= STATE.exited) continue;
         const others = Math.min(next, p === first ? second : least);
-        const limit = Math.min(keys.key(p), until, others + L, record.counter(p) + longestNs);
+        const limit = Math.min(keys.key(p), guestsUntil, others + L, record.counter(p) + longestNs);
         if (limit > record.limit(p)) record.setLimit(p, limit);
         // The one that is furthest behind, of its own if there are others to run theirs.
         const isCandidate = Atomics.load(i32, stateOf(p)) === STATE.ready && record.counter(p) < record.limit(p);
