@@ -82,6 +82,7 @@ export function processorCore(
     params.hv.free?.spins ?? 0,
     isEnded,
   );
+  const hasMachineCode = machineCode !== undefined && shape.x86.vcpus > 0;
   // The hypervisor switches guests, the executor makes hypercalls: the two are tied here.
   const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
@@ -89,7 +90,7 @@ export function processorCore(
     made: (v) => executor.made(v),
     initialise: (v, context) => executor.initialise(v, context),
     flushTlb: (v, page) => executor.flushTlb(v, page),
-    touched: shape.x86.vcpus === 0 || machineCode === undefined ? undefined : (at, bytes) => x86?.touched(at, bytes),
+    touched: hasMachineCode ? (at, bytes) => x86?.touched(at, bytes) : undefined,
     stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,
@@ -114,10 +115,9 @@ export function processorCore(
     wake,
   });
   const model: Executor = guestKernel(image, hv, board, params.guest);
-  const x86 =
-    shape.x86.vcpus === 0
-      ? undefined
-      : machineCode?.(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext, isEnded);
+  const x86 = hasMachineCode
+    ? machineCode(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext, isEnded)
+    : undefined;
   const executor: Executor = x86 === undefined ? model : withX86(model, x86);
   const turn: Turns = turns(hv, executor, keys, x86?.ahead?.isAhead);
   /** When p takes its next turn, its guest apart. */

@@ -229,9 +229,7 @@ export function runAhead(
         if (!isCandidate || !isOwn(p)) continue;
         if (mayRun < 0 || record.counter(p) < record.counter(mayRun)) mayRun = p;
       }
-      if (mayRun < 0 || !run(mayRun)) {
-        return NEXT.wait;
-      }
+      if (mayRun < 0 || !run(mayRun)) return NEXT.wait;
       waited = 0;
       return NEXT.again;
     },

@@ -5,13 +5,10 @@
  * the two sees the other (Dekker). Accesses that are not locked take no notice, as there is no one of the host's that could stop them.
  */
 import { type Region, rawRegion } from '../../shared/image.js';
+import { outwait } from './outwait.js';
 
 /** A cache line for each: first the bus, then the workers. */
 const LINE = 64;
-/** Looks at a word before the thread sleeps, and how long it does, ms: who holds the bus needs less than a microsecond for it. */
-const LOOKS = 2000;
-const NAP_MS = 0.05;
-
 export const busRegion = (workers: number): Region => rawRegion('x86-bus', LINE, 1 + workers);
 
 export interface BusLock {
@@ -43,20 +40,11 @@ export function busLock(
   const announcement = (w: number): number => (base + LINE * (1 + w)) >> 2;
   const own = self + 1;
 
-  /** Waits while `word` is `x`. */
-  function outwait(word: number, x: number): void {
-    for (let n = 0; Atomics.load(i32, word) === x; n++) {
-      if (n <= LOOKS) continue;
-      waiting();
-      Atomics.wait(i32, word, x, NAP_MS);
-    }
-  }
-
   function wait(): void {
     for (;;) {
       const owner = Atomics.load(i32, OWNER);
       if (owner === 0 || owner === own) return;
-      outwait(OWNER, owner);
+      outwait(i32, OWNER, owner, waiting);
     }
   }
 
@@ -66,7 +54,7 @@ export function busLock(
     self: own,
     acquire() {
       while (Atomics.compareExchange(i32, OWNER, 0, own) !== 0) wait();
-      for (let w = 0; w < workers; w++) if (w !== self) outwait(announcement(w), 1);
+      for (let w = 0; w < workers; w++) if (w !== self) outwait(i32, announcement(w), 1, waiting);
     },
     release() {
       Atomics.store(i32, OWNER, 0);

@@ -19,6 +19,7 @@ import type { Step } from './ir.js';
 import { lockedAccesses } from './locked.js';
 import { meaningOf } from './meanings/index.js';
 import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from './mmu.js';
+import { outwait } from './outwait.js';
 import { isPair } from './pairs.js';
 import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
 import { type FlatSelectors, segments, XEN_SELECTORS } from './segments.js';
@@ -42,10 +43,6 @@ const HOT = 1 << 19;
 const REGION_SLOTS = TABLE_SLOTS / 2;
 /** Modules for regions at most: a process cannot have more than some 30,000. */
 const MOST_REGIONS = 1024;
-
-/** Looks at a pCPU that runs code before who waits for it sleeps, and how long that is, host ms. */
-const LOOKS = 10_000;
-const NAP_MS = 0.1;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
@@ -526,8 +523,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       occupy(st, tlb, v);
       const reason = runCode(st, budget);
       if (bus !== undefined) {
-        // Code that was decoded meanwhile may have been written meanwhile; this pCPU may not run again for long.
         Atomics.add(i32, word(tlb + TLB.runs), 1);
+        // Code that was decoded meanwhile may have been written meanwhile, which the addition has made seen; this pCPU may not run again for long.
         follow(st);
       }
       return reason;
@@ -550,11 +547,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       }
       Atomics.store(i32, word(tlb + TLB.vcpu), 0);
       const runs = Atomics.load(i32, word(tlb + TLB.runs));
-      if ((runs & 1) === 0) return;
-      for (let n = 0; Atomics.load(i32, word(tlb + TLB.runs)) === runs; n++) {
-        waiting();
-        if (n > LOOKS) Atomics.wait(i32, word(tlb + TLB.runs), runs, NAP_MS);
-      }
+      if ((runs & 1) !== 0) outwait(i32, word(tlb + TLB.runs), runs, waiting);
     },
   };
 }

@@ -197,7 +197,7 @@ export function x86Executor(
   }
 
   function waiting(): void {
-    if (isEnded()) throw new MachineEnded('the machine was ended while a pCPU was to forget translations');
+    if (isEnded()) throw new MachineEnded('the machine was ended while another pCPU was waited for');
   }
 
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;

@@ -85,12 +85,19 @@ export function mmu(
   const word = (address: number): number => address >> 2;
   const tlbOf = (st: number): number => i32[word(st + ST.tlb)]!;
 
-  function forget(tlb: number, n: number, way: number): void {
-    const entry = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes);
-    i32[entry + word(TLB_ENTRY.readTag)] = noPage(n);
-    i32[entry + word(TLB_ENTRY.readTag) + 1] = 0;
+  /** Index into `i32` of the entry of place n. */
+  const entryAt = (tlb: number, n: number, way: number): number =>
+    word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes);
+
+  function forbidWrites(entry: number, n: number): void {
     i32[entry + word(TLB_ENTRY.writeTag)] = noPage(n);
     i32[entry + word(TLB_ENTRY.writeTag) + 1] = 0;
+  }
+
+  function forget(entry: number, n: number): void {
+    i32[entry + word(TLB_ENTRY.readTag)] = noPage(n);
+    i32[entry + word(TLB_ENTRY.readTag) + 1] = 0;
+    forbidWrites(entry, n);
   }
 
   /** Whoever marks a frame as code reads it afterwards; whoever wrote one looks at the mark afterwards. Both need what was before done. */
@@ -100,8 +107,8 @@ export function mmu(
 
   /** Before an entry goes: code that was decoded since it was made may have been written by it. Afterwards nobody would know. */
   function leave(entry: number, n: number): void {
-    if (code.left === undefined || i32[word(entry + TLB_ENTRY.writeTag)] === noPage(n)) return;
-    const frame = i32[word(entry + TLB_ENTRY.page)]!;
+    if (code.left === undefined || i32[entry + word(TLB_ENTRY.writeTag)] === noPage(n)) return;
+    const frame = i32[entry + word(TLB_ENTRY.page)]!;
     // 0: of a TLB that was not used yet.
     if (frame !== 0) code.left(frame);
   }
@@ -111,8 +118,9 @@ export function mmu(
     fence(tlb);
     for (let way = 0; way < TLB_WAYS; way++) {
       for (let n = 0; n < TLB_ENTRIES; n++) {
-        leave(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes, n);
-        forget(tlb, n, way);
+        const entry = entryAt(tlb, n, way);
+        leave(entry, n);
+        forget(entry, n);
       }
     }
   }
@@ -120,12 +128,13 @@ export function mmu(
   function invalidate(tlb: number, low: number, high: number): void {
     const n = tlbPlace(low);
     for (let way = 0; way < TLB_WAYS; way++) {
+      const entry = entryAt(tlb, n, way);
       // What may be written may be read: the other tag says no page that this one does not.
-      const tag = word(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes + TLB_ENTRY.readTag);
+      const tag = entry + word(TLB_ENTRY.readTag);
       if (i32[tag] !== (low & ~4095) || i32[tag + 1] !== high) continue;
       fence(tlb);
-      leave(tlb + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes, n);
-      forget(tlb, n, way);
+      leave(entry, n);
+      forget(entry, n);
     }
   }
 
@@ -194,14 +203,11 @@ export function mmu(
   function remember(tlb: number, low: number, high: number, frame: number, mayBeWritten: boolean): void {
     const n = tlbPlace(low);
     const page = low & ~4095;
-    const first = word(tlb + n * TLB_ENTRY.bytes);
+    const [first, second] = [entryAt(tlb, n, 0), entryAt(tlb, n, 1)];
     const isSame = i32[first] === page && i32[first + 1] === high;
     fence(tlb);
-    leave(tlb + n * TLB_ENTRY.bytes + (isSame ? 0 : TLB_WAY_BYTES), n);
-    if (!isSame) {
-      const second = first + word(TLB_WAY_BYTES);
-      for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[first + k]!;
-    }
+    leave(isSame ? first : second, n);
+    if (!isSame) for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[first + k]!;
     i32[first + word(TLB_ENTRY.page)] = frame;
     i32[first + word(TLB_ENTRY.readTag)] = page;
     i32[first + word(TLB_ENTRY.readTag) + 1] = high;
@@ -230,10 +236,8 @@ export function mmu(
   function protect(st: number, page: number): void {
     for (let way = 0; way < TLB_WAYS; way++) {
       for (let n = 0; n < TLB_ENTRIES; n++) {
-        const entry = word(tlbOf(st) + way * TLB_WAY_BYTES + n * TLB_ENTRY.bytes);
-        if (i32[entry + word(TLB_ENTRY.page)] !== page) continue;
-        i32[entry + word(TLB_ENTRY.writeTag)] = noPage(n);
-        i32[entry + word(TLB_ENTRY.writeTag) + 1] = 0;
+        const entry = entryAt(tlbOf(st), n, way);
+        if (i32[entry + word(TLB_ENTRY.page)] === page) forbidWrites(entry, n);
       }
     }
   }
@@ -242,7 +246,7 @@ export function mmu(
     flush,
     protect,
     mayWrite(st) {
-      const tag = word(tlbOf(st) + tlbPlace(lowOf(st)) * TLB_ENTRY.bytes + TLB_ENTRY.writeTag);
+      const tag = entryAt(tlbOf(st), tlbPlace(lowOf(st)), 0) + word(TLB_ENTRY.writeTag);
       return i32[tag] === (lowOf(st) & ~4095) && i32[tag + 1] === highOf(st);
     },
     invalidate,
