@@ -104,42 +104,70 @@ export function regionAround(
     if (stepsAt(at) === undefined) heads.add(after(at));
   }
 
+  interface Found extends Trace {
+    /** Heads that code goes on at, and those of what it calls. */
+    readonly ways: readonly number[];
+    readonly calls: readonly number[];
+  }
+  const known = new Map<number, Found>();
+  function traceAt(head: number): Found {
+    const before = known.get(head);
+    if (before !== undefined) return before;
+    const instructions: Instruction[] = [];
+    const ways: number[] = [];
+    const calls: number[] = [];
+    let at = head;
+    for (;;) {
+      const steps = stepsAt(at);
+      if (steps === undefined) {
+        if (code.forms.has(at)) ways.push(after(at));
+        break;
+      }
+      instructions.push({ record: at, steps });
+      const [target, last] = [isBranch(at) ? read.i32(at + REC.disp) : 0, steps.at(-1)!];
+      if (target !== 0) (isCall(at) ? calls : ways).push(target);
+      if (isCall(at)) ways.push(behind(at));
+      // Where it may lead is not said: to whatever of the page was run.
+      if (last?.op === 'jump' && code.forms.get(at)!.mnemonic === 'Jmp') ways.push(...starts);
+      const isEnd = last?.op === 'jump' || (last?.op === 'branch' && last.when === undefined);
+      at = after(at);
+      if (isEnd || at === 0) break;
+      if (heads.has(at) || instructions.length === MOST_OF_TRACE) {
+        ways.push(at);
+        break;
+      }
+    }
+    const trace = { head, instructions, next: at, ways, calls };
+    known.set(head, trace);
+    return trace;
+  }
+
   let first = record;
   while (!heads.has(first) && !starts.includes(first)) first -= RECORD_BYTES;
   if (isTaken(first)) first = record;
   const traces: Trace[] = [];
   const seen = new Set<number>();
-  const found = [first];
   let count = 0;
-  for (let n = 0; n < found.length && count < MOST && traces.length < MOST_TRACES; n++) {
-    const head = found[n]!;
-    if (seen.has(head) || !code.forms.has(head) || isTaken(head)) continue;
-    seen.add(head);
-    const instructions: Instruction[] = [];
-    let at = head;
-    for (;;) {
-      const steps = stepsAt(at);
-      if (steps === undefined) {
-        if (code.forms.has(at)) found.push(after(at));
-        break;
-      }
-      instructions.push({ record: at, steps });
-      const [target, last] = [isBranch(at) ? read.i32(at + REC.disp) : 0, steps.at(-1)!];
-      if (target !== 0) found.push(target);
-      if (isCall(at)) found.push(behind(at));
-      // Where it may lead is not said: to whatever of the page was run.
-      if (last?.op === 'jump' && code.forms.get(at)!.mnemonic === 'Jmp') found.push(...starts);
-      const isEnd = last?.op === 'jump' || (last?.op === 'branch' && last.when === undefined);
-      at = after(at);
-      if (isEnd || at === 0) break;
-      if (heads.has(at) || instructions.length === MOST_OF_TRACE) {
-        found.push(at);
-        break;
-      }
+  /** Takes what code comes to from a head. */
+  function take(from: number): void {
+    const found = [from];
+    for (let n = 0; n < found.length && count < MOST && traces.length < MOST_TRACES; n++) {
+      const head = found[n]!;
+      if (seen.has(head) || !code.forms.has(head) || isTaken(head)) continue;
+      seen.add(head);
+      const trace = traceAt(head);
+      found.push(...trace.ways, ...trace.calls);
+      if (trace.instructions.length === 0) continue;
+      count += trace.instructions.length;
+      traces.push(trace);
     }
-    if (instructions.length === 0) continue;
-    count += instructions.length;
-    traces.push({ head, instructions, next: at });
+  }
+  take(first);
+  // And what comes here, or the end of a function that a sample happened to hit were a region without the rest of it.
+  const isNew = (head: number): boolean => !seen.has(head) && code.forms.has(head) && !isTaken(head);
+  for (let before = 0; before < count && count < MOST && traces.length < MOST_TRACES; ) {
+    before = count;
+    for (const head of heads) if (isNew(head) && traceAt(head).ways.some((to) => seen.has(to))) take(head);
   }
   return { traces };
 }
