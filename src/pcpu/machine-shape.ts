@@ -69,7 +69,7 @@ export function machineMap(shape: MachineShape, policies: readonly string[]): Ad
     ...deviceRegions(shape.hv.devices),
     ...modelRegions(shape.model),
     ...x86Regions(shape.x86),
-    ...(shape.x86.vcpus === 0 ? [] : runAheadRegions(pcpus)),
+    ...(shape.x86.vcpus === 0 ? [] : runAheadRegions(pcpus, shape.workers)),
     rawRegion('frames', PAGE_SIZE, shape.frames, PAGE_SIZE),
   ]);
 }

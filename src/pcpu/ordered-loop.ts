@@ -215,7 +215,7 @@ export function orderedLoop(
         else {
           if (safe.hasCommands()) want();
           if (ahead?.isAny() !== true) bells.await(self, spins, WATCH_MS);
-          else if (!ahead.help()) bells.await(self, 0, HELP_MS);
+          else if (!ahead.help()) bells.doze(self, HELP_MS, () => !ahead.canHelp());
         }
       }
       await safe.serveMessages();

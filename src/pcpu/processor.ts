@@ -116,7 +116,7 @@ export function processorCore(
   });
   const model: Executor = guestKernel(image, hv, board, params.guest);
   const x86 = hasMachineCode
-    ? machineCode(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, ownNext, isEnded)
+    ? machineCode(image, hv, keys, self, { workers: shape.workers, helpers: params.helpers }, wake, ownNext, isEnded)
     : undefined;
   const executor: Executor = x86 === undefined ? model : withX86(model, x86);
   const turn: Turns = turns(hv, executor, keys, x86?.ahead?.isAhead);

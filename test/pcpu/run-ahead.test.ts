@@ -10,7 +10,7 @@ import type { HvContext } from '../../src/hv/context.js';
 import type { Hypervisor } from '../../src/hv/hypervisor.js';
 import { PCPU } from '../../src/hv/records.js';
 import { keyTree, keyTreeRegions } from '../../src/pcpu/key-tree.js';
-import { NEXT, type RunAhead, runAhead, runAheadRegions } from '../../src/pcpu/run-ahead.js';
+import { type GoOn, NEXT, type RunAhead, runAhead, runAheadRegions } from '../../src/pcpu/run-ahead.js';
 import { type Executor, turns } from '../../src/pcpu/turn.js';
 import { Image, layOut, tableRegion } from '../../src/shared/image.js';
 
@@ -56,7 +56,7 @@ class Model {
     this.rules = rules;
     const { pcpus, seed } = rules;
     this.image = Image.create(
-      layOut([...keyTreeRegions(pcpus, 1), tableRegion(PCPU, pcpus), ...runAheadRegions(pcpus)]),
+      layOut([...keyTreeRegions(pcpus, 1), tableRegion(PCPU, pcpus), ...runAheadRegions(pcpus, 4)]),
     );
     this.pcpu = this.image.table(PCPU);
     this.keys = keyTree(this.image, pcpus, 0);
@@ -173,17 +173,27 @@ function raced(rules: Rules, { seed, workers, helpers, oneIn, pauses }: Threads)
   const isOn = new Array<boolean>(pcpus).fill(false);
   for (let p = 0; p < pcpus; p++) pcpu.setWorker(p, p % workers);
 
-  function runTo(_v: number, p: number, untilNs: number): number {
+  function runTo(_v: number, p: number, untilNs: number, goOn: GoOn): number {
     expect(isOn[p], `pCPU ${p} is run by two`).to.equal(false);
     expect(guests[p]!.isIn, `pCPU ${p} is run, and has no guest`).to.equal(true);
     isOn[p] = true;
-    letOthers();
     const exitAt = guests[p]!.since + guests[p]!.compute;
-    expect(untilNs).to.be.at.least(ranTo[p]!);
-    ranTo[p] = Math.min(exitAt, untilNs);
-    letOthers();
+    for (let to = untilNs; ; ) {
+      letOthers();
+      expect(to).to.be.at.least(ranTo[p]!);
+      // No effect of a turn that is still to come may be sooner.
+      for (const [q, guest] of guests.entries())
+        if (q !== p && guest.isIn)
+          expect(Math.min(exitAt, to), `pCPU ${p}`).to.be.at.most(guest.since + guest.compute + latencyNs);
+      ranTo[p] = Math.min(exitAt, to);
+      letOthers();
+      if (exitAt <= to) break;
+      const further = goOn(to);
+      if (further <= to) break;
+      to = further;
+    }
     isOn[p] = false;
-    return exitAt <= untilNs ? exitAt : Infinity;
+    return exitAt <= ranTo[p]! ? exitAt : Infinity;
   }
 
   const context = {
@@ -195,7 +205,9 @@ function raced(rules: Rules, { seed, workers, helpers, oneIn, pauses }: Threads)
     isOrdered: true,
     me: 0,
   } as unknown as HvContext;
-  const views = Array.from({ length: workers }, (_, w) => runAhead(image, context, keys, w, helpers, longestNs, runTo));
+  const views = Array.from({ length: workers }, (_, w) =>
+    runAhead(image, context, keys, w, helpers, () => {}, longestNs, runTo),
+  );
   const first = views[0]!;
   const hv = {
     ...{ context, smp: { self: () => model.turnOf }, sched: { accounts: () => false } },

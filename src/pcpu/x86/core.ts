@@ -62,6 +62,8 @@ export interface Surroundings {
   rootOf(st: number): number;
   /** The cycle counter, low and high word. @param left instructions left of the budget, the one that asks among them */
   counter(st: number, left: number): readonly [number, number];
+  /** Of the run that goes on, all instructions that it was given are done: how many more it may go on by; 0: it ends. @default 0 */
+  more?(): number;
   /** Where guests run beside the turns. */
   readonly shared: SharedPages | undefined;
   /** Where several workers run code at the same time. */
@@ -160,8 +162,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const float = exactFloat(image);
   const loadSegment = segments(image, outside.selectors ?? XEN_SELECTORS);
 
-  /** Instructions of the budget that are not among those that handlers are given now. */
-  let beyond = 0;
+  /** Instructions that handlers have been given since they were called, and those of the budget that they have not. */
+  let [given, beyond] = [0, 0];
 
   const services: Services = {
     load(st, access) {
@@ -171,6 +173,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     store(st, access) {
       if ((access & LOCKED) === 0) return paging.store(st, access);
       return locked!.store(st, access & (FOR_WRITE - 1)) ? 1 : 0;
+    },
+    more(st) {
+      if (beyond > 0 || i32[word(st + ST.stepping)] !== 0) return 0;
+      const n = outside.more?.() ?? 0;
+      given += n;
+      return n;
     },
     helper: {
       divide: (st) => divide(st, false),
@@ -273,8 +281,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
 
   /** The functions of a module. */
   function instantiate({ bytes, helpers }: HandlerModule): readonly Handler[] {
-    const env: Record<string, unknown> = { memory: image.memory, table, load: services.load, store: services.store };
-    for (const name of helpers) env[name] = services.helper[name];
+    const { helper, ...always } = services;
+    const env: Record<string, unknown> = { memory: image.memory, table, ...always };
+    for (const name of helpers) env[name] = helper[name];
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
     return Object.values(exports) as Handler[];
   }
@@ -470,12 +479,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       i32[word(st + ST.left)] = rest;
       if (isStepping && steps.before(st)) return EXIT.exception;
       const slice = isStepping ? 1 : Math.min(rest, SLICE);
-      beyond = rest - slice;
+      [given, beyond] = [slice, rest - slice];
       i32[word(st + ST.left)] = slice;
       const record = locate(st);
       const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
-      const done = slice - i32[word(st + ST.left)]!;
-      rest -= done;
+      const done = given - i32[word(st + ST.left)]!;
+      rest += given - slice - done;
       unsampled += done;
       i32[word(st + ST.left)] = rest;
       if (record !== 0) settle(st);

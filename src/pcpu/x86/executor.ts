@@ -17,7 +17,7 @@ import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf } from '../../shared/public/layout.js';
 import { MachineEnded } from '../../shared/spinlock.js';
 import type { KeyTree } from '../key-tree.js';
-import { type RunAhead, runAhead } from '../run-ahead.js';
+import { type GoOn, type RunAhead, runAhead } from '../run-ahead.js';
 import type { Executor } from '../turn.js';
 import { busLock } from './bus-lock.js';
 import { sharedCode } from './code-cache.js';
@@ -48,6 +48,7 @@ export interface X86Executor extends Executor {
 /**
  * @param self number of the worker @param workers of so many
  * @param helpers workers that run guests at the same time in ordered mode
+ * @param wake wakes another worker if it sleeps
  * @param ownNext when pCPU p itself has something to do that is not its guest's, ns
  * @param isEnded whether the machine was ended: asked while another worker is waited for
  */
@@ -57,6 +58,7 @@ export function x86Executor(
   keys: KeyTree,
   self: number,
   { workers, helpers }: { readonly workers: number; readonly helpers: number },
+  wake: (worker: number) => void,
   ownNext: (p: number) => number,
   isEnded: () => boolean,
 ): X86Executor {
@@ -90,8 +92,23 @@ export function x86Executor(
     return n;
   }
 
-  /** Of the run that goes on: its pCPU, and its budget. */
-  let [onPcpu, budget] = [0, 0];
+  /** Of the run that goes on: its pCPU, its VCPU's block, its budget, and until when that is. */
+  let [onPcpu, block, budget, budgetUntil] = [0, 0, 0, 0];
+  /** Asks how far it may go on from there. */
+  let goOn: GoOn | undefined;
+
+  function more(): number {
+    while (goOn !== undefined) {
+      const until = goOn(budgetUntil);
+      if (until <= budgetUntil) return 0;
+      budgetUntil = until;
+      const instructions = instructionsBy(block, until) - done(block) - budget;
+      budget += instructions;
+      if (instructions > 0) return instructions;
+    }
+    return 0;
+  }
+
   /** Whether it is a turn's: only there may it touch memory that others write. */
   let isInTurn = false;
   /** What others write while a VCPU runs: its domain's shared info page, and its vcpu_info, which may lie elsewhere. */
@@ -119,6 +136,7 @@ export function x86Executor(
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
+      more,
       bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers, waiting),
       cpuid,
     },
@@ -127,9 +145,9 @@ export function x86Executor(
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
-    [onPcpu, budget] = [p, instructions];
+    [onPcpu, block, budget] = [p, st, instructions];
     const reason = core.run(st, instructions, v, p);
-    const ran = instructions - i32[word(st + ST.left)]!;
+    const ran = budget - i32[word(st + ST.left)]!;
     const isCutOff = reason === EXIT.kept || (reason === EXIT.exception && i32[word(st + ST.vector)] !== VECTOR.DB);
     setDone(st, done(st) + ran + (isCutOff ? 1 : 0));
     i32[word(st + ST.pending)] = reason === EXIT.budget ? 0 : 1 + reason;
@@ -137,14 +155,17 @@ export function x86Executor(
   }
 
   /** See RunTo in run-ahead.ts. */
-  function runTo(v: number, p: number, untilNs: number): number {
+  function runTo(v: number, p: number, untilNs: number, further?: GoOn): number {
     const st = blockOf(v);
     const instructions = instructionsBy(st, untilNs) - done(st);
-    if (instructions <= 0 || runFor(v, p, instructions) === EXIT.budget) return Infinity;
-    return timeOf(st, done(st));
+    if (instructions <= 0) return Infinity;
+    [goOn, budgetUntil] = [further, untilNs];
+    const reason = runFor(v, p, instructions);
+    goOn = undefined;
+    return reason === EXIT.budget ? Infinity : timeOf(st, done(st));
   }
 
-  const ahead = isOrdered ? runAhead(image, hv.context, keys, self, helpers, longestNs, runTo) : undefined;
+  const ahead = isOrdered ? runAhead(image, hv.context, keys, self, helpers, wake, longestNs, runTo) : undefined;
 
   /** Ends the domain of v, with what its VCPU was at. */
   function crash(v: number): void {

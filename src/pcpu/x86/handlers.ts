@@ -51,6 +51,8 @@ export interface Services {
   load(st: number, access: number): number;
   /** Writes the bytes of `value` to `address`. 0, or 1 where that was code, or −1: an exception is set up. */
   store(st: number, size: number): number;
+  /** All instructions of the budget are done: how many more there are now, 0 to leave. */
+  more(st: number): number;
   /** 0 where the instruction is done, else 1 + an exit. */
   helper: Readonly<Record<HelperName, (st: number) => number>>;
 }
@@ -70,9 +72,11 @@ export const [STATE, PC, LEFT] = [0, 1, 2];
 const IMPORTS: ImportedFunc[] = [
   { name: 'load', type: TYPE.ofAccess },
   { name: 'store', type: TYPE.ofAccess },
+  { name: 'more', type: TYPE.ofState },
 ];
 const LOAD_SLOW = 0;
 const STORE_SLOW = 1;
+const MORE_BUDGET = 2;
 
 const BINARY: Readonly<Record<Exclude<Binary, 'mulhi_u' | 'mulhi_s'>, number>> = {
   add: OP.i64_add,
@@ -153,12 +157,17 @@ const BY_RETURN: Flow = {
   toRip: (code) => leave(code, GO.atRip),
 };
 
-/** The instruction is done. Leaves when the budget is used up; PC is where to go on. */
-function retire(code: Code): void {
+/** An instruction is done. @param budgetEnds leaves: nothing is left of the budget */
+function count(code: Code, budgetEnds: () => void): void {
   code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
-  leave(code, EXIT.budget);
+  code.get(STATE).call(MORE_BUDGET).tee(LEFT).op(OP.i32_eqz).if();
+  budgetEnds();
+  code.op(OP.end);
   code.op(OP.end);
 }
+
+/** The instruction is done; PC is where to go on. */
+const retire = (code: Code): void => count(code, () => leave(code, EXIT.budget));
 
 function nextRecord(code: Code, flow: Flow): void {
   code.get(PC).i32(RECORD_BYTES).op(OP.i32_add).set(PC);
@@ -759,9 +768,7 @@ function translate({ steps, next }: HandlerSource, helpers: Map<HelperName, numb
 /** The instruction is done; `rip` says where to go on. First the page that code is run from, then the TLB for code. */
 export function jumpCase(code: Code, flow: Flow): void {
   const [target, page, entry] = [code.local(I64), code.local(I64), code.local(I32)];
-  code.get(LEFT).i32(1).op(OP.i32_sub).tee(LEFT).op(OP.i32_eqz).if();
-  leaveAtRip(code, EXIT.budget);
-  code.op(OP.end);
+  count(code, () => leaveAtRip(code, EXIT.budget));
   code.get(STATE).mem(MEM.i64_load, ST.rip).tee(target).i64(-4096n).op(OP.i64_and).tee(page);
   code.get(STATE).mem(MEM.i64_load, ST.codePage).op(OP.i64_ne).if();
   tlbEntry(code, ST.codeTlb, () => code.get(page), CODE_TLB_ENTRY.bytes);
