@@ -1,136 +1,165 @@
 /**
- * Two domains of machine code with nothing in common, on two workers against one, in ordered mode (of two latencies) and in free mode, in
- * rounds that alternate within one process, so that a slow moment of the host hits all. Beside it, what the host gives at that moment:
- * two machines of one domain each, that know nothing of each other, at the same time against one after the other.
+ * Two domains of machine code with nothing in common, on two workers against one, in ordered mode (of two latencies) and in free mode.
+ * Beside it, what the host gives: two processes of one domain each, at the same time against one after the other. Every case runs in a
+ * process of its own, and rounds of all cases alternate, so that a slow moment of the host hits all; a round's ratio is that of its cases.
  *
  * Then, in free mode, what a LOCK INC costs whose word two VCPUs want, on two workers and on one, and one VCPU alone.
  *
- *   node dist/perf/x86-parallel.js [--rounds 9] [--kernel fib]
+ *   node dist/perf/x86-parallel.js [--rounds 5] [--kernel fib]
  */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { noWorkload, readKernelFile } from '../src/config/kernel-file.js';
 import { type MachineConfig, machineDefaults } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
 
-const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '9' }, kernel: { type: 'string', default: 'fib' } },
-});
-const rounds = Number(values.rounds);
-if (!Number.isSafeInteger(rounds) || rounds < 1) {
-  console.error('usage: x86-parallel [--rounds N] [--kernel NAME]');
-  process.exit(2);
+/** Of simulated time: before anything is measured, code is found and compiled; and what is measured. */
+const WARM_UP_NS = 500e6;
+const MEASURED_NS = 600e6;
+const LOCK_NS = 50e6;
+
+/** One case: so many domains of a kernel with the given command line, or one with so many VCPUs, on so many workers. */
+interface Case {
+  readonly domains: number;
+  readonly vcpus: number;
+  readonly threads: number;
+  readonly mode: MachineConfig['mode'];
+  readonly latencyNs: number;
+  readonly file: string;
+  readonly cmdline: string;
+  readonly warmUpNs: number;
+  readonly measuredNs: number;
 }
-/** Rounds before anything is measured: code is found, and compiled. */
-const WARM_UP = 8;
-/** Of simulated time: so many instructions of each domain. */
-const STEP_NS = 50e6;
-const LOCK_STEP_NS = 5e6;
 
-const folder = mkdtempSync(join(tmpdir(), 'x86-parallel-'));
-execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder], { stdio: 'inherit' });
-const file = join(folder, 'bench.elf');
-const kernel = readKernelFile(file, `div=1 only=${values.kernel}`);
-const contend = [1, 2].map((vcpus) => readKernelFile(join(folder, 'contend.elf'), String(vcpus)));
-rmSync(folder, { recursive: true });
+interface Measured {
+  readonly ms: number;
+  /** Of what was done up to the end; equal for equal domains in ordered mode. */
+  readonly hash: string;
+}
 
-function make(domains: number, over: Partial<MachineConfig> = {}): Promise<Machine> {
-  const guests = Array.from({ length: domains }, (_, n) => ({
-    ...{ name: `d${n}`, vcpus: 1, memoryMib: 16, weight: 256, cap: 0, cpus: [[n]], cpusSoft: [], abi: 64 as const },
-    workload: noWorkload(file),
+async function measure(of: Case): Promise<Measured> {
+  const kernel = readKernelFile(of.file, of.cmdline);
+  const guests = Array.from({ length: of.domains }, (_, n) => ({
+    ...{ name: `d${n}`, vcpus: of.vcpus, memoryMib: 16, weight: 256, cap: 0, cpusSoft: [], abi: 64 as const },
+    cpus: Array.from({ length: of.vcpus }, (_, v) => [n + v]),
+    workload: noWorkload(of.file),
     kernel,
   }));
-  const durationNs = (WARM_UP + rounds + 1) * STEP_NS;
-  return Machine.create({ ...machineDefaults('modern'), pcpus: domains, threads: 1, durationNs, guests, ...over });
+  const { threads, mode, latencyNs } = of;
+  const durationNs = of.warmUpNs + of.measuredNs;
+  const pcpus = of.domains * of.vcpus;
+  const over = { pcpus, threads, mode, latencyNs, durationNs, guests };
+  const machine = await Machine.create({ ...machineDefaults('modern'), ...over });
+  try {
+    const ended = machine.run();
+    await machine.runUntil(of.warmUpNs);
+    const began = performance.now();
+    await machine.resume();
+    const { hash } = await ended;
+    return { ms: performance.now() - began, hash };
+  } finally {
+    await machine.close();
+  }
 }
 
-/** A machine whose VCPUs all want one word. */
-function makeContended(vcpus: 1 | 2, threads: number): Promise<Machine> {
-  const guest = {
-    name: 'contend',
-    vcpus,
-    memoryMib: 16,
-    weight: 256,
-    cap: 0,
-    cpus: [[0], [1]].slice(0, vcpus),
-    cpusSoft: [],
-  };
-  const guests = [{ ...guest, abi: 64 as const, workload: noWorkload(file), kernel: contend[vcpus - 1]! }];
-  const durationNs = (WARM_UP + rounds + 1) * LOCK_STEP_NS;
-  return Machine.create({ ...machineDefaults('modern'), mode: 'free', pcpus: vcpus, threads, durationNs, guests });
-}
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '5' }, kernel: { type: 'string', default: 'fib' } },
+});
 
-interface Pair {
-  readonly name: string;
-  readonly one: Machine;
-  readonly two: Machine;
-  readonly ratios: number[];
-}
-
-async function pair(name: string, over: Partial<MachineConfig>): Promise<Pair> {
-  return { name, one: await make(2, over), two: await make(2, { ...over, threads: 2 }), ratios: [] };
-}
-
-async function msOf(act: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await act();
-  return performance.now() - began;
+async function inProcess(of: Case): Promise<Measured> {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    fileURLToPath(import.meta.url),
+    'case',
+    JSON.stringify(of),
+  ]);
+  return JSON.parse(stdout) as Measured;
 }
 
 const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1] ?? Number.NaN;
-const pairs = [
-  await pair('ordered, L = 2 us', {}),
-  await pair('ordered, L = 50 us', { latencyNs: 50_000 }),
-  await pair('free', { mode: 'free' }),
-];
-const [left, right] = [await make(1), await make(1)];
-const host: number[] = [];
-const mips: number[] = [];
-for (let n = 1; n <= WARM_UP + rounds; n++) {
-  const until = n * STEP_NS;
-  const mid = until - STEP_NS / 2;
-  const apart = (await msOf(() => left.runUntil(mid))) + (await msOf(() => right.runUntil(mid)));
-  const together = await msOf(() => Promise.all([left.runUntil(until), right.runUntil(until)]));
-  for (const { one, two, ratios } of pairs) {
-    const a = await msOf(() => one.runUntil(until));
-    const b = await msOf(() => two.runUntil(until));
-    if (n <= WARM_UP) continue;
-    ratios.push(a / b);
-    mips.push((2 * STEP_NS) / a / 1e3);
-  }
-  if (n > WARM_UP) host.push(apart / together);
-}
-console.log(
-  `two domains of ${values.kernel}, ${rounds} rounds of ${STEP_NS / 1e6} million instructions each; medians (least, most)`,
-);
-const row = (name: string, xs: readonly number[]): void =>
+const row = (name: string, xs: readonly number[], unit: string, digits: number): void =>
   console.log(
-    `${name.padEnd(44)} ${median(xs).toFixed(2)} x  (${Math.min(...xs).toFixed(2)}, ${Math.max(...xs).toFixed(2)})`,
+    `${name.padEnd(44)} ${median(xs).toFixed(digits)} ${unit}  (${Math.min(...xs).toFixed(digits)}, ${Math.max(...xs).toFixed(digits)})`,
   );
-row('two machines, together against one by one', host);
-for (const { name, ratios } of pairs) row(`two workers against one, ${name}`, ratios);
-console.log(`one worker: ${median(mips).toFixed(0)} million instructions a second`);
 
-const locks = [
-  { name: 'one VCPU', machine: await makeContended(1, 1), ns: [] as number[] },
-  { name: 'two VCPUs on one worker', machine: await makeContended(2, 1), ns: [] as number[] },
-  { name: 'two VCPUs on two workers', machine: await makeContended(2, 2), ns: [] as number[] },
-];
-for (let n = 1; n <= WARM_UP + rounds; n++) {
-  for (const { machine, ns } of locks) {
-    const ms = await msOf(() => machine.runUntil(n * LOCK_STEP_NS));
-    // An instruction takes a nanosecond of simulated time on each pCPU; nearly all of them are LOCK INC.
-    if (n > WARM_UP) ns.push((ms * 1e6) / LOCK_STEP_NS);
+async function table(rounds: number, kernel: string, folder: string): Promise<boolean> {
+  const file = join(folder, 'bench.elf');
+  const times = { warmUpNs: WARM_UP_NS, measuredNs: MEASURED_NS };
+  const two = { ...times, domains: 2, vcpus: 1, file, cmdline: `div=1 only=${kernel}` };
+  const alone: Case = { ...two, domains: 1, threads: 1, mode: 'ordered', latencyNs: 2000 };
+  const cases = [
+    { name: 'ordered, L = 2 us', mode: 'ordered', latencyNs: 2000 },
+    { name: 'ordered, L = 50 us', mode: 'ordered', latencyNs: 50_000 },
+    { name: 'free', mode: 'free', latencyNs: 2000 },
+  ] as const;
+  const ratios: number[][] = cases.map(() => []);
+  const [host, mips]: [number[], number[]] = [[], []];
+  let isSame = true;
+  for (let n = 0; n < rounds; n++) {
+    const apart = (await inProcess(alone)).ms + (await inProcess(alone)).ms;
+    const together = await Promise.all([inProcess(alone), inProcess(alone)]);
+    host.push(apart / Math.max(...together.map(({ ms }) => ms)));
+    for (const [k, { mode, latencyNs }] of cases.entries()) {
+      const [one, both] = [
+        await inProcess({ ...two, mode, latencyNs, threads: 1 }),
+        await inProcess({ ...two, mode, latencyNs, threads: 2 }),
+      ];
+      ratios[k]!.push(one.ms / both.ms);
+      mips.push((2 * MEASURED_NS) / one.ms / 1e3);
+      if (mode === 'ordered' && one.hash !== both.hash) isSame = false;
+    }
+  }
+  console.log(`two domains of ${kernel}, ${rounds} rounds of ${MEASURED_NS / 1e6} million instructions of each`);
+  console.log('medians (least, most)');
+  row('two processes, together against one by one', host, 'x', 2);
+  for (const [k, { name }] of cases.entries()) row(`two workers against one, ${name}`, ratios[k]!, 'x', 2);
+  row('one worker, million instructions a second', mips, '', 0);
+  console.log(isSame ? 'ordered mode: one hash for one worker and two' : 'ordered mode: HASHES DIFFER');
+  return isSame;
+}
+
+async function locks(rounds: number, folder: string): Promise<void> {
+  const cases = [
+    { name: 'one VCPU', vcpus: 1, threads: 1 },
+    { name: 'two VCPUs on one worker', vcpus: 2, threads: 1 },
+    { name: 'two VCPUs on two workers', vcpus: 2, threads: 2 },
+  ];
+  const common = { domains: 1, mode: 'free', latencyNs: 2000, warmUpNs: LOCK_NS, measuredNs: LOCK_NS } as const;
+  console.log('LOCK INC of one word, free mode: ns from one to the next of a VCPU');
+  for (const { name, ...how } of cases) {
+    const ns: number[] = [];
+    for (let n = 0; n < rounds; n++) {
+      const { ms } = await inProcess({
+        ...common,
+        ...how,
+        file: join(folder, 'contend.elf'),
+        cmdline: String(how.vcpus),
+      });
+      // An instruction takes a nanosecond of simulated time on each pCPU; nearly all of them are LOCK INC.
+      ns.push((ms * 1e6) / LOCK_NS);
+    }
+    row(name, ns, 'ns', 1);
   }
 }
-console.log('LOCK INC of one word, free mode: ns from one to the next of a VCPU');
-for (const { name, ns } of locks)
-  console.log(
-    `${name.padEnd(44)} ${median(ns).toFixed(1)}  (${Math.min(...ns).toFixed(1)}, ${Math.max(...ns).toFixed(1)})`,
-  );
-await Promise.all(locks.map(({ machine }) => machine.close()));
-await Promise.all([left, right, ...pairs.flatMap(({ one, two }) => [one, two])].map((machine) => machine.close()));
+
+if (positionals[0] === 'case') {
+  console.log(JSON.stringify(await measure(JSON.parse(positionals[1]!) as Case)));
+} else {
+  const rounds = Number(values.rounds);
+  if (!Number.isSafeInteger(rounds) || rounds < 1 || positionals.length > 0) {
+    console.error('usage: x86-parallel [--rounds N] [--kernel NAME]');
+    process.exit(2);
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'x86-parallel-'));
+  try {
+    execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder], { stdio: 'inherit' });
+    process.exitCode = (await table(rounds, values.kernel, folder)) ? 0 : 1;
+    await locks(rounds, folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
