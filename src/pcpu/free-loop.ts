@@ -140,10 +140,11 @@ export function freeLoop(
     for (let w = 0; w < workers; w++) if (w !== self) bells.nudge(w);
   }
 
-  /** How far this worker may go right now, and when it took its last turn. Doubles in variables would be boxed. */
+  /** How far this worker may go right now, when it took its last turn, and the end of its batch. Doubles in variables would be boxed. */
   const LIMIT = 0;
   const TOOK_AT = 1;
-  const own = new Float64Array(2).fill(-Infinity);
+  const UNTIL = 2;
+  const own = new Float64Array(3).fill(-Infinity);
 
   /** Why the turn at `t` is not to be taken yet, as far as others are concerned. */
   function holdsBack(t: number, until: number): Why {
@@ -176,6 +177,7 @@ export function freeLoop(
 
   /** Takes turns; returns when it cannot for now, or it is time for a safe point. */
   function batch(until: number): Why {
+    own[UNTIL] = until;
     stop.begin();
     for (let n = 0; n < BATCH; n++) {
       if (stop.isAsked()) stop.giveWay();
@@ -202,6 +204,19 @@ export function freeLoop(
     }
     return WHY.goOn;
   }
+
+  /** In a turn, whose guest has been run up to `from`: as if the next turn came there, and were the same pCPU's. */
+  function mayGoOn(from: number, to: number): boolean {
+    if (mail.hasMail() || stop.isAsked() || bells.isRung(self)) return false;
+    // The pCPU that runs is still at the root.
+    if (keys.second() < to || to >= own[UNTIL]!) return false;
+    if (to > own[LIMIT]!) own[LIMIT] = least(floors.floor) + windowNs;
+    if (to > own[LIMIT]!) return false;
+    publish(from, -Infinity);
+    own[TOOK_AT] = from;
+    return true;
+  }
+  if (core.x86 !== undefined) core.x86.mayGoOn = mayGoOn;
 
   /** Until others have caught up, something is sent here, or it is time for a safe point. */
   function waitForOthers(until: number): void {

@@ -25,10 +25,21 @@ export interface KeyTree {
   root(): number;
   /** The time of that, Infinity where it has none. */
   earliest(): number;
-  /** The same of runner w. */
+  /** The earliest time of all others than the root, of this runner's. */
+  second(): number;
+  /** The same as `earliest`, of runner w. */
   earliestOf(w: number): number;
   /** The pCPU that is next, of all that can be set here. */
   least(): number;
+}
+
+/** Of the tree whose keys and nodes begin there: the least of those that the root has won against on its way. */
+function secondIn(f64: Float64Array, i32: Int32Array, keys: number, nodes: number, leaves: number): () => number {
+  return () => {
+    let least = Infinity;
+    for (let n = leaves + i32[nodes + 1]!; n > 1; n >>= 1) least = Math.min(least, f64[keys + i32[nodes + (n ^ 1)]!]!);
+    return least;
+  };
 }
 
 export function keyTree(image: Image, pcpus: number, tree: number): KeyTree {
@@ -39,6 +50,7 @@ export function keyTree(image: Image, pcpus: number, tree: number): KeyTree {
   const nodes = (treeRegion.base + tree * treeRegion.size) >> 2;
   const root = (): number => i32[nodes + 1]!;
   const earliest = (): number => f64[keys + root()]!;
+  const secondOf = secondIn(f64, i32, keys, nodes, leaves);
 
   return {
     init() {
@@ -66,6 +78,7 @@ export function keyTree(image: Image, pcpus: number, tree: number): KeyTree {
     },
     root,
     earliest,
+    second: secondOf,
     earliestOf: earliest,
     least: root,
   };
@@ -111,6 +124,7 @@ export function keyForest(image: Image, pcpus: number, trees: number, self: numb
     },
     root: () => i32[OWN_ROOT]!,
     earliest: () => f64[(OWN_KEYS + i32[OWN_ROOT]!) | 0]!,
+    second: secondIn(f64, i32, OWN_KEYS, OWN_ROOT - 1, leaves),
     earliestOf,
     least() {
       let first = 0;

@@ -20,6 +20,8 @@ export interface ProcessorCore {
   readonly turns: Turns;
   /** Ordered mode, where there are guests of machine code: what of it runs beside the turns. */
   readonly ahead: RunAhead | undefined;
+  /** What runs guests of machine code, where there are any. */
+  readonly x86: X86Executor | undefined;
   /** Free mode: between this worker and the others. */
   readonly mail: Mail;
   /** Free mode: for a moment in which the others take no turns. */
@@ -129,5 +131,5 @@ export function processorCore(
     pcpus.setGuestAt(p, guestAt);
     return next;
   }
-  return { hv, devices: board, keys, turns: turn, ahead: x86?.ahead, mail: post, stop, pcpus };
+  return { hv, devices: board, keys, turns: turn, ahead: x86?.ahead, x86, mail: post, stop, pcpus };
 }

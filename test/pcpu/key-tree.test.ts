@@ -36,6 +36,7 @@ describe('key trees', () => {
           tree.set(p % pcpus, ns);
           const least = leastOf(keys, [...keys.keys()]);
           expect([tree.root(), tree.least(), tree.earliest()]).to.deep.equal([least, least, keys[least]]);
+          expect(tree.second()).to.equal(Math.min(...keys.filter((_, q) => q !== least)));
         }
       }),
     );
@@ -56,7 +57,10 @@ describe('key trees', () => {
             const earliest = own.length === 0 ? Infinity : keys[leastOf(keys, own)]!;
             expect(tree.earliest()).to.equal(earliest);
             expect(trees[0]!.earliestOf(w)).to.equal(earliest);
-            if (earliest < Infinity) expect(tree.root()).to.equal(leastOf(keys, own));
+            if (earliest < Infinity) {
+              expect(tree.root()).to.equal(leastOf(keys, own));
+              expect(tree.second()).to.equal(Math.min(...own.filter((q) => q !== tree.root()).map((q) => keys[q]!)));
+            }
             expect(tree.least()).to.equal(leastOf(keys, [...keys.keys()]));
             for (const q of keys.keys()) expect(tree.key(q)).to.equal(keys[q]);
           }

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { DR7_INITIAL } from '../../src/pcpu/x86/debug-registers.js';
 import { EXIT, SEGMENT, ST, VECTOR } from '../../src/pcpu/x86/state.js';
 import { type BareMachine, bareMachine, registers } from './bench-machine.js';
-import { type Case, compare, DATA_BASE, DATA_BYTES, describeCase, plainState, RAX, RBX, RCX, RSP } from './case.js';
+import { type Case, DATA_BASE, DATA_BYTES, describeCase, plainState, RAX, RBX, RCX, RSP } from './case.js';
 import { coreCpu, PATIENCE } from './core-cpu.js';
 import { nativeCpu } from './native/cpu.js';
 
@@ -73,7 +73,7 @@ describe('segment registers', () => {
       add(code, 0);
     for (const core of [coreCpu(1), coreCpu(PATIENCE)]) {
       for (const [n, outcome] of native.run(cases).entries()) {
-        const differences = compare(core.run(cases[n]!), outcome, 0n);
+        const differences = native.compare(core.run(cases[n]!), outcome, cases[n]!, 0n);
         if (differences.length > 0) expect.fail(`${describeCase(cases[n]!)}\n${differences.join('\n')}`);
       }
     }

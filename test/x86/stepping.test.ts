@@ -1,7 +1,7 @@
 /** Single steps against the processor that the tests run on. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { type Case, compare, DATA_BASE, DATA_BYTES, describeCase, plainState, RCX, RDI, RSI } from './case.js';
+import { type Case, DATA_BASE, DATA_BYTES, describeCase, plainState, RCX, RDI, RSI } from './case.js';
 import { coreCpu, PATIENCE } from './core-cpu.js';
 import { type NativeCpu, nativeCpu } from './native/cpu.js';
 import { randomCase } from './random-code.js';
@@ -28,7 +28,7 @@ describe('the x86 core, beside a processor,', () => {
 
   function check(cases: readonly Case[], definedFlags = (_n: number, _rip: bigint): bigint => 0n): void {
     for (const [n, outcome] of native.run(cases).entries()) {
-      const differences = compare(core.run(cases[n]!), outcome, definedFlags(n, outcome.state.rip));
+      const differences = native.compare(core.run(cases[n]!), outcome, cases[n]!, definedFlags(n, outcome.state.rip));
       if (differences.length > 0) expect.fail(`${describeCase(cases[n]!)}\n${differences.join('\n')}`);
     }
   }
@@ -74,7 +74,7 @@ describe('the x86 core, beside a processor,', () => {
       const { case: c, definedFlagsAt } = all[n]!;
       const { steps, ...came } = cores[n % 2]!.run(c);
       hits += steps!.count;
-      const differences = compare(came, outcome, definedFlagsAt(outcome.state.rip));
+      const differences = native.compare(came, outcome, c, definedFlagsAt(outcome.state.rip));
       if (differences.length > 0) expect.fail(`case ${from + n}:\n${describeCase(c)}\n${differences.join('\n')}`);
     }
     expect(hits).to.be.above(0);

@@ -33,14 +33,17 @@ const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 const ARGUMENTS = [RDI, RSI, RDX, R10, R8];
 /** Instructions that are run at a time: a safe point every now and then. */
 const LONGEST = 1 << 16;
-/** Free mode: the part of the window that a guest runs without a look at what was sent to it. */
-const WINDOW_PART = 4;
+/** Free mode: the part of the window that a guest runs without a look at what was sent to it, and so many windows without a turn at most. */
+const WINDOW_PART = 8;
+const WINDOWS = 4;
 
 export interface X86Executor extends Executor {
   /** Whether VCPU v's code is machine code. */
   isOwn(v: number): boolean;
   /** Ordered mode: what runs beside the turns. */
   readonly ahead: RunAhead | undefined;
+  /** Free mode: set by the loop that takes turns. Within a turn: nothing asks for another one, so guests may be run on. */
+  mayGoOn: (fromNs: number, toNs: number) => boolean;
   /** The hypervisor may write so many bytes of a guest's memory. */
   touched(address: number, bytes: number): void;
 }
@@ -186,9 +189,9 @@ export function x86Executor(
   }
 
   /** Runs v on p as part of p's turn. @returns as runTo */
-  function runInTurn(v: number, p: number, untilNs: number): number {
+  function runInTurn(v: number, p: number, untilNs: number, further?: GoOn): number {
     isInTurn = true;
-    const exitAt = runTo(v, p, untilNs);
+    const exitAt = runTo(v, p, untilNs, further);
     isInTurn = false;
     return exitAt;
   }
@@ -213,8 +216,20 @@ export function x86Executor(
       ahead.start(p);
       return;
     }
-    const until = Math.max(now() + 1, Math.min(ownNext(p), now() + Math.min(turnNs, longestNs)));
-    pcpu.setGuestAt(p, Math.min(runInTurn(v, p, until), until));
+    const next = ownNext(p);
+    const until = Math.max(now() + 1, Math.min(next, now() + Math.min(turnNs, longestNs)));
+    if (isOrdered) {
+      pcpu.setGuestAt(p, Math.min(runInTurn(v, p, until), until));
+      return;
+    }
+    const end = Math.min(next, now() + WINDOWS * params.free!.windowNs);
+    let reached = until;
+    const exitAt = runInTurn(v, p, until, (ns) => {
+      const to = Math.min(end, ns + turnNs);
+      if (to > ns && executor.mayGoOn(ns, to)) reached = to;
+      return reached;
+    });
+    pcpu.setGuestAt(p, Math.min(exitAt, reached));
   }
 
   function waiting(): void {
@@ -223,9 +238,10 @@ export function x86Executor(
 
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
 
-  return {
+  const executor: X86Executor = {
     isOwn,
     ahead,
+    mayGoOn: () => false,
 
     run(v, p) {
       const st = blockOf(v);
@@ -315,4 +331,5 @@ export function x86Executor(
       return 0;
     },
   };
+  return executor;
 }

@@ -10,6 +10,7 @@ import {
   CODE_LIMIT,
   CODE_PAGE_BYTES,
   type CpuState,
+  compare,
   DATA_BYTES,
   KERNEL_BASE,
   type Outcome,
@@ -17,10 +18,13 @@ import {
   X87_BYTES,
   X87_INITIAL,
 } from '../case.js';
+import { isAmd, isOwnWay, POINTERS } from './maker.js';
 
 export interface NativeCpu {
   /** Runs cases, each by itself, and waits for them. Outcomes share a buffer, and with their cases data that did not change. */
   run(cases: readonly Case[]): Outcome[];
+  /** Every difference of what a core did in a case to what this processor did, but for what is its maker's own. See compare. */
+  compare(core: Outcome, native: Outcome, c: Case, definedFlags: bigint): string[];
 }
 
 // Records of harness.c.
@@ -77,7 +81,12 @@ function open(): NativeCpu | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+  const isLike = isAmd();
   return {
+    compare(core, native, c, definedFlags) {
+      if (isLike) return compare(core, native, definedFlags);
+      return isOwnWay(c, native) ? [] : compare(core, native, definedFlags, POINTERS);
+    },
     run(cases) {
       const outcomes: Outcome[] = [];
       for (let i = 0; i < cases.length; i += BATCH) outcomes.push(...runBatch(program, cases.slice(i, i + BATCH)));
