@@ -3,8 +3,6 @@
  * Beside it, what the host gives: two processes of one domain each, at the same time against one after the other. Every case runs in a
  * process of its own, and rounds of all cases alternate, so that a slow moment of the host hits all; a round's ratio is that of its cases.
  *
- * Then, in free mode, what a LOCK INC costs whose word two VCPUs want, on two workers and on one, and one VCPU alone.
- *
  *   node dist/perf/x86-parallel.js [--rounds 5] [--kernel fib]
  */
 import { execFile, execFileSync } from 'node:child_process';
@@ -20,19 +18,15 @@ import { Machine } from '../src/machine/machine.js';
 /** Of simulated time: before anything is measured, code is found and compiled; and what is measured. */
 const WARM_UP_NS = 500e6;
 const MEASURED_NS = 600e6;
-const LOCK_NS = 50e6;
 
-/** One case: so many domains of a kernel with the given command line, or one with so many VCPUs, on so many workers. */
+/** One case: so many domains of a kernel, on so many workers. */
 interface Case {
   readonly domains: number;
-  readonly vcpus: number;
   readonly threads: number;
   readonly mode: MachineConfig['mode'];
   readonly latencyNs: number;
   readonly file: string;
   readonly cmdline: string;
-  readonly warmUpNs: number;
-  readonly measuredNs: number;
 }
 
 interface Measured {
@@ -44,19 +38,18 @@ interface Measured {
 async function measure(of: Case): Promise<Measured> {
   const kernel = readKernelFile(of.file, of.cmdline);
   const guests = Array.from({ length: of.domains }, (_, n) => ({
-    ...{ name: `d${n}`, vcpus: of.vcpus, memoryMib: 16, weight: 256, cap: 0, cpusSoft: [], abi: 64 as const },
-    cpus: Array.from({ length: of.vcpus }, (_, v) => [n + v]),
+    ...{ name: `d${n}`, vcpus: 1, memoryMib: 16, weight: 256, cap: 0, cpusSoft: [], abi: 64 as const },
+    cpus: [[n]],
     workload: noWorkload(of.file),
     kernel,
   }));
   const { threads, mode, latencyNs } = of;
-  const durationNs = of.warmUpNs + of.measuredNs;
-  const pcpus = of.domains * of.vcpus;
-  const over = { pcpus, threads, mode, latencyNs, durationNs, guests };
+  const durationNs = WARM_UP_NS + MEASURED_NS;
+  const over = { pcpus: of.domains, threads, mode, latencyNs, durationNs, guests };
   const machine = await Machine.create({ ...machineDefaults('modern'), ...over });
   try {
     const ended = machine.run();
-    await machine.runUntil(of.warmUpNs);
+    await machine.runUntil(WARM_UP_NS);
     const began = performance.now();
     await machine.resume();
     const { hash } = await ended;
@@ -88,8 +81,7 @@ const row = (name: string, xs: readonly number[], unit: string, digits: number):
 
 async function table(rounds: number, kernel: string, folder: string): Promise<boolean> {
   const file = join(folder, 'bench.elf');
-  const times = { warmUpNs: WARM_UP_NS, measuredNs: MEASURED_NS };
-  const two = { ...times, domains: 2, vcpus: 1, file, cmdline: `div=1 only=${kernel}` };
+  const two = { domains: 2, file, cmdline: `div=1 only=${kernel}` };
   const alone: Case = { ...two, domains: 1, threads: 1, mode: 'ordered', latencyNs: 2000 };
   const cases = [
     { name: 'ordered, L = 2 us', mode: 'ordered', latencyNs: 2000 },
@@ -122,30 +114,6 @@ async function table(rounds: number, kernel: string, folder: string): Promise<bo
   return isSame;
 }
 
-async function locks(rounds: number, folder: string): Promise<void> {
-  const cases = [
-    { name: 'one VCPU', vcpus: 1, threads: 1 },
-    { name: 'two VCPUs on one worker', vcpus: 2, threads: 1 },
-    { name: 'two VCPUs on two workers', vcpus: 2, threads: 2 },
-  ];
-  const common = { domains: 1, mode: 'free', latencyNs: 2000, warmUpNs: LOCK_NS, measuredNs: LOCK_NS } as const;
-  console.log('LOCK INC of one word, free mode: ns from one to the next of a VCPU');
-  for (const { name, ...how } of cases) {
-    const ns: number[] = [];
-    for (let n = 0; n < rounds; n++) {
-      const { ms } = await inProcess({
-        ...common,
-        ...how,
-        file: join(folder, 'contend.elf'),
-        cmdline: String(how.vcpus),
-      });
-      // An instruction takes a nanosecond of simulated time on each pCPU; nearly all of them are LOCK INC.
-      ns.push((ms * 1e6) / LOCK_NS);
-    }
-    row(name, ns, 'ns', 1);
-  }
-}
-
 if (positionals[0] === 'case') {
   console.log(JSON.stringify(await measure(JSON.parse(positionals[1]!) as Case)));
 } else {
@@ -158,7 +126,6 @@ if (positionals[0] === 'case') {
   try {
     execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder], { stdio: 'inherit' });
     process.exitCode = (await table(rounds, values.kernel, folder)) ? 0 : 1;
-    await locks(rounds, folder);
   } finally {
     rmSync(folder, { recursive: true });
   }

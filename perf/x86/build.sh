@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds kernels into a folder: bench.elf, smp.elf, litmus.elf and pong.elf for `ringzero boot`, and bench's for this host, native.
+# Builds kernels into a folder: bench.elf, smp.elf, litmus.elf and pong.elf for `ringzero boot`, and for this host
+# bench's and litmus's: native and litmus-native.
 # `build.sh FOLDER compared` builds besides, of the same sources, multiboot64.elf for QEMU, multiboot32.elf for v86 and native32 for its
 # checksums; and events for QEMU, for the bare core (events.elf) and for this host. 77: there is no compiler.
 set -e
@@ -46,6 +47,7 @@ compile 64 kernels.c text.c bench.c xen.c xen.S vcpus.c smp.c litmus.c pong.c co
 xen bench.elf $(objects 64 xen.S xen.c bench.c text.c kernels.c)
 for kernel in smp litmus pong contend; do xen $kernel.elf $(objects 64 xen.S xen.c text.c vcpus.c $kernel.c); done
 gcc -m64 -O2 -no-pie -fno-pie "$here/native.c" "$out/kernels.c.64.o" -o "$out/native" -lpthread
+gcc -m64 -O2 -no-pie -fno-pie "$here/litmus-native.c" "$out/litmus.c.64.o" "$out/text.c.64.o" -o "$out/litmus-native" -lpthread
 [ "$2" = compared ] || exit 0
 
 compile 64 multiboot.c multiboot.S
@@ -57,4 +59,4 @@ ld -m elf_i386 -static -z noexecstack $(objects 32 linux32.c bench.c text.c kern
 compile 64 events.c events-run.c events-multiboot.c events-bare.S
 multiboot 64 events-multiboot64.elf $(objects 64 multiboot.S multiboot.c text.c events-run.c events-multiboot.c events.c)
 xen events.elf $(objects 64 events-bare.S events.c)
-gcc -m64 -O2 -no-pie -fno-pie "$here/events-native.c" "$out/events.c.64.o" -o "$out/events-native"
+gcc -m64 -O2 -no-pie -fno-pie "$here/events-native.c" "$out/events.c.64.o" -o "$out/events-native" -lpthread

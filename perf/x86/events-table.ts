@@ -1,7 +1,5 @@
 /**
  * The second table: what a single event costs, ns. One that cannot be had without another is a difference of two loops.
- *
- * LOCK with several processors is for the mode in which they run at the same time.
  */
 import { join } from 'node:path';
 import { median } from './measured.js';
@@ -20,6 +18,7 @@ const ROWS: readonly { readonly title: string; readonly of: string; readonly les
   { title: 'TLB refill', of: 'refill', less: 'flush' },
   { title: 'INVLPG and a load from the page', of: 'invalidate' },
   { title: 'LOCK, alone and aligned', of: 'lock' },
+  { title: 'LOCK, its word wanted by another processor', of: 'lock-contended' },
   { title: 'LOCK across cache lines', of: 'lock-lines' },
   { title: 'LOCK across pages', of: 'lock-pages' },
   { title: 'call of code that was just written', of: 'modified' },
@@ -40,7 +39,11 @@ async function native(folder: string): Promise<Found> {
 
 async function ours(folder: string): Promise<Found> {
   const lines = await linesOf(script('events-ours.js', join(folder, 'events.elf'), ...EVENTS), LIMIT_S);
-  return new Map(Object.entries(JSON.parse(lines.at(-1)?.text ?? '{}') as Record<string, number[]>));
+  const contended = await linesOf(script('contend-ours.js', join(folder, 'contend.elf')), LIMIT_S);
+  return new Map([
+    ...Object.entries(JSON.parse(lines.at(-1)?.text ?? '{}') as Record<string, number[]>),
+    ['lock-contended', JSON.parse(contended.at(-1)?.text ?? '[]') as number[]],
+  ]);
 }
 
 async function qemu(folder: string): Promise<Found> {
@@ -73,15 +76,15 @@ export async function eventsTable(folder: string, rivals: readonly Rival[]): Pro
       found.push(new Map());
     }
   }
-  console.log(`${''.padEnd(42)}${columns.map(([title]) => title.padStart(10)).join('')}`);
+  console.log(`${''.padEnd(44)}${columns.map(([title]) => title.padStart(10)).join('')}`);
   for (const { title, of, less } of ROWS) {
     const cells = found.map((times) => {
       const others = less === undefined ? [] : (times.get(less) ?? []);
       const ns = median((times.get(of) ?? []).map((x, k) => x - (others[k] ?? 0)));
-      // A process has no faults that it could serve itself.
+      // A process has no faults that it could serve itself, and the kernel for QEMU one processor.
       return Number.isNaN(ns) ? '-' : ns.toFixed(ns < 100 ? 1 : 0);
     });
-    console.log(`${title.padEnd(42)}${cells.map((cell) => cell.padStart(10)).join('')}`);
+    console.log(`${title.padEnd(44)}${cells.map((cell) => cell.padStart(10)).join('')}`);
   }
   return isRight;
 }

@@ -1,17 +1,22 @@
 /*
- * Litmus tests of memory order between VCPUs (Intel SDM vol. 3, 9.2.3): two or four VCPUs each do a few accesses to many pairs of words,
- * one pair after the other, as close together as they run. Says for each test how often the outcome was seen that order forbids, or, of
- * SB without fences, allows: "SB 12 SB+mfence 0 …". Command line: rounds.
+ * Litmus tests of memory order between VCPUs (Intel SDM vol. 3, 9.2.3): VCPUs meet, and then each does a few accesses to a pair of words, the
+ * others' at the same moment if they can. Says for each test how often the outcome was seen that order forbids, or, of SB without fences,
+ * allows: "SB 12 SB+mfence 0 ...". IRIW needs four VCPUs; two see more of the others where there are two processors.
+ * Command line: "vcpus=2 rounds=10". Also as a program of the processor it is built on (litmus-native.c).
  */
 #include "vcpus.h"
 
 #define PAIRS 512
 #define VCPUS 4
+/* Loops at most that a VCPU waits after a meeting: who comes last is off before the others have seen it come. */
+#define DELAYS 64
 
 struct line { volatile u64 x; u64 fill[7]; };
 static struct line x[PAIRS], y[PAIRS];
 static volatile u64 seen[VCPUS][PAIRS][2];
-static volatile u32 arrived, go;
+/* How many meetings each has come to. */
+static struct { volatile u64 number; u64 fill[7]; } come[VCPUS];
+static u32 vcpus;
 
 static u64 load(volatile u64 *at) {
 	u64 v;
@@ -69,16 +74,36 @@ enum { SB, SB_MFENCE, SB_LOCK, SB_XCHG, MP, LB, IRIW, IRIW_MFENCE, TESTS };
 static const char *const names[TESTS] = { "SB ", " SB+mfence ", " SB+lock ", " SB+xchg ", " MP ", " LB ", " IRIW ", " IRIW+mfence " };
 static u32 outcomes[TESTS];
 
-INLINE void accesses(u32 test, u64 id) {
+/* Nobody goes on before all have come. */
+INLINE void meet(u64 id, u64 number) {
+	come[id].number = number;
+	for (u64 other = 0; other < vcpus; other++)
+		while (come[other].number < number) {}
+}
+
+INLINE void test_of(u64 id, u64 *number, void (*does)(u64 id, u32 n)) {
+	for (u32 n = 0; n < PAIRS; n++) {
+		meet(id, ++*number);
+		for (u32 loops = n * (id ? 29 : 17) % DELAYS; loops != 0; loops--) none();
+		does(id, n);
+	}
+}
+INLINE void sb(u64 id, u32 n) { store_buffer(id, n, none); }
+INLINE void sb_mfence(u64 id, u32 n) { store_buffer(id, n, mfence); }
+INLINE void sb_lock(u64 id, u32 n) { store_buffer(id, n, locked); }
+INLINE void iriw(u64 id, u32 n) { independent_reads(id, n, none); }
+INLINE void iriw_mfence(u64 id, u32 n) { independent_reads(id, n, mfence); }
+
+static void accesses(u32 test, u64 id, u64 *number) {
 	switch (test) {
-	case SB: for (u32 n = 0; n < PAIRS; n++) store_buffer(id, n, none); break;
-	case SB_MFENCE: for (u32 n = 0; n < PAIRS; n++) store_buffer(id, n, mfence); break;
-	case SB_LOCK: for (u32 n = 0; n < PAIRS; n++) store_buffer(id, n, locked); break;
-	case SB_XCHG: for (u32 n = 0; n < PAIRS; n++) store_buffer_swap(id, n); break;
-	case MP: for (u32 n = 0; n < PAIRS; n++) message(id, n); break;
-	case LB: for (u32 n = 0; n < PAIRS; n++) load_buffer(id, n); break;
-	case IRIW: for (u32 n = 0; n < PAIRS; n++) independent_reads(id, n, none); break;
-	case IRIW_MFENCE: for (u32 n = 0; n < PAIRS; n++) independent_reads(id, n, mfence); break;
+	case SB: test_of(id, number, sb); break;
+	case SB_MFENCE: test_of(id, number, sb_mfence); break;
+	case SB_LOCK: test_of(id, number, sb_lock); break;
+	case SB_XCHG: test_of(id, number, store_buffer_swap); break;
+	case MP: test_of(id, number, message); break;
+	case LB: test_of(id, number, load_buffer); break;
+	case IRIW: test_of(id, number, iriw); break;
+	case IRIW_MFENCE: test_of(id, number, iriw_mfence); break;
 	}
 }
 
@@ -92,30 +117,22 @@ static u32 is_outcome(u32 test, u32 n) {
 	}
 }
 
-/* All begin at the same time, and nobody goes on before all are through. */
-static void meet(u32 number) {
-	if (__sync_add_and_fetch(&arrived, 1) == VCPUS) {
-		arrived = 0;
-		go = number;
-	}
-	while (go != number) __asm__ volatile("pause");
-}
-
 static void all(u64 id, u32 rounds) {
-	u32 number = 0;
+	u64 number = 0;
+	const u32 tests = vcpus < 4 ? IRIW : TESTS;
 	for (u32 round = 0; round < rounds; round++) {
-		for (u32 test = 0; test < TESTS; test++) {
-			meet(++number);
-			accesses(test, id);
-			meet(++number);
-			if (id != 0) continue;
-			for (u32 n = 0; n < PAIRS; n++) {
-				outcomes[test] += is_outcome(test, n);
-				x[n].x = y[n].x = 0;
+		for (u32 test = 0; test < tests; test++) {
+			accesses(test, id, &number);
+			meet(id, ++number);
+			if (id == 0) {
+				for (u32 n = 0; n < PAIRS; n++) {
+					outcomes[test] += is_outcome(test, n);
+					x[n].x = y[n].x = 0;
+				}
 			}
+			meet(id, ++number);
 		}
 	}
-	meet(++number);
 }
 
 static u32 rounds;
@@ -126,10 +143,11 @@ static void other(u64 id) {
 }
 
 void run(const char *command) {
-	rounds = number_after(command, "", 1);
-	bring_up(VCPUS, other);
+	vcpus = number_after(command, "vcpus=", 2);
+	rounds = number_after(command, "rounds=", 1);
+	bring_up(vcpus, other);
 	all(0, rounds);
-	for (u32 test = 0; test < TESTS; test++) {
+	for (u32 test = 0; test < (vcpus < 4 ? IRIW : TESTS); test++) {
 		text(names[test]);
 		number(outcomes[test]);
 	}
