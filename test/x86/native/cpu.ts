@@ -85,7 +85,7 @@ function open(): NativeCpu | undefined {
   return {
     compare(core, native, c, definedFlags) {
       if (isLike) return compare(core, native, definedFlags);
-      return isOwnWay(c, native) ? [] : compare(core, native, definedFlags, POINTERS);
+      return isOwnWay(c, [core, native]) ? [] : compare(core, native, definedFlags, POINTERS);
     },
     run(cases) {
       const outcomes: Outcome[] = [];

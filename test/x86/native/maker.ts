@@ -4,6 +4,7 @@
  * - A REP of 32-bit addresses that faults before the first time has cleared the upper halves of its registers.
  * - An instruction of mm registers that faults has begun to use them: the top of the stack is 0.
  * - A store of 80 bits whose end is not there has written its beginning.
+ * - A number that is not stored, as it raises an exception of the x87, need not have a place in memory.
  * - A masked store may say of another of its bytes that it is not there.
  */
 import { readFileSync } from 'node:fs';
@@ -20,7 +21,15 @@ const STORES_POINTERS: ReadonlySet<Mnemonic> = new Set([
 /** Of strings with 32-bit addresses. */
 const SHORT_STRINGS: ReadonlySet<OpKind> = new Set([OpKind.MemorySegESI, OpKind.MemorySegEDI, OpKind.MemoryESEDI]);
 const FAULTS_OTHERWISE: ReadonlySet<Mnemonic> = new Set([
-  ...[Mnemonic.Fstp, Mnemonic.Fbstp, Mnemonic.Maskmovdqu, Mnemonic.Maskmovq],
+  ...[
+    Mnemonic.Fst,
+    Mnemonic.Fstp,
+    Mnemonic.Fist,
+    Mnemonic.Fistp,
+    Mnemonic.Fbstp,
+    Mnemonic.Maskmovdqu,
+    Mnemonic.Maskmovq,
+  ],
 ]);
 
 /** Whether it is one of AMD's, or of a family of their design. */
@@ -29,15 +38,15 @@ export function isAmd(): boolean {
   return vendor === 'AuthenticAMD' || vendor === 'HygonGenuine';
 }
 
-/** Whether such a processor may have done its own thing, as far as registers and memory go. */
-export function isOwnWay({ code, state }: Case, { exception, state: { rip } }: Outcome): boolean {
+/** Whether such a processor may have done its own thing, as far as registers and memory go. @param outcomes the core's, and its own */
+export function isOwnWay({ code, state }: Case, outcomes: readonly Outcome[]): boolean {
   const decoder = new Decoder(64, code, DecoderOptions.None);
   decoder.ip = state.rip;
   try {
     while (decoder.canDecode) {
       const instruction = decoder.decode();
       const { mnemonic, ip } = instruction;
-      const hasFaulted = exception !== undefined && ip === rip;
+      const hasFaulted = outcomes.some((o) => o.exception !== undefined && o.state.rip === ip);
       const kinds = Array.from({ length: instruction.opCount }, (_, n) => instruction.opKind(n));
       const isMm = kinds.some((kind, n) => {
         if (kind !== OpKind.Register) return false;
