@@ -222,3 +222,46 @@ describe('code that one thread writes and another runs', () => {
     expect(t.call()).to.equal(3);
   });
 });
+
+describe('a run that may go on', () => {
+  const FOR_EVER = [0xeb, 0xfe];
+  const MORE = 16;
+
+  /** Runs code that has no end on core 1; `meanwhile` when it asks for more the first time. @returns how often it asks, and why it ended */
+  function asked(meanwhile: (m: BareMachine) => void): [asked: number, reason: number] {
+    let times = 0;
+    const m = bareMachine(64, undefined, true, undefined, { cores: 2 });
+    m.map({ virtual: CODE, bytes: PAGE, isExecutable: true });
+    m.map({ virtual: STACK, bytes: 2 * PAGE });
+    put(m, CODE, FOR_EVER);
+    const more = (): number => {
+      if (++times === 1) meanwhile(m);
+      return times < 5 ? MORE : 0;
+    };
+    const runner = bareCore(m.image, 1, true, { more });
+    const st = begin(m, 1, CODE);
+    const reason = runner.run(st, MORE, 1, 1);
+    expect(m.image.i32[(st + ST.left) >> 2]).to.equal(0);
+    return [times, reason];
+  }
+
+  it('goes on as long as it is given more', () => {
+    expect(asked(() => {})).to.deep.equal([5, EXIT.budget]);
+  });
+
+  it('ends where its translations are taken away', () => {
+    const isOver = new Error('who waits for the end of the run has been heard');
+    const takeAway = (m: BareMachine): void => {
+      expect(() =>
+        m.core.shootDown(1, undefined, 1, () => {
+          throw isOver;
+        }),
+      ).to.throw(isOver);
+    };
+    expect(asked(takeAway)).to.deep.equal([1, EXIT.budget]);
+  });
+
+  it('ends where others have written code', () => {
+    expect(asked((m) => m.core.codeChanged(m.at(CODE)))).to.deep.equal([1, EXIT.budget]);
+  });
+});

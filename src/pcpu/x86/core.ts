@@ -156,6 +156,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     cache.dropWritten();
   }
 
+  /** Whether others have changed what a run that goes on is to follow, and perhaps wait for its end. */
+  function isToFollow(st: number): boolean {
+    if (bus === undefined) return false;
+    const isTaken = Atomics.load(i32, word(i32[word(st + ST.tlb)]! + TLB.vcpu)) === 0;
+    return isTaken || code.marks() !== i32[marksSeen(st)] || code.writes() !== seenWrites;
+  }
+
   const string = strings(image, paging, writtenTo);
   const float87 = x87(image, paging, writtenTo);
 
@@ -175,7 +182,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return locked!.store(st, access & (FOR_WRITE - 1)) ? 1 : 0;
     },
     more(st) {
-      if (beyond > 0 || i32[word(st + ST.stepping)] !== 0) return 0;
+      if (beyond > 0 || i32[word(st + ST.stepping)] !== 0 || isToFollow(st)) return 0;
       const n = outside.more?.() ?? 0;
       given += n;
       return n;
