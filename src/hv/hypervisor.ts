@@ -1,7 +1,7 @@
 /** Puts the hypervisor together. Every worker makes one over the shared image; all state is in the image. */
 import type { Image } from '../shared/image.js';
 import { affinities } from './affinity.js';
-import type { CallParts } from './calls/call.js';
+import type { CallParts, GuestEntries } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
 import { consoleRing } from './console-ring.js';
 import { createContext, type HvParams } from './context.js';
@@ -42,6 +42,8 @@ export interface Processor extends Interconnect {
   readonly touched?: ((address: number, bytes: number) => void) | undefined;
   /** See CallParts. */
   flushTlb(v: number, page: bigint | undefined): void;
+  /** See CallParts. */
+  readonly entries: GuestEntries;
   /** The VCPU that runs on p gets on `ns` later. */
   stall(v: number, p: number, ns: number): void;
   /** Does something while no other worker takes a turn. */
@@ -159,6 +161,7 @@ export function createHypervisor(
     deferred: putOff,
     initialised: processor.initialise,
     flushTlb: processor.flushTlb,
+    entries: processor.entries,
   };
   return { ...parts, hypercall: hypercallDispatch(parts) };
 }

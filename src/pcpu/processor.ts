@@ -3,6 +3,7 @@ import { type Devices, devices } from '../devices/devices.js';
 import { createHypervisor, type Hypervisor } from '../hv/hypervisor.js';
 import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
+import { XEN_EINVAL } from '../shared/public/errno.js';
 import { type StopMachine, stopMachine } from '../shared/stop-machine.js';
 import { CONTROL, RUN, WORKER } from './control-records.js';
 import { type KeyTree, keyForest, keyTree } from './key-tree.js';
@@ -34,6 +35,7 @@ export interface ProcessorCore {
 function withX86(model: Executor, x86: X86Executor): Executor {
   const of = (v: number): Executor => (x86.isOwn(v) ? x86 : model);
   return {
+    mayUpcall: (v, p) => of(v).mayUpcall(v, p),
     upcall: (v, p) => of(v).upcall(v, p),
     run: (v, p) => of(v).run(v, p),
     stall: (v, p, ns) => of(v).stall(v, p, ns),
@@ -93,6 +95,13 @@ export function processorCore(
     initialise: (v, context) => executor.initialise(v, context),
     flushTlb: (v, page) => executor.flushTlb(v, page),
     touched: hasMachineCode ? (at, bytes) => x86?.touched(at, bytes) : undefined,
+    entries: {
+      setTrap: (v, vector, flags, address) => x86?.entries.setTrap(v, vector, flags, address),
+      clearTraps: (v) => x86?.entries.clearTraps(v),
+      setCallback: (v, type, address, masksEvents) => x86?.entries.setCallback(v, type, address, masksEvents),
+      setKernelStack: (v, sp) => x86?.entries.setKernelStack(v, sp),
+      iret: (v) => (x86?.isOwn(v) === true ? x86.iret(v) : -XEN_EINVAL),
+    },
     stall: (v, p, ns) => executor.stall(v, p, ns),
     keyChanged: (q) => turn.refresh(q),
     isMine: isOrdered ? () => true : (q) => pcpu.worker(q) === self,

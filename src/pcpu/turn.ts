@@ -11,6 +11,8 @@ import type { KeyTree } from './key-tree.js';
 
 /** What runs a guest's VCPUs: the model of this room, and later the x86 core. */
 export interface Executor {
+  /** Whether the VCPU running on p can take an upcall now. If not, it is run first, or its pCPU has another turn soon. */
+  mayUpcall(v: number, p: number): boolean;
   /** The event callback of the VCPU running on p: upcalls are masked, the guest is to look at its pending events. */
   upcall(v: number, p: number): void;
   /** The guest's next action is due. On return it computes until the pCPU's `guestAt`, or gave its pCPU up. */
@@ -95,7 +97,7 @@ export function turns(
     while (pcpu.softirq(p) === 0) {
       const v = pcpu.current(p);
       if (isIdle(v)) return;
-      if (events.needsDelivery(v)) {
+      if (events.needsDelivery(v) && executor.mayUpcall(v, p)) {
         if (++upcalls > UPCALLS_PER_TURN) {
           pcpu.setEventIpiAt(p, now() + 1);
           return;

@@ -21,6 +21,21 @@ import type { TimeKeeping } from '../time.js';
 import type { TimeCheck } from '../time-check.js';
 import type { Timers } from '../timer.js';
 
+/**
+ * Where the kernel of a VCPU is entered, as the processor keeps it that enters it. Modelled kernels take no exceptions: of them only the
+ * event callback is ever used, which is in the VCPU's record.
+ */
+export interface GuestEntries {
+  /** @param flags trap_info's */
+  setTrap(v: number, vector: number, flags: number, address: bigint): void;
+  clearTraps(v: number): void;
+  /** @param type a CALLBACKTYPE */
+  setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
+  setKernelStack(v: number, sp: bigint): void;
+  /** HYPERVISOR_iret: all registers of v are those of its frame. @returns 0; or −EINVAL where v has none that this could be */
+  iret(v: number): number;
+}
+
 /** Serves a hypercall of VCPU v (which runs on the pCPU whose turn it is); returns 0 or more, or a negated errno. */
 export type Handler = (v: number) => number;
 
@@ -48,6 +63,8 @@ export interface CallParts {
   readonly console: ConsoleRing;
   /** Tells the processor what VCPU v begins with, a vcpu_guest_context at an image address: 0, or −EINVAL where it cannot. */
   readonly initialised: (v: number, context: number) => number;
+  /** Where VCPUs' kernels are entered by the hypervisor. */
+  readonly entries: GuestEntries;
   /** Forgets what pCPUs remember of VCPU v's page tables, of the page that holds an address or of all; on return none uses it any more. */
   readonly flushTlb: (v: number, page: bigint | undefined) => void;
   /** What is put off to the end of the turn. */

@@ -18,6 +18,7 @@ import { physdevOp } from './physdev-op.js';
 import { platformOp } from './platform-op.js';
 import { schedOp } from './sched-op.js';
 import { sysctl } from './sysctl.js';
+import { traps } from './traps.js';
 import { vcpuOp } from './vcpu-op.js';
 import { versionOp } from './version-op.js';
 
@@ -25,7 +26,10 @@ export type HypercallStatus = 'supported' | { readonly partial: string } | 'abse
 
 /** Hypercalls with a handler; all other numbers of xen.h are absent. Tested as data against HYPERCALL_NUMBERS. */
 export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
+  set_trap_table: 'supported',
   set_callbacks: 'supported',
+  stack_switch: 'supported',
+  iret: { partial: 'back into the kernel; of machine code' },
   sched_op_compat: 'supported',
   sched_op: { partial: 'no remote_shutdown, watchdog, pin_override' },
   set_timer_op: 'supported',
@@ -60,9 +64,13 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
   const absent: Handler = () => -XEN_ENOSYS;
   const sched = schedOp(parts);
   const callbacks = callbackOp(parts);
+  const trap = traps(parts);
   const dispatch: Handler = (v) => (handlers[regs.nr(v)] ?? absent)(v);
   const byName: Readonly<Record<string, Handler>> = {
+    set_trap_table: trap.setTrapTable,
     set_callbacks: callbacks.setCallbacks,
+    stack_switch: trap.stackSwitch,
+    iret: trap.iret,
     sched_op_compat: sched.schedOpCompat,
     sched_op: sched.schedOp,
     set_timer_op: sched.setTimerOp,

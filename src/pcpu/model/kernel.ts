@@ -457,6 +457,8 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
       work(v, p);
     },
 
+    mayUpcall: () => true,
+
     upcall(v, p) {
       if (leavesShutDown(v, p)) return;
       const callback = vcpu.eventCallback(v);
@@ -525,6 +527,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
   };
 
   return {
+    mayUpcall: unlocked.mayUpcall,
     run(v, p) {
       enter(v, p);
       unlocked.run(v, p);

@@ -87,6 +87,10 @@ export interface X86Core {
   /** Debug register n, 0 to 7, for the hypervisor. @returns 0, or why Xen refuses it, as it says so */
   setDebugRegister(st: number, n: number, x: bigint): number;
   debugRegister(st: number, n: number): bigint;
+  /** Words of 8 bytes of VCPU v's memory, by the TLB of pCPU p, while it runs no code. Undefined: an exception is set up. */
+  read(st: number, v: number, p: number, address: bigint, count: number): bigint[] | undefined;
+  /** The same; false: an exception is set up, and some may be written. */
+  write(st: number, v: number, p: number, address: bigint, words: readonly bigint[]): boolean;
   /** A frame was written by somebody else: its image address. */
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
@@ -544,6 +548,25 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         follow(st);
       }
       return reason;
+    },
+    read(st, v, p, address, count) {
+      occupy(st, tlbOf(p), v);
+      const words: bigint[] = [];
+      for (let n = 0; n < count; n++) {
+        view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
+        const at = paging.load(st, 8, false);
+        if (at < 0) return undefined;
+        words.push(view.getBigUint64(at, true));
+      }
+      return words;
+    },
+    write(st, v, p, address, words) {
+      occupy(st, tlbOf(p), v);
+      return words.every((word, n) => {
+        view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
+        view.setBigUint64(st + ST.value, word, true);
+        return paging.store(st, 8) >= 0;
+      });
     },
     isShadowed: (st) => i32[word(st + ST.shadow)] !== 0,
     setDebugRegister: debug.set,

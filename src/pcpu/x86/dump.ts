@@ -2,7 +2,8 @@
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
 import type { Mmu } from './mmu.js';
-import { FLAG, GPR_NAMES, SEGMENT, ST, VECTOR } from './state.js';
+import { readRflags } from './rflags.js';
+import { GPR_NAMES, SEGMENT, ST, VECTOR } from './state.js';
 
 /** The order of Xen's dump. */
 const ROWS = [
@@ -65,13 +66,12 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
   const name = Object.entries(VECTOR).find(([, n]) => n === vector)?.[0] ?? String(vector);
   const code = HAS_ERROR_CODE.includes(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
   const where = vector === VECTOR.PF ? ` at ${hex(view.getBigUint64(st + ST.cr2, true))}` : '';
-  const flags = view.getInt32(st + ST.flags, true) | (view.getInt32(st + ST.df, true) !== 0 ? FLAG.DF : 0);
   const { text, isKnown } = instructionAt(image, st, paging, rip);
   return [
     ...(vector === VECTOR.UD && isKnown ? [`x86: not implemented: ${text}`] : []),
     `unhandled #${name}${code}${where}`,
     `RIP: ${hex(rip)}  ${text}`,
-    `RFLAGS: ${hex(BigInt(flags | 2))}  (status flags left out)`,
+    `RFLAGS: ${hex(BigInt(readRflags(view, st)))}`,
     ...ROWS.map((row) => row.map((n) => `${n.padStart(3)}: ${hex(register(n))}`).join('  ')),
     SELECTORS.map((segment) => `${segment.toLowerCase()}: ${selector(SEGMENT[segment])}`).join('   '),
   ];

@@ -12,9 +12,13 @@ import { CRASH } from '../../hv/domain.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
-import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { VGCF_failsafe_disables_events, VGCF_syscall_disables_events } from '../../shared/public/arch-x86.js';
+import { cpu_user_regs, trap_info, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
+import { CALLBACKTYPE_event, CALLBACKTYPE_failsafe, CALLBACKTYPE_syscall } from '../../shared/public/callback.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
-import { offsetsOf } from '../../shared/public/layout.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { __HYPERVISOR_iret } from '../../shared/public/xen.js';
+import { vcpu_info } from '../../shared/public/xen-layout.js';
 import { MachineEnded } from '../../shared/spinlock.js';
 import type { KeyTree } from '../key-tree.js';
 import { type GoOn, type RunAhead, runAhead } from '../run-ahead.js';
@@ -24,6 +28,7 @@ import { sharedCode } from './code-cache.js';
 import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
+import { type Entries, entries } from './entries.js';
 import { CODE_BYTES } from './records.js';
 import { resetState } from './reset.js';
 import { EXIT, GPR_NAMES, ST, STATE_BYTES, VECTOR } from './state.js';
@@ -40,6 +45,9 @@ const WINDOWS = 4;
 export interface X86Executor extends Executor {
   /** Whether VCPU v's code is machine code. */
   isOwn(v: number): boolean;
+  readonly entries: Entries;
+  /** HYPERVISOR_iret of a VCPU of machine code. @returns 0 */
+  iret(v: number): number;
   /** Ordered mode: what runs beside the turns. */
   readonly ahead: RunAhead | undefined;
   /** Free mode: set by the loop that takes turns. Within a turn: nothing asks for another one, so guests may be run on. */
@@ -145,6 +153,20 @@ export function x86Executor(
     },
   );
 
+  const infoOf = offsetsOf(vcpu_info, 64);
+  const entry: Entries = entries(
+    image,
+    core,
+    {
+      isMasked: (v) => image.u8[vcpu.infoAddr(v) + infoOf.evtchn_upcall_mask] !== 0,
+      setMasked(v, isMasked) {
+        image.u8[vcpu.infoAddr(v) + infoOf.evtchn_upcall_mask] = isMasked ? 1 : 0;
+      },
+      setCr2: (v, address) => view.setBigUint64(vcpu.infoAddr(v) + infoOf['arch.cr2'], address, true),
+    },
+    blockOf,
+  );
+
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
@@ -185,7 +207,19 @@ export function x86Executor(
       regs.setHi(v, k, i32[word(st + 8 * register) + 1]!);
     }
     const result = hv.hypercall.call(v);
-    view.setBigInt64(st + 8 * RAX, BigInt(result), true);
+    // That has set all registers.
+    if (regs.nr(v) !== __HYPERVISOR_iret) view.setBigInt64(st + 8 * RAX, BigInt(result), true);
+  }
+
+  /** Enters v's kernel on p, or ends its domain. The stack may lie in memory that others write. */
+  function enter(v: number, p: number, how: (v: number, p: number) => boolean): void {
+    isInTurn = true;
+    const isEntered = how(v, p);
+    isInTurn = false;
+    if (!isEntered) {
+      pcpu.setGuestAt(p, Infinity);
+      crash(v);
+    }
   }
 
   /** Runs v on p as part of p's turn. @returns as runTo */
@@ -236,6 +270,24 @@ export function x86Executor(
     if (isEnded()) throw new MachineEnded('the machine was ended while another pCPU was waited for');
   }
 
+  /** What a vcpu_guest_context says of where v's kernel is entered. */
+  function initialiseEntries(v: number, context: number): void {
+    const at = offsetsOf(vcpu_guest_context, 64);
+    const trap = offsetsOf(trap_info, 64);
+    const u64 = (where: number): bigint => view.getBigUint64(where, true);
+    for (let n = 0; n < 256; n++) {
+      const from = context + at.trap_ctxt + n * sizeOf(trap_info, 64);
+      entry.setTrap(v, n, image.u8[from + trap.flags]!, u64(from + trap.address));
+    }
+    const flags = Number(u64(context + at.flags) & 0xffffffffn);
+    entry.setCallback(v, CALLBACKTYPE_event, u64(context + at.event_callback_eip), true);
+    const failsafeMasks = (flags & VGCF_failsafe_disables_events) !== 0;
+    entry.setCallback(v, CALLBACKTYPE_failsafe, u64(context + at.failsafe_callback_eip), failsafeMasks);
+    const syscallMasks = (flags & VGCF_syscall_disables_events) !== 0;
+    entry.setCallback(v, CALLBACKTYPE_syscall, u64(context + at.syscall_callback_eip), syscallMasks);
+    entry.setKernelStack(v, u64(context + at.kernel_sp));
+  }
+
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
 
   const executor: X86Executor = {
@@ -251,9 +303,8 @@ export function x86Executor(
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {
-        pcpu.setGuestAt(p, Infinity);
-        crash(v);
-        return;
+        enter(v, p, entry.exception);
+        if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
       if (reason === EXIT.syscall) {
         setAnchor(st, now());
@@ -261,14 +312,37 @@ export function x86Executor(
         // It may have given up its pCPU, or not be there any more.
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
+      // On the way back from the hypervisor, before anything else.
+      if (reason >= 0 && hv.events.needsDelivery(v)) return;
       proceed(v, p);
     },
 
+    entries: entry,
+
+    iret(v) {
+      enter(v, hv.smp.self(), entry.iret);
+      return 0;
+    },
+
+    mayUpcall(v, p) {
+      const st = blockOf(v);
+      // What it has done comes first.
+      if (i32[word(st + ST.pending)] !== 0) return false;
+      if (!core.isShadowed(st)) return true;
+      pcpu.setEventIpiAt(p, now() + 1);
+      return false;
+    },
+
     upcall(v, p) {
-      // It has not said where: the public ABI's callbacks are for kernels that set up their own tables.
       ahead?.stop(p);
-      pcpu.setGuestAt(p, Infinity);
-      hv.domains.crash(vcpu.domain(v), CRASH.noCallback);
+      if (!entry.hasEventCallback(v)) {
+        pcpu.setGuestAt(p, Infinity);
+        hv.domains.crash(vcpu.domain(v), CRASH.noCallback);
+        return;
+      }
+      enter(v, p, entry.upcall);
+      // It goes on in this turn, if it does.
+      if (pcpu.softirq(p) === 0) pcpu.setGuestAt(p, now());
     },
 
     stall(v, p, ns) {
@@ -303,6 +377,7 @@ export function x86Executor(
     },
 
     made(v) {
+      entry.made(v);
       image.u8.fill(0, blockOf(v), blockOf(v) + STATE_BYTES);
     },
 
@@ -328,6 +403,7 @@ export function x86Executor(
       }
       i32[word(st + ST.root)] = root;
       i32[word(st + ST.isPresent)] = 1;
+      initialiseEntries(v, context);
       return 0;
     },
   };

@@ -406,7 +406,9 @@ export class Translation {
         this.#value(step.when);
         code.if();
         code.get(STATE).i32(step.vector).mem(MEM.i32_store, ST.vector);
-        code.get(STATE).i32(step.errorCode).mem(MEM.i32_store, ST.errorCode);
+        code.get(STATE);
+        this.#value(step.errorCode);
+        code.op(OP.i32_wrap_i64).mem(MEM.i32_store, ST.errorCode);
         this.note();
         code.i32(EXIT.exception).op(OP.return).op(OP.end);
         return false;

@@ -175,7 +175,7 @@ export type Step =
   | { readonly op: 'setWideOperand'; readonly n: number; readonly value: Wide }
   | { readonly op: 'storeWide'; readonly address: Value; readonly value: Wide }
   /** Ends the instruction with an exception where `when` holds. */
-  | { readonly op: 'trap'; readonly when: Truth; readonly vector: number; readonly errorCode: number }
+  | { readonly op: 'trap'; readonly when: Truth; readonly vector: number; readonly errorCode: Value }
   /** Does what cannot be said here: a function of the core by name, which may end the run with an exit. */
   | { readonly op: 'helper'; readonly name: HelperName; readonly argument: Value | undefined }
   /** Goes on at the branch's own target where `when` holds, else with the next instruction. */
@@ -302,7 +302,7 @@ export class Builder {
   setFirst(at: number, size: Size, set: Value): void {
     this.steps.push({ op: 'setFixed', at, size, value: set });
   }
-  trap(when: Truth, vector: number, errorCode = 0): void {
+  trap(when: Truth, vector: number, errorCode = this.const(0)): void {
     this.#push({ op: 'trap', when, vector, errorCode });
   }
   helper(name: HelperName, argument?: Value): void {

@@ -1,6 +1,7 @@
 /** What x86 guests need of the image; nothing where there are none. */
 import { type Region, rawRegion } from '../../shared/image.js';
 import { busRegion } from './bus-lock.js';
+import { ENTRIES_BYTES } from './entries.js';
 import { STATE_BYTES, TLB_BYTES } from './state.js';
 
 export interface X86Shape {
@@ -20,6 +21,8 @@ export function x86Regions({ vcpus, pcpus, workers, frames }: X86Shape): Region[
   return [
     // Owner: the pCPU that the VCPU runs on.
     rawRegion('x86-vcpu', STATE_BYTES, vcpus),
+    // Owner: the pCPU whose turn it is. Where its kernel is entered (entries.ts).
+    rawRegion('x86-entries', ENTRIES_BYTES, vcpus),
     // Owner: whoever runs the pCPU's code.
     rawRegion('x86-tlb', TLB_BYTES, pcpus),
     // Each worker's own.

@@ -105,6 +105,11 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
   Prefetchwt1: nothing,
   Int1: raise(VECTOR.DB),
   Int3: raise(VECTOR.BP),
+  // The gate, in the interrupt descriptor table: ring 3 may not use it.
+  Int(w) {
+    const vector = w.and(w.read(0), w.const(0xff));
+    w.trap(w.isZero(w.const(0)), VECTOR.GP, w.or(w.shl(vector, 3), w.const(2)));
+  },
   Ud2: raise(VECTOR.UD),
   Hlt: raise(VECTOR.GP),
   Cli: raise(VECTOR.GP),

@@ -1,0 +1,41 @@
+/* What the kernel does: all tests, one line for each result, and the sum at the end. */
+#include "kernel.h"
+
+void (*handler)(struct frame *frame);
+static u64 passed, failed;
+
+void entered(struct frame *frame) { handler(frame); }
+
+void check(const char *what, u64 found, u64 expected) {
+	if (found == expected) {
+		passed++;
+		return;
+	}
+	failed++;
+	text("FAILED ");
+	text(what);
+	text(": ");
+	hex(found);
+	text(" instead of ");
+	hex(expected);
+	put('\n');
+}
+
+static void section(const char *name, void (*test)(void)) {
+	u64 before = failed;
+	test();
+	text(name);
+	text(failed == before ? ": ok\n" : ": FAILED\n");
+}
+
+void kmain(const u8 *start_info) {
+	(void)start_info;
+	section("traps", test_traps);
+	section("events", test_events);
+	number(passed);
+	text(" passed, ");
+	number(failed);
+	text(" failed\n");
+	u32 reason = 0;
+	hypercall(HYPERVISOR_sched_op, SCHEDOP_shutdown, (long)&reason, 0, 0);
+}

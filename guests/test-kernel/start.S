@@ -1,0 +1,87 @@
+/* Where the kernel begins, hypercalls, and where the hypervisor enters it: exceptions and the event callback. */
+	.globl	_start
+	.text
+_start:
+	xorl	%ebp, %ebp
+	movq	%rsi, %rdi
+	andq	$-16, %rsp
+	call	kmain
+	ud2
+
+/* long hypercall(nr, first, second, third, fourth): numbers and registers as in xen-x86_64.h */
+	.globl	hypercall
+hypercall:
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	movq	%rdx, %rsi
+	movq	%rcx, %rdx
+	movq	%r8, %r10
+	syscall
+	ret
+
+/*
+ * A frame of the hypervisor: rcx, r11, [error code], rip, cs, rflags, rsp, ss. It is made a struct frame of kernel.h, and from what that says
+ * then the frame of HYPERVISOR_iret.
+ */
+	.macro	ENTRY number, has_error_code
+entry_\number:
+	movq	(%rsp), %rcx
+	movq	8(%rsp), %r11
+	addq	$16, %rsp
+	.if	\has_error_code == 0
+	pushq	$0
+	.endif
+	pushq	$\number
+	jmp	common
+	.endm
+
+	.altmacro
+	.macro	ENTRY_OF number
+	.if	\number == 8 || (\number >= 10 && \number <= 14) || \number == 17
+	ENTRY	\number, 1
+	.else
+	ENTRY	\number, 0
+	.endif
+	.endm
+	.set	n, 0
+	.rept	257
+	ENTRY_OF	%n
+	.set	n, n + 1
+	.endr
+
+common:
+	.irp	register, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	pushq	%\register
+	.endr
+	movq	%rsp, %rdi
+	/* The stack was aligned to 16 before the frame. */
+	movq	%rsp, %rbp
+	andq	$-16, %rsp
+	cld
+	call	entered
+	movq	%rbp, %rsp
+	.irp	register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+	popq	%\register
+	.endr
+	addq	$16, %rsp
+	pushq	$0
+	pushq	%rcx
+	pushq	%r11
+	pushq	%rax
+	movl	$23, %eax
+	syscall
+	ud2
+
+	.section .rodata
+	.globl	entry_points
+	.balign	8
+	.macro	POINT_OF number
+	.quad	entry_\number
+	.endm
+entry_points:
+	.set	n, 0
+	.rept	257
+	POINT_OF	%n
+	.set	n, n + 1
+	.endr
+	.section .note.GNU-stack,"",@progbits
