@@ -31,6 +31,7 @@ static void section(const char *name, void (*test)(void)) {
 void kmain(const u8 *start_info) {
 	(void)start_info;
 	section("traps", test_traps);
+	section("privileged", test_privileged);
 	section("events", test_events);
 	number(passed);
 	text(" passed, ");

@@ -32,6 +32,8 @@ extern void (*handler)(struct frame *frame);
 #define HYPERVISOR_event_channel_op 32
 #define HYPERVISOR_set_timer_op 15
 #define HYPERVISOR_vcpu_op 24
+#define HYPERVISOR_physdev_op 33
+#define PHYSDEVOP_set_iopl 6
 #define CONSOLEIO_write 0
 #define SCHEDOP_block 1
 #define SCHEDOP_shutdown 2
@@ -70,6 +72,7 @@ u64 number_after(const char *where, const char *what, u64 otherwise);
 /* One result: what was found is to be what was expected. */
 void check(const char *what, u64 found, u64 expected);
 
-/* traps.c, events.c */
+/* traps.c, privileged.c, events.c */
 void test_traps(void);
+void test_privileged(void);
 void test_events(void);

@@ -100,6 +100,7 @@ export function processorCore(
       clearTraps: (v) => x86?.entries.clearTraps(v),
       setCallback: (v, type, address, masksEvents) => x86?.entries.setCallback(v, type, address, masksEvents),
       setKernelStack: (v, sp) => x86?.entries.setKernelStack(v, sp),
+      setIopl: (v, iopl) => x86?.entries.setIopl(v, iopl),
       iret: (v) => (x86?.isOwn(v) === true ? x86.iret(v) : -XEN_EINVAL),
     },
     stall: (v, p, ns) => executor.stall(v, p, ns),

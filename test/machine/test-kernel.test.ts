@@ -17,7 +17,7 @@ function kernel(name: string, file: string): GuestConfig {
   return guest({ name, vcpus: 1, memoryMib: 16, workload: noWorkload(file), kernel: readKernelFile(file, '') });
 }
 
-const PASSED = /^traps: ok\nevents: ok\n\d+ passed, 0 failed\n$/;
+const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\n\d+ passed, 0 failed\n$/;
 
 describe('the test kernel', function () {
   this.timeout(120_000);

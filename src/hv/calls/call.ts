@@ -32,6 +32,7 @@ export interface GuestEntries {
   /** @param type a CALLBACKTYPE */
   setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
   setKernelStack(v: number, sp: bigint): void;
+  setIopl(v: number, iopl: number): void;
   /** HYPERVISOR_iret: all registers of v are those of its frame. @returns 0; or −EINVAL where v has none that this could be */
   iret(v: number): number;
 }

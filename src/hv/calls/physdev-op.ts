@@ -1,5 +1,5 @@
 /**
- * physdev_op (physdev.h): a domain's side of interrupt lines. Xen 3.0.4 has only the acknowledgement and the question whether
+ * physdev_op (physdev.h): a domain's side of interrupt lines, and the I/O privilege level of a kernel. Xen 3.0.4 has only the acknowledgement and the question whether
  * one is needed; there every line is the pirq of its own number.
  */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
@@ -9,8 +9,11 @@ import { DOMID_SELF } from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
 
+/** I/O privilege levels are rings. */
+const MOST_IOPL = 3;
+
 export function physdevOp(parts: CallParts): Handler {
-  const { context, memory, irqs } = parts;
+  const { context, memory, irqs, entries } = parts;
   const { vcpu, domain, regs, shape, params } = context;
   const QUERY = offsetsOf(P.physdev_irq_status_query, 64);
   const MAP = offsetsOf(P.physdev_map_pirq, 64);
@@ -25,6 +28,13 @@ export function physdevOp(parts: CallParts): Handler {
     const d = domid === DOMID_SELF ? own : domid;
     if (d >= shape.domains || domain.maxVcpus(d) === 0) return -XEN_ESRCH;
     return own === 0 ? d : -XEN_EPERM;
+  }
+
+  function setIopl(v: number, arg: number): number {
+    const iopl = memory.u32(arg) >>> 0;
+    if (iopl > MOST_IOPL) return -XEN_EINVAL;
+    entries.setIopl(v, iopl);
+    return 0;
   }
 
   function statusQuery(v: number, arg: number): number {
@@ -66,6 +76,7 @@ export function physdevOp(parts: CallParts): Handler {
   const always: Readonly<Record<number, Operation>> = {
     [P.PHYSDEVOP_eoi]: [P.physdev_eoi, (v, arg) => irqs.eoi(vcpu.domain(v), memory.u32(arg) | 0)],
     [P.PHYSDEVOP_irq_status_query]: [P.physdev_irq_status_query, statusQuery],
+    [P.PHYSDEVOP_set_iopl]: [P.physdev_set_iopl, setIopl],
   };
   const modern: Readonly<Record<number, Operation>> = {
     [P.PHYSDEVOP_map_pirq]: [P.physdev_map_pirq, mapPirq],

@@ -39,7 +39,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   console_io: { partial: 'no input' },
   multicall: 'supported',
   callback_op: { partial: 'no nmi and sysenter callbacks' },
-  physdev_op: { partial: 'eoi, irq_status_query, map_pirq and unmap_pirq (of lines), get_free_pirq' },
+  physdev_op: { partial: 'eoi, irq_status_query, set_iopl, map_pirq and unmap_pirq (of lines), get_free_pirq' },
   platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
   sysctl: { partial: 'no trace buffers, power management (docs/dom0.md); domain 0 only' },

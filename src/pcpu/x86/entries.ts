@@ -16,8 +16,15 @@ const TRAP = { dpl: 3, masksEvents: 4 } as const;
 const VECTORS = 256;
 const TRAP_BYTES = 16;
 /** Of a trap, and of what follows the table. Each callback has an address and whether it masks upcalls; the stack pointer is kept for user mode. */
-const AT = { address: 0, flags: 8, callbacks: VECTORS * TRAP_BYTES, kernelSp: VECTORS * TRAP_BYTES + 48 } as const;
-export const ENTRIES_BYTES = VECTORS * TRAP_BYTES + 64;
+const TABLE_BYTES = VECTORS * TRAP_BYTES;
+const AT = {
+  address: 0,
+  flags: 8,
+  callbacks: TABLE_BYTES,
+  kernelSp: TABLE_BYTES + 48,
+  iopl: TABLE_BYTES + 56,
+} as const;
+export const ENTRIES_BYTES = TABLE_BYTES + 64;
 
 /** Callbacks by their CALLBACKTYPE (callback.h). */
 const CALLBACK = { event: 0, failsafe: 1, syscall: 2 } as const;
@@ -53,6 +60,9 @@ export interface Entries {
   setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
   hasEventCallback(v: number): boolean;
   setKernelStack(v: number, sp: bigint): void;
+  /** The I/O privilege level that v's kernel has asked for. */
+  iopl(v: number): number;
+  setIopl(v: number, iopl: number): void;
   /** The exception in v's block, which runs on p, becomes the kernel's. False: it has no handler for it, or no stack. */
   exception(v: number, p: number): boolean;
   /** The event callback. False: there is no stack. */
@@ -118,12 +128,14 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       view.setBigUint64(trapOf(v, vector) + AT.address, address, true);
       view.setInt32(trapOf(v, vector) + AT.flags, flags, true);
     },
-    clearTraps: (v) => void image.u8.fill(0, of(v), of(v) + VECTORS * TRAP_BYTES),
+    clearTraps: (v) => void image.u8.fill(0, of(v), of(v) + TABLE_BYTES),
     setCallback(v, type, address, masksEvents) {
       view.setBigUint64(callbackOf(v, type), address, true);
       view.setInt32(callbackOf(v, type) + 8, masksEvents ? 1 : 0, true);
     },
     hasEventCallback: (v) => view.getBigUint64(callbackOf(v, CALLBACK.event), true) !== 0n,
+    iopl: (v) => view.getInt32(of(v) + AT.iopl, true),
+    setIopl: (v, iopl) => view.setInt32(of(v) + AT.iopl, iopl, true),
     setKernelStack: (v, sp) => view.setBigUint64(of(v) + AT.kernelSp, sp, true),
 
     exception(v, p) {

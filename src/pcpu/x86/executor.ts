@@ -28,6 +28,7 @@ import { sharedCode } from './code-cache.js';
 import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
 import { registerDump } from './dump.js';
+import { emulation } from './emulation.js';
 import { type Entries, entries } from './entries.js';
 import { CODE_BYTES } from './records.js';
 import { resetState } from './reset.js';
@@ -167,6 +168,8 @@ export function x86Executor(
     blockOf,
   );
 
+  const emulate = emulation(image, core.mmu, cpuid, (st) => entry.iopl((st - blocks) / STATE_BYTES));
+
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
@@ -286,6 +289,8 @@ export function x86Executor(
     const syscallMasks = (flags & VGCF_syscall_disables_events) !== 0;
     entry.setCallback(v, CALLBACKTYPE_syscall, u64(context + at.syscall_callback_eip), syscallMasks);
     entry.setKernelStack(v, u64(context + at.kernel_sp));
+    const rflags = offsetsOf(cpu_user_regs, 64).rflags;
+    entry.setIopl(v, Number((u64(context + at.user_regs + rflags) >> 12n) & 3n));
   }
 
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
@@ -303,7 +308,7 @@ export function x86Executor(
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {
-        enter(v, p, entry.exception);
+        enter(v, p, (w, q) => emulate(st) || entry.exception(w, q));
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
       if (reason === EXIT.syscall) {
