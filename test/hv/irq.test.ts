@@ -119,8 +119,8 @@ for (const width of [32, 64] as const) {
     it('are not found by bad pointers and unknown commands', () => {
       const { p, v1 } = both();
       const physdev = (cmd: number, at: number): number => p.call(v1, __HYPERVISOR_physdev_op, cmd, at);
-      for (const cmd of [5, 12, 13, 14, 23]) expect(physdev(cmd, 0xfffffff0), `${cmd}`).to.equal(-XEN_EFAULT);
-      const known = [5, 12, 13, 14, 23];
+      for (const cmd of [5, 6, 12, 13, 14, 23]) expect(physdev(cmd, 0xfffffff0), `${cmd}`).to.equal(-XEN_EFAULT);
+      const known = [5, 6, 12, 13, 14, 23];
       for (let cmd = 0; cmd < 40; cmd++) {
         if (!known.includes(cmd)) expect(physdev(cmd, p.scratch(v1)), `${cmd}`).to.equal(-XEN_ENOSYS);
       }
