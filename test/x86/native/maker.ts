@@ -1,7 +1,7 @@
 /**
  * What the processor under the tests does otherwise than AMD's, as its maker may, and the core does as AMD's do (docs/x86.md): seen on Intel's.
  * - It keeps the x87's last instruction and operand after every instruction, not only where an exception is pending, and fewer bits of them.
- * - A REP of 32-bit addresses that faults before the first time has cleared the upper halves of its registers.
+ * - A REP of 32-bit addresses that does nothing, or faults before the first time, clears the upper halves of its registers.
  * - An instruction of mm registers that faults has begun to use them: the top of the stack is 0.
  * - A store of 80 bits whose end is not there has written its beginning.
  * - A number that is not stored, as it raises an exception of the x87, need not have a place in memory.
@@ -55,7 +55,7 @@ export function isOwnWay({ code, state }: Case, outcomes: readonly Outcome[]): b
       });
       const isShortString = kinds.some((kind) => SHORT_STRINGS.has(kind));
       const stops =
-        STORES_POINTERS.has(mnemonic) || (hasFaulted && (isMm || isShortString || FAULTS_OTHERWISE.has(mnemonic)));
+        STORES_POINTERS.has(mnemonic) || isShortString || (hasFaulted && (isMm || FAULTS_OTHERWISE.has(mnemonic)));
       instruction.free();
       if (stops) return true;
     }
