@@ -175,11 +175,14 @@ export function freeLoop(
     if (safe.state() === RUN.running) safe.setState(RUN.paused);
   }
 
+  /** Turns of the batch, and what guests went on by without. */
+  let taken = 0;
+
   /** Takes turns; returns when it cannot for now, or it is time for a safe point. */
   function batch(until: number): Why {
     own[UNTIL] = until;
     stop.begin();
-    for (let n = 0; n < BATCH; n++) {
+    for (taken = 0; taken < BATCH; taken++) {
       if (stop.isAsked()) stop.giveWay();
       if (mail.hasMail()) takeMail();
       const p = keys.root();
@@ -197,7 +200,7 @@ export function freeLoop(
       publish(t, -Infinity);
       own[TOOK_AT] = t;
       turns.take(p);
-      if (n % NUDGE_TURNS === NUDGE_TURNS - 1) {
+      if (taken % NUDGE_TURNS === NUDGE_TURNS - 1) {
         nudgeOthers();
         if (bells.isRung(self)) return WHY.goOn;
       }
@@ -208,6 +211,8 @@ export function freeLoop(
   /** In a turn, whose guest has been run up to `from`: as if the next turn came there, and were the same pCPU's. */
   function mayGoOn(from: number, to: number): boolean {
     if (mail.hasMail() || stop.isAsked() || bells.isRung(self)) return false;
+    // What the turn has put off is of its own time; and a batch is no longer for guests that need no turns.
+    if (hv.deferred.isWanted() || ++taken >= BATCH) return false;
     // The pCPU that runs is still at the root.
     if (keys.second() < to || to >= own[UNTIL]!) return false;
     if (to > own[LIMIT]!) own[LIMIT] = least(floors.floor) + windowNs;

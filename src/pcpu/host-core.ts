@@ -16,6 +16,8 @@ export function coreLacked(): () => number | undefined {
   return () => {
     // Time on a core, time in a run queue, time slices; ns.
     const text = bytes.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0));
-    return Number(text.split(' ')[1]) / 1e6;
+    const [ranNs, lackedNs] = text.split(' ').map(Number);
+    // It runs now: a kernel that does not count says 0 of both.
+    return ranNs === 0 || lackedNs === undefined ? undefined : lackedNs / 1e6;
   };
 }

@@ -79,7 +79,10 @@ export function orderedLoop(
   function batch(most: number, until: number, isStep = false): number {
     let taken = 0;
     for (let n = 1; taken < most && n <= BATCH; n++) {
-      if (n % LOOK_TURNS === 0 && isAsked()) break;
+      if (n % LOOK_TURNS === 0) {
+        safe.pass();
+        if (isAsked()) break;
+      }
       if (ahead?.isAny() === true) {
         const next = ahead.advance(until, isStep ? Math.min(until, keys.key(keys.root())) : until);
         if (next === NEXT.level) return isDone(until) ? -1 : taken;

@@ -74,10 +74,12 @@ export function doorbells(i32: Int32Array, base: number): Doorbells {
     },
     await(w, spins, timeoutMs) {
       const at = word(w);
+      // Not remembered: left there, each wait from then on would be over at once.
+      Atomics.and(i32, at, ~NUDGE);
       for (let n = 0; n < spins; n++) if (Atomics.load(i32, at) !== 0) return;
       // A token or bell that came between the last look and here makes the exchange fail.
       if (Atomics.compareExchange(i32, at, 0, SLEEPING) === 0) Atomics.wait(i32, at, SLEEPING, timeoutMs);
-      Atomics.and(i32, at, ~SLEEPING);
+      Atomics.and(i32, at, ~(SLEEPING | NUDGE));
     },
     nudge(w) {
       if ((Atomics.load(i32, word(w)) & SLEEPING) !== 0) post(w, NUDGE);

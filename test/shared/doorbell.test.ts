@@ -40,6 +40,27 @@ describe('doorbells', () => {
     expect(performance.now() - began).to.be.below(4000);
   });
 
+  it('let a worker sleep though a nudge was left behind', () => {
+    const i32 = new Int32Array(new SharedArrayBuffer(8192));
+    const bells = bellsOver(i32);
+    i32[AREA] = 8;
+    let sleeps = 0;
+    const { wait } = Atomics;
+    Object.assign(Atomics, {
+      wait() {
+        // As one does that comes while it sleeps.
+        if (++sleeps === 1) bells.nudge(0);
+        return 'ok';
+      },
+    });
+    try {
+      for (let n = 0; n < 2; n++) bells.await(0, 1, 1000);
+    } finally {
+      Object.assign(Atomics, { wait });
+    }
+    expect(sleeps).to.equal(2);
+  });
+
   it('keep token and bell apart', () => {
     const bells = make();
     bells.grant(0);

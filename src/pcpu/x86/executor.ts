@@ -254,7 +254,8 @@ export function x86Executor(
       return;
     }
     const next = ownNext(p);
-    const until = Math.max(now() + 1, Math.min(next, now() + Math.min(turnNs, longestNs)));
+    const piece = Math.min(turnNs, longestNs);
+    const until = Math.max(now() + 1, Math.min(next, now() + piece));
     if (isOrdered) {
       pcpu.setGuestAt(p, Math.min(runInTurn(v, p, until), until));
       return;
@@ -262,7 +263,7 @@ export function x86Executor(
     const end = Math.min(next, now() + WINDOWS * params.free!.windowNs);
     let reached = until;
     const exitAt = runInTurn(v, p, until, (ns) => {
-      const to = Math.min(end, ns + turnNs);
+      const to = Math.min(end, ns + piece);
       if (to > ns && executor.mayGoOn(ns, to)) reached = to;
       return reached;
     });
