@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 void (*handler)(struct frame *frame);
+const u8 *start_info;
 static u64 passed, failed;
 
 void entered(struct frame *frame) { handler(frame); }
@@ -28,11 +29,12 @@ static void section(const char *name, void (*test)(void)) {
 	text(failed == before ? ": ok\n" : ": FAILED\n");
 }
 
-void kmain(const u8 *start_info) {
-	(void)start_info;
+void kmain(const u8 *info) {
+	start_info = info;
 	section("traps", test_traps);
 	section("privileged", test_privileged);
 	section("events", test_events);
+	section("vcpus", test_vcpus);
 	number(passed);
 	text(" passed, ");
 	number(failed);

@@ -6,6 +6,9 @@ typedef unsigned short u16;
 typedef unsigned u32;
 typedef unsigned long u64;
 
+/* Xen's start_info. */
+extern const u8 *start_info;
+
 /* start.S */
 long hypercall(long nr, long first, long second, long third, long fourth);
 /* Of all vectors, and of the event callback behind them. */
@@ -40,6 +43,8 @@ extern void (*handler)(struct frame *frame);
 #define EVTCHNOP_bind_virq 1
 #define EVTCHNOP_send 4
 #define EVTCHNOP_bind_ipi 7
+#define VCPUOP_initialise 0
+#define VCPUOP_up 1
 #define VIRQ_TIMER 0
 #define CALLBACKOP_register 0
 #define CALLBACKTYPE_event 0
@@ -47,6 +52,7 @@ extern void (*handler)(struct frame *frame);
 #define FLAT_KERNEL_SS 0xe02b
 #define EFLAGS_IF 0x200
 #define START_INFO_SHARED_INFO 40
+#define START_INFO_PT_BASE 88
 #define START_INFO_CMDLINE 128
 
 struct vcpu_info {
@@ -72,7 +78,8 @@ u64 number_after(const char *where, const char *what, u64 otherwise);
 /* One result: what was found is to be what was expected. */
 void check(const char *what, u64 found, u64 expected);
 
-/* traps.c, privileged.c, events.c */
+/* traps.c, privileged.c, events.c, vcpus.c */
 void test_traps(void);
+void test_vcpus(void);
 void test_privileged(void);
 void test_events(void);

@@ -13,11 +13,12 @@ import { runMachine } from '../support/run-machine.js';
 const FOLDER = fileURLToPath(new URL('../../../guests/test-kernel/', import.meta.url));
 const NO_COMPILER = 77;
 
-function kernel(name: string, file: string): GuestConfig {
-  return guest({ name, vcpus: 1, memoryMib: 16, workload: noWorkload(file), kernel: readKernelFile(file, '') });
+function kernel(name: string, file: string, vcpus = 1): GuestConfig {
+  const kernelFile = readKernelFile(file, `vcpus=${vcpus}`);
+  return guest({ name, vcpus, memoryMib: 16, workload: noWorkload(file), kernel: kernelFile });
 }
 
-const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\n\d+ passed, 0 failed\n$/;
+const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\nvcpus: ok\n\d+ passed, 0 failed\n$/;
 
 describe('the test kernel', function () {
   this.timeout(120_000);
@@ -35,7 +36,7 @@ describe('the test kernel', function () {
       vcpus: 4,
       workload: workload({ w: { instance: 6, loop: 20, run: 150, sleep: 250 } }),
     });
-    const guests = [...['a', 'b', 'c'].map((name) => kernel(name, file)), web];
+    const guests = [kernel('a', file), kernel('b', file), kernel('c', file, 4), web];
     const config: MachineConfig = machineConfig({ pcpus: 4, durationNs: 1e9, debug: false, guests });
     const hashes = new Set<string>();
     for (const mode of ['ordered', 'free'] as const) {
