@@ -26,6 +26,7 @@ const FAULTS_OTHERWISE: ReadonlySet<Mnemonic> = new Set([
     Mnemonic.Fstp,
     Mnemonic.Fist,
     Mnemonic.Fistp,
+    Mnemonic.Fisttp,
     Mnemonic.Fbstp,
     Mnemonic.Maskmovdqu,
     Mnemonic.Maskmovq,
