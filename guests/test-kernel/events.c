@@ -25,17 +25,17 @@ static void take(struct frame *frame) {
 	}
 }
 
-static void send(u32 port) { hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0, 0); }
+static void send(u32 port) { hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0); }
 static u64 now(void) { return info->time.system_time; }
 
 void test_events(void) {
 	handler = take;
 	struct { u16 type, flags; u32 pad; u64 address; } callback = { CALLBACKTYPE_event, 0, 0, entry_points[EVENTS] };
-	check("callback_op", (u64)hypercall(HYPERVISOR_callback_op, CALLBACKOP_register, (long)&callback, 0, 0), 0);
+	check("callback_op", (u64)hypercall(HYPERVISOR_callback_op, CALLBACKOP_register, (long)&callback, 0), 0);
 	struct { u32 vcpu, port; } ipi = { 0, 0 };
-	check("bind_ipi", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, (long)&ipi, 0, 0), 0);
+	check("bind_ipi", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, (long)&ipi, 0), 0);
 	struct { u32 virq, vcpu, port; } timer = { VIRQ_TIMER, 0, 0 };
-	check("bind_virq", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, (long)&timer, 0, 0), 0);
+	check("bind_virq", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, (long)&timer, 0), 0);
 
 	/* It comes before the hypercall that sends it has returned. */
 	info->mask = 0;
@@ -52,13 +52,13 @@ void test_events(void) {
 	check("none while masked", upcalls, 1);
 	check("but a flag", info->pending, 1);
 	info->mask = 0;
-	hypercall(HYPERVISOR_xen_version, 0, 0, 0, 0);
+	hypercall(HYPERVISOR_xen_version, 0, 0, 0);
 	check("then it comes", upcalls, 2);
 
 	/* Code that computes is interrupted anywhere, and does not notice. */
 	u64 before = upcalls, sum = 1, again = 1;
 	for (u32 n = 0; n < 50; n++) {
-		hypercall(HYPERVISOR_set_timer_op, (long)(now() + 20000), 0, 0, 0);
+		hypercall(HYPERVISOR_set_timer_op, (long)(now() + 20000), 0, 0);
 		u64 until = upcalls + 1;
 		while (upcalls < until) {
 			u64 x = sum;
@@ -74,7 +74,7 @@ void test_events(void) {
 
 	/* Block returns when there is one, and it comes before that. */
 	before = upcalls;
-	hypercall(HYPERVISOR_set_timer_op, (long)(now() + 1000000), 0, 0, 0);
-	hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
+	hypercall(HYPERVISOR_set_timer_op, (long)(now() + 1000000), 0, 0);
+	hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
 	check("woken by an upcall", upcalls, before + 1);
 }

@@ -40,5 +40,5 @@ void kmain(const u8 *info) {
 	number(failed);
 	text(" failed\n");
 	u32 reason = 0;
-	hypercall(HYPERVISOR_sched_op, SCHEDOP_shutdown, (long)&reason, 0, 0);
+	hypercall(HYPERVISOR_sched_op, SCHEDOP_shutdown, (long)&reason, 0);
 }

@@ -9,8 +9,9 @@ typedef unsigned long u64;
 /* Xen's start_info. */
 extern const u8 *start_info;
 
-/* start.S */
-long hypercall(long nr, long first, long second, long third, long fourth);
+/* perf/x86/xen.S */
+long hypercall(long nr, long first, long second, long third);
+/* entries.S */
 /* Of all vectors, and of the event callback behind them. */
 extern const u64 entry_points[257];
 #define EVENTS 256

@@ -37,14 +37,14 @@ void test_privileged(void) {
 	check("cli", faults, 2);
 	check("#GP", number_of_last, 13);
 	u32 iopl = 4;
-	check("no such level", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0, 0), -22ul);
+	check("no such level", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0), -22ul);
 	iopl = 1;
-	check("set_iopl", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0, 0), 0);
+	check("set_iopl", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0), 0);
 	__asm__ volatile("cli; sti" : : : "memory");
 	check("cli and sti", faults, 2);
 	check("upcalls", SHARED->vcpu[0].mask, 0);
 	iopl = 0;
-	check("set_iopl", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0, 0), 0);
+	check("set_iopl", (u64)hypercall(HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, (long)&iopl, 0), 0);
 	__asm__ volatile("sti" : : : "memory", "rcx", "r11");
 	check("sti", faults, 3);
 }

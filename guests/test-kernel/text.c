@@ -7,7 +7,7 @@ static u32 length;
 void put(char c) {
 	line[length++] = c;
 	if (c != '\n' && length < sizeof line) return;
-	hypercall(HYPERVISOR_console_io, CONSOLEIO_write, length, (long)line, 0);
+	hypercall(HYPERVISOR_console_io, CONSOLEIO_write, length, (long)line);
 	length = 0;
 }
 void text(const char *s) { while (*s) put(*s++); }

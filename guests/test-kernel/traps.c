@@ -19,7 +19,7 @@ static void note(struct frame *frame) {
 
 static void set(u8 vector, u8 flags) {
 	struct trap_info traps[2] = { { vector, flags, FLAT_KERNEL_CS, entry_points[vector] }, { 0, 0, 0, 0 } };
-	check("set_trap_table", (u64)hypercall(HYPERVISOR_set_trap_table, (long)traps, 0, 0, 0), 0);
+	check("set_trap_table", (u64)hypercall(HYPERVISOR_set_trap_table, (long)traps, 0, 0), 0);
 }
 
 /*
@@ -117,11 +117,11 @@ void test_traps(void) {
 	check("flags", flags & 0xcd5, 0x400);
 
 	/* Refused, or half: what was before the bad entry counts. */
-	check("a bad pointer", (u64)hypercall(HYPERVISOR_set_trap_table, 1l << 40, 0, 0, 0), -14ul);
+	check("a bad pointer", (u64)hypercall(HYPERVISOR_set_trap_table, 1l << 40, 0, 0), -14ul);
 	struct trap_info bad[3] = { { 0x82, DPL3, FLAT_KERNEL_CS, entry_points[0x82] }, { 0x83, DPL3, FLAT_KERNEL_CS, 1ul << 50 } };
-	check("an address that is none", (u64)hypercall(HYPERVISOR_set_trap_table, (long)bad, 0, 0, 0), -22ul);
+	check("an address that is none", (u64)hypercall(HYPERVISOR_set_trap_table, (long)bad, 0, 0), -22ul);
 	skipped = 0;
 	__asm__ volatile("int $0x82" : : : "memory", "rcx", "r11");
 	check("the entry before it", seen.number, 0x82);
-	check("stack_switch", (u64)hypercall(HYPERVISOR_stack_switch, FLAT_KERNEL_SS, (long)&bad, 0, 0), 0);
+	check("stack_switch", (u64)hypercall(HYPERVISOR_stack_switch, FLAT_KERNEL_SS, (long)&bad, 0), 0);
 }

@@ -25,7 +25,7 @@ static u32 ports[MOST], vcpus;
 static volatile u64 faults[MOST], events[MOST], last_vector[MOST];
 
 static void set(u64 at, u64 value) { *(u64 *)(context + at) = value; }
-static void send(u32 port) { hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0, 0); }
+static void send(u32 port) { hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0); }
 
 /* Whose stack the frame is on. VCPU 0 has the domain builder's. */
 static u32 self(const struct frame *frame) {
@@ -60,7 +60,7 @@ static void fault_once(void) {
 static void other(u64 id) {
 	fault_once();
 	SHARED->vcpu[id].mask = 0;
-	for (;;) hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
+	for (;;) hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
 }
 
 static void bring_up(u32 id) {
@@ -78,8 +78,8 @@ static void bring_up(u32 id) {
 	set(USER_REGS + REGS_RDI, id);
 	/* Both are machine addresses or lie in the flat memory, whose first frame is the shared info page. */
 	set(CTRLREG + 24, *(const u64 *)(start_info + START_INFO_SHARED_INFO) + *(const u64 *)(start_info + START_INFO_PT_BASE));
-	check("VCPUOP_initialise", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_initialise, id, (long)context, 0), 0);
-	check("VCPUOP_up", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_up, id, 0, 0), 0);
+	check("VCPUOP_initialise", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_initialise, id, (long)context), 0);
+	check("VCPUOP_up", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_up, id, 0), 0);
 }
 
 /* After traps.c: 6 and 0x80 have a handler; and events.c: there is a callback. */
@@ -88,7 +88,7 @@ void test_vcpus(void) {
 	vcpus = (u32)number_after((const char *)start_info + START_INFO_CMDLINE, "vcpus=", 1);
 	for (u32 id = 0; id < vcpus; id++) {
 		struct { u32 vcpu, port; } ipi = { id, 0 };
-		check("bind_ipi", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, (long)&ipi, 0, 0), 0);
+		check("bind_ipi", (u64)hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, (long)&ipi, 0), 0);
 		ports[id] = ipi.port;
 	}
 	fault_once();
@@ -96,8 +96,8 @@ void test_vcpus(void) {
 	for (u32 id = 1; id < vcpus; id++) bring_up(id);
 	send(ports[1 % vcpus]);
 	while (events[0] < ROUNDS) {
-		hypercall(HYPERVISOR_set_timer_op, (long)(SHARED->vcpu[0].time.system_time + 1000000), 0, 0, 0);
-		hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0, 0);
+		hypercall(HYPERVISOR_set_timer_op, (long)(SHARED->vcpu[0].time.system_time + 1000000), 0, 0);
+		hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
 	}
 	for (u32 id = 0; id < vcpus; id++) {
 		check("exceptions of each", faults[id], 2);

@@ -5,8 +5,7 @@ import * as C from '../../shared/public/callback.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { FAULT } from '../guest-memory.js';
-import { type CallParts, type Handler, pointer } from './call.js';
-import { address64, isCanonical } from './traps.js';
+import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
 
 export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; readonly callbackOp: Handler } {
   const { context, memory, entries } = parts;

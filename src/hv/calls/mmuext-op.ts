@@ -4,7 +4,7 @@ import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
-import { type CallParts, type Handler, pointer } from './call.js';
+import { address64, type CallParts, type Handler, pointer } from './call.js';
 
 /** More are not looked at in one call. */
 const MOST_OPS = 1 << 16;
@@ -44,7 +44,7 @@ export function mmuextOp(parts: CallParts): Handler {
     const ids = whose === 'own' ? [vcpu.id(v)] : whose === 'all' ? everyone : namedVcpus(v, op + at['arg2.vcpumask']);
     if (ids === undefined) return -XEN_EFAULT;
     const high = domain.width(d) === 64 ? memory.u32(op + at['arg1.linear_addr'] + 4) : 0;
-    const page = isPage ? (BigInt(high) << 32n) | BigInt(memory.u32(op + at['arg1.linear_addr'])) : undefined;
+    const page = isPage ? address64(memory.u32(op + at['arg1.linear_addr']), high) : undefined;
     for (const id of ids) flushTlb(domain.firstVcpu(d) + id, page);
     return 0;
   }

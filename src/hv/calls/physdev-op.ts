@@ -1,6 +1,6 @@
 /**
- * physdev_op (physdev.h): a domain's side of interrupt lines, and the I/O privilege level of a kernel. Xen 3.0.4 has only the acknowledgement and the question whether
- * one is needed; there every line is the pirq of its own number.
+ * physdev_op (physdev.h): a domain's side of interrupt lines, and the I/O privilege level of a kernel. Of interrupts Xen 3.0.4 has only the
+ * acknowledgement and the question whether one is needed; there every line is the pirq of its own number.
  */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
 import { type AbiLayout, offsetsOf, sizeOf } from '../../shared/public/layout.js';

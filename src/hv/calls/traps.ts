@@ -3,12 +3,7 @@ import { trap_info } from '../../shared/public/arch-x86-layout.js';
 import { XEN_EFAULT, XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { FAULT } from '../guest-memory.js';
-import type { CallParts, Handler } from './call.js';
-
-/** Whether a 64-bit address is one: bits 63 to 47 are equal. */
-export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
-
-export const address64 = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+import { address64, type CallParts, type Handler, isCanonical } from './call.js';
 
 export function traps({
   context,

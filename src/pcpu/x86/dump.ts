@@ -1,9 +1,10 @@
 /** What a VCPU was at when its domain crashed: registers, the exception, and the instruction, as Xen prints them on its console. */
 import iced from 'iced-x86';
 import type { Image } from '../../shared/image.js';
+import { codeAtRip } from './fetch.js';
 import type { Mmu } from './mmu.js';
 import { readRflags } from './rflags.js';
-import { GPR_NAMES, SEGMENT, ST, VECTOR } from './state.js';
+import { GPR_NAMES, HAS_ERROR_CODE, SEGMENT, ST, VECTOR } from './state.js';
 
 /** The order of Xen's dump. */
 const ROWS = [
@@ -16,7 +17,6 @@ const ROWS = [
 ];
 const SELECTORS = ['DS', 'ES', 'FS', 'GS', 'SS', 'CS'] as const;
 const LONGEST = 15;
-const HAS_ERROR_CODE: readonly number[] = [VECTOR.DF, VECTOR.SS, VECTOR.GP, VECTOR.PF, VECTOR.AC];
 
 const hex = (x: bigint): string => x.toString(16).padStart(16, '0');
 
@@ -32,15 +32,7 @@ interface Instruction {
 /** The instruction at rip, if its bytes can be read. */
 function instructionAt(image: Image, st: number, paging: Mmu, rip: bigint): Instruction {
   let isKnown = false;
-  const bytes: number[] = [];
-  const saved = image.u8.slice(st, st + ST.value + 16);
-  for (let n = 0n; n < BigInt(LONGEST); n++) {
-    const at = BigInt.asUintN(64, rip + n);
-    const page = paging.pageOf(st, at, 'fetch');
-    if (page < 0) break;
-    bytes.push(image.u8[page + Number(at & 4095n)]!);
-  }
-  image.u8.set(saved, st);
+  const bytes = codeAtRip(image, paging, st, LONGEST);
   if (bytes.length === 0) return { text: '(its code cannot be read)', isKnown };
   const decoder = new iced.Decoder(64, Uint8Array.from(bytes), iced.DecoderOptions.None);
   decoder.ip = rip;
@@ -64,7 +56,7 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
       .toString(16)
       .padStart(4, '0');
   const name = Object.entries(VECTOR).find(([, n]) => n === vector)?.[0] ?? String(vector);
-  const code = HAS_ERROR_CODE.includes(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
+  const code = HAS_ERROR_CODE.has(vector) ? `(${errorCode.toString(16).padStart(4, '0')})` : '';
   const where = vector === VECTOR.PF ? ` at ${hex(view.getBigUint64(st + ST.cr2, true))}` : '';
   const { text, isKnown } = instructionAt(image, st, paging, rip);
   return [

@@ -4,6 +4,7 @@
  * forced emulation (arch-x86/xen.h), an UD2 and three letters.
  */
 import type { Image } from '../../shared/image.js';
+import { codeAtRip } from './fetch.js';
 import type { Mmu } from './mmu.js';
 import { ST, VECTOR } from './state.js';
 
@@ -18,24 +19,17 @@ const KERNEL_RING = 1;
  * @returns executes what has just faulted in a VCPU; false: the fault is its kernel's
  */
 export function emulation(
-  { buffer, u8 }: Image,
+  image: Image,
   paging: Mmu,
   cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number],
   iopl: (st: number) => number,
 ): (st: number) => boolean {
-  const view = new DataView(buffer);
+  const view = new DataView(image.buffer);
 
-  /** Whether these bytes are at `rip`. The block is as before. */
+  /** Whether these bytes are at `rip`. */
   function isAtRip(st: number, bytes: readonly number[]): boolean {
-    const rip = view.getBigUint64(st + ST.rip, true);
-    const saved = u8.slice(st + ST.vector, st + ST.value + 16);
-    const isIt = bytes.every((byte, n) => {
-      const at = BigInt.asUintN(64, rip + BigInt(n));
-      const page = paging.pageOf(st, at, 'fetch');
-      return page >= 0 && u8[page + Number(at & 4095n)] === byte;
-    });
-    u8.set(saved, st + ST.vector);
-    return isIt;
+    const code = codeAtRip(image, paging, st, bytes.length);
+    return bytes.every((byte, n) => code[n] === byte);
   }
 
   function pass(st: number, bytes: number): true {

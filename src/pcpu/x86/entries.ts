@@ -6,10 +6,11 @@
  * RFLAGS, RSP, SS. Above CS stands whether upcalls were masked, in place of IF.
  */
 import type { Image } from '../../shared/image.js';
-import { FLAT_KERNEL_CS, FLAT_KERNEL_SS } from '../../shared/public/arch-x86.js';
+import { FLAT_KERNEL_CS, FLAT_KERNEL_SS, VGCF_in_syscall } from '../../shared/public/arch-x86.js';
+import { CALLBACKTYPE_event } from '../../shared/public/callback.js';
 import type { X86Core } from './core.js';
 import { readRflags, writeRflags } from './rflags.js';
-import { FLAG, RSP, SEGMENT, ST, VECTOR } from './state.js';
+import { FLAG, HAS_ERROR_CODE, RSP, SEGMENT, ST, VECTOR } from './state.js';
 
 /** Of trap_info.flags: rings that may raise it by INT, and whether it masks upcalls. */
 const TRAP = { dpl: 3, masksEvents: 4 } as const;
@@ -26,10 +27,6 @@ const AT = {
 } as const;
 export const ENTRIES_BYTES = TABLE_BYTES + 64;
 
-/** Callbacks by their CALLBACKTYPE (callback.h). */
-const CALLBACK = { event: 0, failsafe: 1, syscall: 2 } as const;
-
-const HAS_ERROR_CODE: ReadonlySet<number> = new Set([VECTOR.DF, 10, 11, VECTOR.SS, VECTOR.GP, VECTOR.PF, VECTOR.AC]);
 /** Of a page fault's error code: the access came from user mode. */
 const PF_USER = 4;
 /** Of a selector error code: it names a gate, as INT does that ring 3 may not execute. */
@@ -39,8 +36,6 @@ const INT_BYTES = 2;
 const RPL = 3;
 /** What an entry clears. */
 const CLEARED = FLAG.TF | FLAG.RF | FLAG.NT | FLAG.AC;
-/** Of iret_context.flags: RCX and R11 are as SYSRET leaves them. */
-const IN_SYSCALL = 1 << 8;
 /** Words of iret_context: rax, r11, rcx, flags, rip, cs, rflags, rsp, ss. */
 const IRET_WORDS = 9;
 const [RAX, RCX, R11] = [0, 1, 11];
@@ -133,7 +128,7 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       view.setBigUint64(callbackOf(v, type), address, true);
       view.setInt32(callbackOf(v, type) + 8, masksEvents ? 1 : 0, true);
     },
-    hasEventCallback: (v) => view.getBigUint64(callbackOf(v, CALLBACK.event), true) !== 0n,
+    hasEventCallback: (v) => view.getBigUint64(callbackOf(v, CALLBACKTYPE_event), true) !== 0n,
     iopl: (v) => view.getInt32(of(v) + AT.iopl, true),
     setIopl: (v, iopl) => view.setInt32(of(v) + AT.iopl, iopl, true),
     setKernelStack: (v, sp) => view.setBigUint64(of(v) + AT.kernelSp, sp, true),
@@ -159,7 +154,7 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       return raise(v, p, vector, HAS_ERROR_CODE.has(vector) ? errorCode : undefined);
     },
 
-    upcall: (v, p) => enter(v, p, view.getBigUint64(callbackOf(v, CALLBACK.event), true), true, undefined),
+    upcall: (v, p) => enter(v, p, view.getBigUint64(callbackOf(v, CALLBACKTYPE_event), true), true, undefined),
 
     iret(v, p) {
       const st = blockOf(v);
@@ -178,7 +173,7 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       const flags = Number(BigInt.asIntN(32, rflags));
       writeRflags(view, st, (flags & ~FLAG.IOPL & 0x3fffff) | FLAG.IF);
       view.setBigUint64(st + RSP, rsp, true);
-      const isFromSyscall = (Number(how & 0xffffffffn) & IN_SYSCALL) !== 0;
+      const isFromSyscall = (Number(how & 0xffffffffn) & VGCF_in_syscall[64]) !== 0;
       setGpr(st, RAX, rax);
       setGpr(st, RCX, isFromSyscall ? rip : rcx);
       setGpr(st, R11, isFromSyscall ? rflags : r11);

@@ -156,6 +156,8 @@ export const VECTOR = {
   UD: 6,
   NM: 7,
   DF: 8,
+  TS: 10,
+  NP: 11,
   SS: 12,
   GP: 13,
   PF: 14,
@@ -163,6 +165,11 @@ export const VECTOR = {
   AC: 17,
   XM: 19,
 } as const;
+
+/** Those that push an error code (Intel SDM vol. 3, table 6-1). */
+export const HAS_ERROR_CODE: ReadonlySet<number> = new Set([
+  ...[VECTOR.DF, VECTOR.TS, VECTOR.NP, VECTOR.SS, VECTOR.GP, VECTOR.PF, VECTOR.AC],
+]);
 
 /** Bits of RFLAGS. */
 export const FLAG = {

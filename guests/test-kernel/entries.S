@@ -1,23 +1,5 @@
-/* Where the kernel begins, hypercalls, and where the hypervisor enters it: exceptions and the event callback. */
-	.globl	_start
+/* Where the hypervisor enters the kernel: exceptions and the event callback. It begins in perf/x86/xen.S, which has its hypercalls, too. */
 	.text
-_start:
-	xorl	%ebp, %ebp
-	movq	%rsi, %rdi
-	andq	$-16, %rsp
-	call	kmain
-	ud2
-
-/* long hypercall(nr, first, second, third, fourth): numbers and registers as in xen-x86_64.h */
-	.globl	hypercall
-hypercall:
-	movq	%rdi, %rax
-	movq	%rsi, %rdi
-	movq	%rdx, %rsi
-	movq	%rcx, %rdx
-	movq	%r8, %r10
-	syscall
-	ret
 
 /*
  * A frame of the hypervisor: rcx, r11, [error code], rip, cs, rflags, rsp, ss. It is made a struct frame of kernel.h, and from what that says
