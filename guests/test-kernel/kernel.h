@@ -54,6 +54,7 @@ extern void (*handler)(struct frame *frame);
 #define EFLAGS_IF 0x200
 #define START_INFO_SHARED_INFO 40
 #define START_INFO_PT_BASE 88
+#define START_INFO_MFN_LIST 104
 #define START_INFO_CMDLINE 128
 
 struct vcpu_info {
@@ -66,8 +67,12 @@ struct shared_info {
 	struct vcpu_info vcpu[32];
 	volatile u64 pending[64], mask[64];
 };
-/* Where the domain builder maps it. */
-#define SHARED ((struct shared_info *)0x1000)
+/* perf/x86/xen.S */
+extern struct shared_info shared_info;
+#define SHARED (&shared_info)
+
+/* The frame of a virtual address: those are of the domain's memory, from 0 on. */
+static inline u64 mfn_of(u64 address) { return (*(const u64 *const *)(start_info + START_INFO_MFN_LIST))[address >> 12]; }
 
 /* text.c */
 void put(char c);

@@ -77,8 +77,8 @@ void test_traps(void) {
 	FAULT("movq %%rdx, (%%rax)", "movl $0x7ffff124, %%eax");
 	common(14, 2);
 	check("cr2", SHARED->vcpu[0].cr2, 0x7ffff124);
-	/* This very code cannot be written. */
-	FAULT("movq %%rdx, (%%rax)", "leaq 1f(%%rip), %%rax");
+	/* Page tables can be read. */
+	FAULT("movq %%rdx, (%%rax)", "movq start_info(%%rip), %%rax; movq 88(%%rax), %%rax; movq (%%rax), %%rdx");
 	common(14, 3);
 
 	/* An interrupt by software is behind its instruction, if its gate is for the kernel; else it is a general protection fault at it. */

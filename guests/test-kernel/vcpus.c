@@ -77,7 +77,7 @@ static void bring_up(u32 id) {
 	set(USER_REGS + REGS_RSP, (u64)stacks[id] + STACK_BYTES - 8);
 	set(USER_REGS + REGS_RDI, id);
 	/* Both are machine addresses or lie in the flat memory, whose first frame is the shared info page. */
-	set(CTRLREG + 24, *(const u64 *)(start_info + START_INFO_SHARED_INFO) + *(const u64 *)(start_info + START_INFO_PT_BASE));
+	set(CTRLREG + 24, mfn_of(*(const u64 *)(start_info + START_INFO_PT_BASE)) << 12);
 	check("VCPUOP_initialise", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_initialise, id, (long)context), 0);
 	check("VCPUOP_up", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_up, id, 0), 0);
 }

@@ -11,7 +11,8 @@
 #define HYPERVISOR_sched_op 29
 #define SCHEDOP_yield 0
 #define SCHEDOP_poll 3
-#define SHARED 0x1000
+/* Those before it are of xenstore and of the console. */
+#define FIRST_PORT 3
 #define PENDING 2048
 #define MASK 2560
 
@@ -20,7 +21,7 @@ static u64 clock(void) {
 	return ((u64)high << 32) | low;
 }
 
-static volatile u64 *const pending = (volatile u64 *)(SHARED + PENDING);
+static volatile u64 *const pending = (volatile u64 *)(shared_info + PENDING);
 static u32 port;
 
 static void poll(void) {
@@ -32,14 +33,14 @@ void run(const char *command) {
 	u32 role = number_after(command, "role=", 0), peer = number_after(command, "peer=", 0);
 	u32 rounds = number_after(command, "rounds=", 1);
 	/* No upcalls. */
-	*(volatile u8 *)(SHARED + 1) = 1;
-	*(volatile u64 *)(SHARED + MASK) = ~0ul;
+	*(volatile u8 *)(shared_info + 1) = 1;
+	*(volatile u64 *)(shared_info + MASK) = ~0ul;
 	if (role == 0) {
 		struct { unsigned short dom, remote; u32 port; } arg = { 0x7ff0, (unsigned short)peer, 0 };
 		hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, (long)&arg, 0);
 		port = arg.port;
 	} else {
-		struct { unsigned short remote, pad; u32 remote_port, port; } arg = { (unsigned short)peer, 0, 1, 0 };
+		struct { unsigned short remote, pad; u32 remote_port, port; } arg = { (unsigned short)peer, 0, FIRST_PORT, 0 };
 		while (hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_bind_interdomain, (long)&arg, 0) < 0)
 			hypercall(HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0);
 		port = arg.port;

@@ -6,8 +6,8 @@
 #define VCPUOP_up 1
 #define VCPUOP_down 2
 /* Of start_info (xen.h). */
-#define SHARED_INFO 40
 #define PT_BASE 88
+#define MFN_LIST 104
 /* Of vcpu_guest_context (arch-x86/xen.h). */
 #define CONTEXT_BYTES 5168
 #define USER_REGS 520
@@ -23,8 +23,9 @@ static u8 stacks[MOST][4096] __attribute__((aligned(16)));
 static void set(u64 at, u64 value) { *(u64 *)(context + at) = value; }
 
 void bring_up(u32 vcpus, void (*entry)(u64 id)) {
-	/* Both are machine addresses or lie in the flat memory, whose first frame is the shared info page. */
-	u64 cr3 = *(const u64 *)(start_info + SHARED_INFO) + *(const u64 *)(start_info + PT_BASE);
+	/* Virtual addresses are those of the domain's memory. */
+	u64 table = *(const u64 *)(start_info + PT_BASE) >> 12;
+	u64 cr3 = (*(const u64 *const *)(start_info + MFN_LIST))[table] << 12;
 	for (u64 id = 1; id < vcpus; id++) {
 		set(USER_REGS + RIP, (u64)entry);
 		set(USER_REGS + RSP, (u64)stacks[id] + sizeof stacks[id] - 8);

@@ -180,7 +180,10 @@ export const eventLock = (d: number): number => FIRST_RUNQ_LOCK + MAX_PCPUS + d;
 const FIRST_BUDGET_LOCK = FIRST_RUNQ_LOCK + MAX_PCPUS + MAX_DOMAINS;
 /** Of what a capped domain may still run under the credit2 scheduler. */
 export const budgetLock = (d: number): number => FIRST_BUDGET_LOCK + d;
-const FIRST_GUEST_LOCK = FIRST_BUDGET_LOCK + MAX_DOMAINS;
+const FIRST_PAGE_LOCK = FIRST_BUDGET_LOCK + MAX_DOMAINS;
+/** Of what a domain's frames are used as, and of its page tables. */
+export const pageLock = (d: number): number => FIRST_PAGE_LOCK + d;
+const FIRST_GUEST_LOCK = FIRST_PAGE_LOCK + MAX_DOMAINS;
 /** Of the kernel of a domain with several VCPUs: a guest's own business, but one word of the image like the others. */
 export const guestLock = (d: number): number => FIRST_GUEST_LOCK + d;
 /** Ordered mode: of every runner but the first, who has those of the whole machine: its event table and console lock. */
@@ -301,6 +304,7 @@ export function initialiseHv(hv: HvContext): void {
     locks.init(eventLock(d), LOCK_RANK.event);
     locks.init(guestLock(d), LOCK_RANK.guest);
     locks.init(budgetLock(d), LOCK_RANK.budget);
+    locks.init(pageLock(d), LOCK_RANK.pages);
   }
   for (let v = 0; v < shape.vcpus; v++) {
     vcpu.setDomain(v, NOBODY);

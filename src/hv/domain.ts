@@ -207,7 +207,8 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
       if (!frames.setAside(d, spec.backedFrames)) return false;
       domain.setId(d, spec.id);
       domain.setWidth(d, spec.width);
-      domain.setTableFrames(d, 0);
+      domain.setIsPaged(d, 0);
+      domain.setFlushEpoch(d, 1);
       domain.setPool(d, spec.pool);
       trace.note(NOTE.domAdd, d, spec.pool);
       domain.setVcpuLimit(d, spec.vcpus);

@@ -23,7 +23,11 @@ export interface Frames {
   releaseAll(d: number): void;
 }
 
-export function frames({ image, domain, host, machine, locks, shape, me }: HvContext): Frames {
+/** @param forget told of frames that are nobody's any more */
+export function frames(
+  { image, domain, host, machine, locks, shape, me }: HvContext,
+  forget: (first: number, count: number) => void,
+): Frames {
   const region = image.region('frames');
   const owners = image.region('frame-owners').base >> 2;
   const { i32, u8 } = image;
@@ -96,7 +100,10 @@ export function frames({ image, domain, host, machine, locks, shape, me }: HvCon
       locked(() => {
         host.addFreePages(0, domain.totPages(d));
         domain.setTotPages(d, 0);
-        if (domain.backedFrames(d) > 0) setOwner(firstOf(d), domain.backedFrames(d), 0);
+        if (domain.backedFrames(d) > 0) {
+          setOwner(firstOf(d), domain.backedFrames(d), 0);
+          forget(firstOf(d), domain.backedFrames(d));
+        }
         domain.setBackedFrames(d, 0);
         noteBacked(d);
       }),

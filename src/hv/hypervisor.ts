@@ -14,6 +14,7 @@ import { frames } from './frames.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
 import { irqLines, timersOfLines } from './irq.js';
+import { machineMemory } from './mm/memory.js';
 import { type Irqs, pirqsOf } from './pirq.js';
 import { ports } from './ports.js';
 import type { HvShape } from './records.js';
@@ -42,6 +43,8 @@ export interface Processor extends Interconnect {
   readonly touched?: ((address: number, bytes: number) => void) | undefined;
   /** See CallParts. */
   flushTlb(v: number, page: bigint | undefined): void;
+  /** VCPU v's kernel or its applications have another top-level page table: what is remembered of the last one goes. */
+  switchedTable(v: number, of: 'kernel' | 'user'): void;
   /** See CallParts. */
   readonly entries: GuestEntries;
   /** The VCPU that runs on p gets on `ns` later. */
@@ -70,7 +73,12 @@ export function createHypervisor(
   const bus = smp(context, check, processor);
   const putOff = deferred(context.isOrdered, processor.stopped);
   const memory = guestMemory(context, processor.touched);
-  const heap = frames(context);
+  const mm = machineMemory(context, {
+    flushTlb: processor.flushTlb,
+    switched: processor.switchedTable,
+    touched: processor.touched,
+  });
+  const heap = frames(context, mm.forget);
   const masks = affinities(context);
   const console = consoleRing(context);
   const states = runstates(context, memory, check);
@@ -144,6 +152,7 @@ export function createHypervisor(
     separation: workers,
     smp: bus,
     memory,
+    mm,
     runstates: states,
     time,
     timers: clock,

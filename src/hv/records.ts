@@ -6,6 +6,7 @@ import { NR_VIRQS } from '../shared/public/xen.js';
 import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
 import { irqRegions } from './irq-records.js';
+import { COPIES_BYTES, PAGE } from './mm/records.js';
 
 /**
  * Where a runner of turns stands: one record a worker in free mode; in ordered mode one for all, or one for each worker that takes
@@ -95,6 +96,9 @@ export const VCPU = struct(
     pollPort: 'i32',
     /** Image address of its vcpu_info. */
     infoAddr: 'i32',
+    /** Of domains with page tables of their own: machine frames of the top-level tables of its kernel and of its applications; 0 = none. */
+    guestTable: 'i32',
+    guestTableUser: 'i32',
     /** States whose time changed since it was last published, a bit each. */
     runstateDirty: 'i32',
     /** Image address of the registered runstate area, 0 = none. */
@@ -154,8 +158,10 @@ export const DOMAIN = struct(
     /** Image address of the domain's frame 0, and how many frames it has. */
     frames: 'i32',
     nrFrames: 'i32',
-    /** How many of them, the last ones, are page tables: nothing is read or written there on the domain's behalf. */
-    tableFrames: 'i32',
+    /** 1: machine code, which has page tables of its own; its frames are memory behind the shared info page, and those of its grant table. */
+    isPaged: 'i32',
+    /** Grows with each flush of all TLBs of the domain; from 1 on. Page lock. */
+    flushEpoch: 'i32',
     /** Image address of the shared info page. */
     sharedInfo: 'i32',
     weight: 'i32',
@@ -394,6 +400,8 @@ export interface HvShape {
   readonly runners: number;
   /** Frames of machine memory that are backed in the image. */
   readonly frames: number;
+  /** How many of them, the first ones, are the hypervisor's own (mm/m2p.ts); 0 where no domain has page tables. */
+  readonly xenFrames: number;
   /** How many of them a domain gets that is made at run time. */
   readonly framesPerDomain: number;
   /** Interrupt lines, as many as pirqs a domain can have; 0 on a host without devices. */
@@ -437,5 +445,8 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('console', CONSOLE_BYTES, shape.domains),
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
   rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
+  tableRegion(PAGE, Math.max(1, shape.frames)),
+  // Each runner's own.
+  rawRegion('guest-copies', COPIES_BYTES, shape.runners),
   rawRegion('dummy-vcpu-info', 64, 1),
 ];

@@ -6,6 +6,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { flatTopology } from '../balancer/topology.js';
 import { initialiseHv } from '../hv/context.js';
+import { xenFramesFor } from '../hv/mm/m2p.js';
 import { HELD_BACK } from '../hv/records.js';
 import type { UserPolicy } from '../hv/sched/user-policy.js';
 import { SCHEDULER_NAMES } from '../hv/scheduler-dump.js';
@@ -27,7 +28,7 @@ import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
 import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
 import { runsTogether } from './host-order.js';
-import { loadKernel } from './load-kernel.js';
+import { EXTRA_FRAMES, loadKernel } from './load-kernel.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
 import { setPoolName } from './pool-names.js';
 import { bootPools, nrPools, policiesOf, poolOfGuest, poolParams } from './pools.js';
@@ -93,7 +94,7 @@ export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas 
 function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
   const guest = guests[n]!;
   // All of the memory of machine code is real.
-  if (guest.kernel !== undefined) return { ...guestAreas(0), pages: guest.memoryMib * PAGES_PER_MIB };
+  if (guest.kernel !== undefined) return { ...guestAreas(0), pages: guest.memoryMib * PAGES_PER_MIB + EXTRA_FRAMES };
   return guestAreas(
     mostVcpus(guest),
     linksOfGuest(links, n, 'client'),
@@ -124,7 +125,9 @@ export function machineShape(config: MachineConfig): MachineShape {
   const later = pages.filter((_, n) => !boots(guests[n]!));
   /** What a domain made at run time is given, whichever it is. */
   const framesPerDomain = Math.max(guestAreas(mostSpare).pages, ...later);
-  const frames = sum((n) => (boots(guests[n]!) ? pages[n]! : framesPerDomain)) + spareDomains * framesPerDomain;
+  const ofDomains = sum((n) => (boots(guests[n]!) ? pages[n]! : framesPerDomain)) + spareDomains * framesPerDomain;
+  const xenFrames = guests.some(({ kernel }) => kernel !== undefined) ? xenFramesFor(ofDomains) : 0;
+  const frames = xenFrames + ofDomains;
   const domains = guests.length + FIRST_DOMAIN + spareDomains;
   const sizes = guests.map((g) => sizeOfWorkload(g.workload));
   const spare = (each: number): number => spareDomains * each;
@@ -140,6 +143,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       runners: numberOfRunners(config, groups),
       groups,
       frames,
+      xenFrames,
       framesPerDomain,
       irqs: numberOfIrqs(config),
       devices: config.devices.length,
@@ -294,6 +298,7 @@ export function buildMachine(
     timerSlot: 0,
   };
   const deviceNames = config.devices.map(({ name }) => name);
+  hv.mm.initialise();
   hv.frames.initialise(config.memoryMib * PAGES_PER_MIB);
   hv.console.print(`System RAM: ${config.memoryMib}MB (${config.memoryMib * 1024}kB)`);
   hv.console.print(`Using scheduler: ${SCHEDULER_NAMES[config.scheduler] ?? config.scheduler}`);

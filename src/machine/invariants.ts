@@ -2,6 +2,7 @@
  * What must hold of a machine between any two turns, and of one in free mode while all its workers rest, from its records
  * alone: no VCPU on two pCPUs, none in a queue that is not its own, no wake-up lost, no runstate sum off.
  */
+import { OWNER_XEN } from '../hv/mm/records.js';
 import {
   CPUPOOL,
   DOMAIN_STATE,
@@ -190,7 +191,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     const owned = new Map<number, number>();
     const ids = new Set<number>();
     for (let n = 0; n < shape.frames; n++) {
-      const d = image.i32[owners + n]! - 1;
+      const d = image.i32[owners + n] === OWNER_XEN ? -1 : image.i32[owners + n]! - 1;
       if (d >= 0) owned.set(d, (owned.get(d) ?? 0) + 1);
     }
     const vcpus = new Map<number, number>();

@@ -1,102 +1,161 @@
 /**
- * A domain whose kernel is an ELF file, as it finds itself: its segments where they belong, a flat address space, a stack, and Xen's start
- * info. Virtual addresses are pseudo-physical ones, from 0x2000 to the end of its memory, but for 0x1000, which is the shared info page. What
- * is no segment can be written and not executed; page tables, at the end, can be read only.
+ * The domain builder for 64-bit paravirtual kernels: a kernel where it belongs, page tables, the list of frames, start info, pages of
+ * console and xenstore (tools/libs/guest). What it writes into frames the hypervisor then looks at as it does at any page table.
  */
-
+import { EVENT_TABLE_LOCK } from '../hv/context.js';
+import { PTE } from '../hv/mm/records.js';
 import type { ProcessorCore } from '../pcpu/processor.js';
 import { resetState } from '../pcpu/x86/reset.js';
-import { ST, STATE_BYTES } from '../pcpu/x86/state.js';
+import { GPR_NAMES, ST, STATE_BYTES } from '../pcpu/x86/state.js';
 import { PAGE_SIZE } from '../shared/image.js';
+import { EVTCHNSTAT_unbound } from '../shared/public/event-channel.js';
+import { MAX_GUEST_CMDLINE, SIF_MOD_START_PFN } from '../shared/public/xen.js';
 import type { BuiltKernel } from './config.js';
+import { type KernelImage, kernelLayout, prefixOf } from './kernel-layout.js';
 
-/** Lowest address of a segment: below is what the domain builder puts there. */
-export const LOWEST_SEGMENT = 0x100000;
-const SHARED_INFO = 0x1000;
-export const START_INFO = 0x2000;
-const STACK_BYTES = 0x10000;
+/** Frames of a grant table (gnttab_max_frames of Xen, by default 64). */
+export const GRANT_FRAMES = 64;
+/** Frames of a domain beside its memory: the shared info page before it, its grant table behind it. */
+export const EXTRA_FRAMES = 1 + GRANT_FRAMES;
+
 /** Of start_info (xen.h), 64-bit. */
 const INFO = {
   magic: 0,
   nrPages: 32,
   sharedInfo: 40,
+  flags: 48,
+  storeMfn: 56,
+  storeEvtchn: 64,
+  consoleMfn: 72,
+  consoleEvtchn: 80,
   ptBase: 88,
   nrPtFrames: 96,
+  mfnList: 104,
+  modStart: 112,
+  modLen: 120,
   cmdLine: 128,
-  cmdLineBytes: 1024,
+  firstP2mPfn: 1152,
+  nrP2mFrames: 1160,
 } as const;
 const MAGIC = 'xen-3.0-x86_64';
-
 const ENTRIES = 512;
-const PTE = { present: 1n, writable: 2n, user: 4n, noExecute: 1n << 63n } as const;
 
-/** The page tables of so many frames of memory, at its end: level 1 first, then 2, 3 and 4. */
-function pageTables(frames: number) {
-  const ones = Math.ceil(frames / ENTRIES);
-  const twos = Math.ceil(ones / ENTRIES);
-  const first = frames - ones - twos - 2;
-  const level2 = first + ones;
-  const level3 = level2 + twos;
-  return { ones, twos, first, level2, level3, level4: level3 + 1 };
+/** Of the hypercall page: so many stubs of so many bytes; that of iret is jumped to (xen/arch/x86/pv/hypercall.c). */
+const STUBS = 128;
+const STUB_BYTES = 32;
+const IRET = 23;
+
+/** push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx; ret. That of iret: push rcx; push r11; push rax; mov eax,23; syscall. */
+function stub(n: number): readonly number[] {
+  const number = [0xb8, n & 0xff, 0, 0, 0];
+  return n === IRET
+    ? [0x51, 0x41, 0x53, 0x50, ...number, 0x0f, 0x05]
+    : [0x51, 0x41, 0x53, ...number, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3];
 }
 
+export const imageOf = ({ elf }: BuiltKernel): KernelImage => ({
+  virtBase: 0n,
+  entry: elf.entry,
+  segments: elf.segments,
+  modStartPfn: false,
+});
+
 /** Why a kernel does not fit into a domain of so much memory. */
-export function kernelProblem({ elf }: BuiltKernel, frames: number): string | undefined {
-  const end = BigInt(pageTables(frames).first * PAGE_SIZE - STACK_BYTES);
-  for (const { address, bytes } of elf.segments) {
-    if (address < BigInt(LOWEST_SEGMENT)) {
-      return `a segment at 0x${address.toString(16)}: below 0x${LOWEST_SEGMENT.toString(16)} there is no room for any`;
-    }
-    if (address + bytes > end) {
-      return `a segment ends at 0x${(address + bytes).toString(16)}, behind 0x${end.toString(16)}, where the domain's stack begins`;
-    }
+export function kernelProblem(kernel: BuiltKernel, frames: number): string | undefined {
+  const image = imageOf(kernel);
+  for (const { address, bytes } of image.segments) {
+    if (address < image.virtBase) return `a segment at 0x${address.toString(16)}: before the domain's memory`;
+    if (address + bytes - image.virtBase > BigInt(frames * PAGE_SIZE))
+      return `a segment ends at 0x${(address + bytes).toString(16)}, where there is no memory any more`;
   }
-  return undefined;
+  const { pages } = kernelLayout(image, frames, 0);
+  return pages > frames ? `it needs ${pages} frames with what belongs to it, and has ${frames}` : undefined;
 }
 
 /** Fills the frames of domain d and the registers of its VCPU 0. */
-export function loadKernel({ hv }: ProcessorCore, d: number, { elf, commandLine }: BuiltKernel): void {
+export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel): void {
   const { image, domain } = hv.context;
   const { u8, i32 } = image;
   const view = new DataView(image.buffer);
-  const base = domain.frames(d);
-  const frames = domain.nrFrames(d);
-  domain.setTableFrames(d, frames - pageTables(frames).first);
-  const firstMfn = (base - image.region('frames').base) / PAGE_SIZE;
-  const { ones, twos, first: firstTable, level2, level3, level4 } = pageTables(frames);
-  const put = (table: number, index: number, frame: number, flags: bigint): void =>
-    view.setBigUint64(base + table * PAGE_SIZE + 8 * index, (BigInt(firstMfn + frame) << 12n) | flags, true);
-  const all = PTE.present | PTE.writable | PTE.user;
-  for (let n = 0; n < ones; n++) put(level2 + Math.floor(n / ENTRIES), n % ENTRIES, firstTable + n, all);
-  for (let n = 0; n < twos; n++) put(level3, n, level2 + n, all);
-  put(level4, 0, level3, all);
-  const map = (page: number, frame: number, flags: bigint): void =>
-    put(firstTable + Math.floor(page / ENTRIES), page % ENTRIES, frame, PTE.present | PTE.user | flags);
-  map(SHARED_INFO / PAGE_SIZE, 0, PTE.writable | PTE.noExecute);
-  for (let page = START_INFO / PAGE_SIZE; page < frames; page++) {
-    map(page, page, page < firstTable ? PTE.writable | PTE.noExecute : PTE.noExecute);
+  const mfnOfShared = (domain.frames(d) - image.region('frames').base) / PAGE_SIZE;
+  const firstMfn = mfnOfShared + 1;
+  const nrPages = domain.totPages(d);
+  const { types } = hv.mm.tables;
+  const frame = (pfn: number): number => hv.mm.tables.frame(firstMfn + pfn);
+  const kernelImage = imageOf(kernel);
+  const { virtBase } = kernelImage;
+  const layout = kernelLayout(kernelImage, nrPages, 0);
+  const virtual = (pfn: number): bigint => BigInt.asUintN(64, virtBase + BigInt(pfn * PAGE_SIZE));
+
+  domain.setIsPaged(d, 1);
+  for (const { address, contents } of kernelImage.segments) u8.set(contents, frame(0) + Number(address - virtBase));
+  if (kernelImage.hypercallPage !== undefined) {
+    const page = frame(0) + Number(kernelImage.hypercallPage - virtBase);
+    for (let n = 0; n < STUBS; n++) u8.set(stub(n), page + n * STUB_BYTES);
   }
-  for (const { address, contents, bytes, isWritable, isExecutable } of elf.segments) {
-    u8.set(contents, base + Number(address));
-    const flags = (isWritable ? PTE.writable : 0n) | (isExecutable ? 0n : PTE.noExecute);
-    const last = Number((address + bytes - 1n) >> 12n);
-    for (let page = Number(address >> 12n); page <= last; page++) map(page, page, flags);
+  for (let pfn = 0; pfn < nrPages; pfn++) {
+    view.setBigUint64(frame(layout.p2m) + 8 * pfn, BigInt(firstMfn + pfn), true);
+    hv.mm.setPfn(firstMfn + pfn, pfn);
   }
 
-  const info = base + START_INFO;
-  u8.set(new TextEncoder().encode(MAGIC), info + INFO.magic);
-  view.setBigUint64(info + INFO.nrPages, BigInt(frames), true);
-  view.setBigUint64(info + INFO.sharedInfo, BigInt(firstMfn) << 12n, true);
-  view.setBigUint64(info + INFO.ptBase, BigInt(level4 * PAGE_SIZE), true);
-  view.setBigUint64(info + INFO.nrPtFrames, BigInt(frames - firstTable), true);
-  u8.set(new TextEncoder().encode(commandLine).subarray(0, INFO.cmdLineBytes - 1), info + INFO.cmdLine);
+  const pfnOf = new Map(layout.tables.map(({ level, prefix, pfn }) => [`${level} ${prefix}`, pfn]));
+  const tablePfns = new Set(layout.tables.map(({ pfn }) => pfn));
+  const tableOf = (address: bigint, level: number): number => pfnOf.get(`${level} ${prefixOf(address, level)}`)!;
+  const put = (address: bigint, level: number, pfn: number, flags: number): void =>
+    view.setBigUint64(
+      frame(tableOf(address, level)) + 8 * Number((BigInt.asUintN(48, address) >> BigInt(3 + 9 * level)) & 511n),
+      (BigInt(firstMfn + pfn) << 12n) | BigInt(flags),
+      true,
+    );
+  const link = PTE.present | PTE.rw | PTE.user | PTE.accessed | PTE.dirty;
+  const page = PTE.present | PTE.user | PTE.accessed;
+  for (const { address, pfn, pages } of layout.ranges) {
+    for (let n = 0; n < pages; n++) {
+      const at = address + BigInt(n * PAGE_SIZE);
+      put(at, 1, pfn + n, tablePfns.has(pfn + n) ? page : page | PTE.rw | PTE.dirty);
+      if (n > 0 && (at >> 12n) % BigInt(ENTRIES) !== 0n) continue;
+      for (let level = 2; level <= 4; level++) put(at, level, tableOf(at, level - 1), link);
+    }
+  }
 
-  const st = image.region('x86-vcpu').base + domain.firstVcpu(d) * STATE_BYTES;
-  // RSP and RSI, as Xen's domain builder leaves them.
-  view.setBigUint64(st + ST.gpr + 8 * 4, BigInt(firstTable * PAGE_SIZE), true);
-  view.setBigUint64(st + ST.gpr + 8 * 6, BigInt(START_INFO), true);
-  view.setBigUint64(st + ST.rip, elf.entry, true);
+  /** A port that domain 0 may bind to. */
+  function port(): number {
+    const free = hv.events.findFree(d);
+    const self = hv.context.machine.turnOf(hv.context.me);
+    hv.context.locks.acquire(EVENT_TABLE_LOCK, self);
+    hv.ports.set(d, free, EVTCHNSTAT_unbound, 0, 0, 0);
+    hv.context.locks.release(EVENT_TABLE_LOCK, self);
+    return free;
+  }
+  const info = frame(layout.startInfo);
+  const put64 = (at: number, x: bigint | number): void => view.setBigUint64(info + at, BigInt(x), true);
+  const encoder = new TextEncoder();
+  u8.set(encoder.encode(MAGIC), info + INFO.magic);
+  put64(INFO.nrPages, nrPages);
+  put64(INFO.sharedInfo, mfnOfShared * PAGE_SIZE);
+  view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
+  put64(INFO.storeMfn, firstMfn + layout.xenstore);
+  view.setUint32(info + INFO.storeEvtchn, port(), true);
+  put64(INFO.consoleMfn, firstMfn + layout.console);
+  view.setUint32(info + INFO.consoleEvtchn, port(), true);
+  put64(INFO.ptBase, virtual(layout.tables[0]!.pfn));
+  put64(INFO.nrPtFrames, layout.tables.length);
+  put64(INFO.mfnList, kernelImage.initP2m ?? virtual(layout.p2m));
+  put64(INFO.firstP2mPfn, kernelImage.initP2m === undefined ? 0 : layout.p2m);
+  put64(INFO.nrP2mFrames, kernelImage.initP2m === undefined ? 0 : layout.p2mPages);
+  u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
+  for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
+  types.share(mfnOfShared);
+
+  const v = domain.firstVcpu(d);
+  const st = image.region('x86-vcpu').base + v * STATE_BYTES;
+  const setGpr = (name: string, x: bigint): void =>
+    view.setBigUint64(st + ST.gpr + 8 * GPR_NAMES.indexOf(name), x, true);
+  setGpr('rsp', virtual(layout.stack + 1));
+  setGpr('rsi', virtual(layout.startInfo));
+  view.setBigUint64(st + ST.rip, kernelImage.entry, true);
   resetState(view, st);
-  i32[(st + ST.root) >> 2] = firstMfn + level4;
   i32[(st + ST.isPresent) >> 2] = 1;
+  const rc = hv.mm.locked(d, () => hv.mm.setTable(v, firstMfn + layout.tables[0]!.pfn, 'kernel'));
+  if (rc !== 0) throw new Error(`the page tables of domain ${d} were refused: ${rc}`);
 }

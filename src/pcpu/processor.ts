@@ -47,6 +47,7 @@ function withX86(model: Executor, x86: X86Executor): Executor {
     },
     initialise: (v, context) => x86.initialise(v, context),
     flushTlb: (v, page) => of(v).flushTlb(v, page),
+    switchedTable: (v, of) => x86.switchedTable(v, of),
   };
 }
 
@@ -94,6 +95,7 @@ export function processorCore(
     made: (v) => executor.made(v),
     initialise: (v, context) => executor.initialise(v, context),
     flushTlb: (v, page) => executor.flushTlb(v, page),
+    switchedTable: (v, of) => executor.switchedTable(v, of),
     touched: hasMachineCode ? (at, bytes) => x86?.touched(at, bytes) : undefined,
     entries: {
       setTrap: (v, vector, flags, address) => x86?.entries.setTrap(v, vector, flags, address),
@@ -101,6 +103,7 @@ export function processorCore(
       setCallback: (v, type, address, masksEvents) => x86?.entries.setCallback(v, type, address, masksEvents),
       setKernelStack: (v, sp) => x86?.entries.setKernelStack(v, sp),
       setIopl: (v, iopl) => x86?.entries.setIopl(v, iopl),
+      setLdt: (v, address, count) => x86?.entries.setLdt(v, address, count),
       iret: (v) => (x86?.isOwn(v) === true ? x86.iret(v) : -XEN_EINVAL),
     },
     stall: (v, p, ns) => executor.stall(v, p, ns),

@@ -25,6 +25,8 @@ export interface Executor {
   made(v: number): void;
   /** Forgets what pCPUs remember of VCPU v's page tables, of the page that holds an address or of all; on return none uses it any more. */
   flushTlb(v: number, page: bigint | undefined): void;
+  /** See Processor in hypervisor.ts. */
+  switchedTable(v: number, of: 'kernel' | 'user'): void;
   /** VCPU v begins with what the vcpu_guest_context at an image address says: 0, or −EINVAL where it cannot. */
   initialise(v: number, context: number): number;
 }

@@ -25,8 +25,9 @@ export const LOCK_RANK = {
   schedulerPrivate: 8,
   runQueue: 9,
   budget: 10,
-  heap: 11,
-  console: 12,
+  pages: 11,
+  heap: 12,
+  console: 13,
 } as const;
 
 /** Deepest nesting of locks on one pCPU. */

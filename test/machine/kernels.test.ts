@@ -14,7 +14,7 @@ import { Machine } from '../../src/machine/machine.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../../src/pcpu/x86/state.js';
 import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';
-import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM } from '../../src/shared/public/errno.js';
+import { XEN_EFAULT, XEN_EINVAL, XEN_EPERM } from '../../src/shared/public/errno.js';
 import { offsetsOf } from '../../src/shared/public/layout.js';
 import { VCPUOP_initialise } from '../../src/shared/public/vcpu.js';
 import { XENVER_extraversion } from '../../src/shared/public/version.js';
@@ -35,6 +35,10 @@ import { runMachine } from '../support/run-machine.js';
 
 const MEMORY_MIB = 16;
 const MEMORY = MEMORY_MIB * 2 ** 20;
+/** Of a kernel of one page at 1 MiB: behind it the list of frames, 8 pages, start info and two more, four page tables for the first 4 MiB, a stack. */
+const MAPPED = 4 << 20;
+const TABLES = 0x101000 + 8 * 4096 + 3 * 4096;
+const STACK = TABLES + 5 * 4096;
 
 const kernel = (name: string, file: Uint8Array, commandLine = '', over: Partial<GuestConfig> = {}): GuestConfig =>
   guest({
@@ -86,18 +90,21 @@ describe('a kernel that does what it must not', () => {
       [...MOV_RAX(1n << 63n), ...JMP_RAX],
       ['unhandled #GP(0000)', 'RIP: 000000000010000a  jmp rax', 'rax: 8000000000000000'],
     ],
-    ['a jump to data', [...MOV_RAX(0x20_0000n), ...JMP_RAX], ['unhandled #PF(0015) at 0000000000200000']],
-    ['a null pointer', [...MOV_RAX(8n), ...LOAD_RAX], ['unhandled #PF(0004) at 0000000000000008', 'mov rax,[rax]']],
     [
-      'a read over the end of its memory',
-      [...MOV_RAX(BigInt(MEMORY) - 3n), ...LOAD_RAX],
-      [`unhandled #PF(0004) at ${MEMORY.toString(16).padStart(16, '0')}`],
+      'a pointer to nothing',
+      [...MOV_RAX(0x7fff_0000_0008n), ...LOAD_RAX],
+      ['unhandled #PF(0004) at 00007fff00000008', 'mov rax,[rax]'],
     ],
-    ['a write to its code', [...MOV_RAX(0x10_0000n), ...STORE_RAX], ['unhandled #PF(0007) at 0000000000100000']],
+    [
+      'a read over the end of what is mapped',
+      [...MOV_RAX(BigInt(MAPPED) - 3n), ...LOAD_RAX],
+      [`unhandled #PF(0004) at ${MAPPED.toString(16).padStart(16, '0')}`],
+    ],
     [
       'a write to its page tables',
-      [...MOV_RAX(BigInt(MEMORY) - 8n), ...STORE_RAX],
-      [`unhandled #PF(0007) at ${(MEMORY - 8).toString(16).padStart(16, '0')}`],
+      // mov rax,[rsi+88]: of start info, where they are.
+      [...[0x48, 0x8b, 0x46, 0x58], ...STORE_RAX],
+      [`unhandled #PF(0007) at ${TABLES.toString(16).padStart(16, '0')}`],
     ],
     [
       'an instruction of the x87 that is not there',
@@ -113,11 +120,16 @@ describe('a kernel that does what it must not', () => {
     // Loads from where the control word says.
     [
       'what the x87 has at the beginning',
-      [...[0x50, 0xd9, 0x3c, 0x24, 0x58], ...[0x0f, 0xb7, 0xc0, 0x48, 0x8b, 0x00]],
-      ['unhandled #PF(0004) at 000000000000037f'],
+      [...[0x50, 0xd9, 0x3c, 0x24, 0x58], ...[0x0f, 0xb7, 0xc0, 0x48, 0x8b, 0x80, 0, 0, 0, 0x40]],
+      ['unhandled #PF(0004) at 000000004000037f'],
     ],
     // push rax, over and over: through all that can be written.
-    ['a stack without end', [0x50, 0xeb, 0xfd], ['unhandled #PF(0007) at 0000000000100ff8']],
+    // Its page tables lie below the stack.
+    [
+      'a stack without end',
+      [0x50, 0xeb, 0xfd],
+      [`unhandled #PF(0007) at ${(STACK - 8).toString(16).padStart(16, '0')}`],
+    ],
   ];
   for (const [what, code, says] of cases) {
     it(`crashes alone: ${what}`, () => {
@@ -151,7 +163,9 @@ describe('a hypercall of a kernel', () => {
   const d = sim.built.core.hv.domains.find(1);
   const v = domain.firstVcpu(d);
   const block = (k: number): number => image.region('x86-vcpu').base + (v + k) * STATE_BYTES;
-  const root = view.getInt32(block(0) + ST.root, true);
+  const root = context.vcpu.guestTable(v);
+  /** Image address of an address of the domain's: of its memory, behind the shared info page. */
+  const at = (address: number): number => domain.frames(d) + 4096 + address;
   const call = (nr: number, ...args: readonly number[]): number => {
     regs.setNr(v, nr);
     for (let k = 0; k < 6; k++) {
@@ -164,44 +178,46 @@ describe('a hypercall of a kernel', () => {
   it('cannot read or write the page tables', () => {
     const version = (at: number): number => call(__HYPERVISOR_xen_version, XENVER_extraversion, at);
     expect(version(FREE)).to.equal(0);
-    expect(version(MEMORY - 4096)).to.equal(-XEN_EFAULT);
-    expect(version(MEMORY - domain.tableFrames(d) * 4096 - 8)).to.equal(-XEN_EFAULT);
+    expect(version(TABLES)).to.equal(-XEN_EFAULT);
+    expect(version(TABLES - 8)).to.equal(-XEN_EFAULT);
+    expect(version(MAPPED)).to.equal(-XEN_EFAULT);
   });
 
   it('brings up no VCPU with page tables that nobody has looked at', () => {
-    const cr3 = domain.frames(d) + FREE + offsetsOf(vcpu_guest_context, 64).ctrlreg + 24;
+    const cr3 = at(FREE) + offsetsOf(vcpu_guest_context, 64).ctrlreg + 24;
     const initialise = (): number => call(__HYPERVISOR_vcpu_op, VCPUOP_initialise, 1, FREE);
-    image.u8.fill(0, domain.frames(d) + FREE, domain.frames(d) + FREE + 8192);
+    image.u8.fill(0, at(FREE), at(FREE) + 8192);
     view.setBigUint64(cr3, BigInt(root + 1) << 12n, true);
     expect(initialise()).to.equal(-XEN_EINVAL);
     view.setBigUint64(cr3, (1n << 40n) | (BigInt(root) << 12n), true);
     expect(initialise()).to.equal(-XEN_EINVAL);
     view.setBigUint64(cr3, BigInt(root) << 12n, true);
     expect(initialise()).to.equal(0);
-    expect(view.getInt32(block(1) + ST.root, true)).to.equal(root);
+    expect(context.vcpu.guestTable(v + 1)).to.equal(root);
+    expect(view.getInt32(block(1) + ST.isPresent, true)).to.equal(1);
   });
 
   it('flushes what pCPUs remember, of the VCPUs that it names', () => {
-    const tlb = (p: number): number => image.region('x86-tlb').base + p * TLB_BYTES + TLB.vcpu;
-    const op = domain.frames(d) + FREE;
-    const at = offsetsOf(mmuext_op, 64);
+    const tlb = (p: number): number => image.region('x86-tlb').base + 2 * p * TLB_BYTES + TLB.vcpu;
+    const op = at(FREE);
+    const fields = offsetsOf(mmuext_op, 64);
     const flush = (cmd: number, mask = 0): number => {
       for (const p of [0, 1]) view.setInt32(tlb(p), v + p + 1, true);
-      view.setInt32(op + at.cmd, cmd, true);
-      view.setBigUint64(op + at['arg2.vcpumask'], BigInt(FREE + 64), true);
-      view.setUint8(domain.frames(d) + FREE + 64, mask);
+      view.setInt32(op + fields.cmd, cmd, true);
+      view.setBigUint64(op + fields['arg2.vcpumask'], BigInt(FREE + 64), true);
+      view.setUint8(at(FREE) + 64, mask);
       return call(__HYPERVISOR_mmuext_op, FREE, 1, FREE + 128, DOMID_SELF);
     };
     const whose = (): number[] => [0, 1].map((p) => view.getInt32(tlb(p), true));
     expect(flush(MMUEXT_TLB_FLUSH_LOCAL)).to.equal(0);
     expect(whose()).to.deep.equal([0, v + 2]);
-    expect(view.getInt32(domain.frames(d) + FREE + 128, true)).to.equal(1);
+    expect(view.getInt32(at(FREE) + 128, true)).to.equal(1);
     expect(flush(MMUEXT_TLB_FLUSH_MULTI, 2)).to.equal(0);
     expect(whose()).to.deep.equal([v + 1, 0]);
     expect(flush(MMUEXT_TLB_FLUSH_ALL)).to.equal(0);
     expect(whose()).to.deep.equal([0, 0]);
-    expect(flush(MMUEXT_PIN_L4_TABLE)).to.equal(-XEN_ENOSYS);
-    expect(view.getInt32(domain.frames(d) + FREE + 128, true)).to.equal(0);
+    expect(flush(MMUEXT_PIN_L4_TABLE)).to.equal(-XEN_EINVAL);
+    expect(view.getInt32(at(FREE) + 128, true)).to.equal(0);
     expect(call(__HYPERVISOR_mmuext_op, FREE, 1, 0, 5)).to.equal(-XEN_EPERM);
     expect(call(__HYPERVISOR_mmuext_op, MEMORY, 1, 0, DOMID_SELF)).to.equal(-XEN_EFAULT);
     expect(call(__HYPERVISOR_mmuext_op, FREE, -1, 0, DOMID_SELF)).to.equal(-XEN_EINVAL);
@@ -215,8 +231,8 @@ describe('a kernel that cannot be', () => {
 
   it('is refused', () => {
     expect(problem({}, kernel('k', nop, '', { abi: 32 }))).to.include('64-bit');
-    expect(problem({}, kernel('k', elfOf([0x90], { address: 0x1000n })))).to.include('below 0x100000');
-    expect(problem({}, kernel('k', elfOf([0x90], { bss: 2 * MEMORY })))).to.include('stack begins');
+    expect(problem({}, kernel('k', elfOf([0x90], { bss: 2 * MEMORY })))).to.include('no memory any more');
+    expect(problem({}, kernel('k', elfOf([0x90], { bss: MEMORY - 0x110000 })))).to.include('and has 4096');
     expect(problem({}, kernel('k', nop, '', { memoryMib: 4096 }))).to.include('room for');
     expect(problem({}, kernel('k', nop))).to.equal(undefined);
   });

@@ -36,7 +36,7 @@ export interface BareMachine {
 export const bareMap = (frames: number, cores: number, codeBytes = CODE_AREA): AddressMap =>
   layOut([
     rawRegion('state', STATE_BYTES, cores),
-    rawRegion('tlb', TLB_BYTES, cores),
+    rawRegion('tlb', TLB_BYTES, 2 * cores),
     rawRegion('code', codeBytes, cores),
     rawRegion('code-frames', 4, 2 + frames),
     busRegion(cores),

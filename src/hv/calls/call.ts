@@ -11,6 +11,7 @@ import type { EventChannels } from '../event-channel.js';
 import type { Frames } from '../frames.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Hotplug } from '../hotplug.js';
+import type { MachineMemory } from '../mm/memory.js';
 import type { Irqs } from '../pirq.js';
 import type { Ports } from '../ports.js';
 import type { Runstates } from '../runstate.js';
@@ -33,6 +34,8 @@ export interface GuestEntries {
   setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
   setKernelStack(v: number, sp: bigint): void;
   setIopl(v: number, iopl: number): void;
+  /** The local descriptor table of v: so many entries at an address. */
+  setLdt(v: number, address: bigint, entries: number): void;
   /** HYPERVISOR_iret: all registers of v are those of its frame. @returns 0; or −EINVAL where v has none that this could be */
   iret(v: number): number;
 }
@@ -48,6 +51,7 @@ export interface CallParts {
   readonly separation: Separation;
   readonly smp: Smp;
   readonly memory: GuestMemory;
+  readonly mm: MachineMemory;
   readonly runstates: Runstates;
   readonly time: TimeKeeping;
   readonly timers: Timers;

@@ -1,68 +1,142 @@
-/** mmuext_op, as far as it is about translations that pCPUs remember (xen.h; xen/arch/x86/mm.c): what a page table said before. */
+/**
+ * mmuext_op (xen.h; xen/arch/x86/mm.c): page tables pinned and used, and what pCPUs remember of them.
+ *
+ * Locking: the page lock of the domain, for each operation on its frames.
+ */
+
+import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
-import { address64, type CallParts, type Handler, pointer } from './call.js';
+import { PGT } from '../mm/records.js';
+import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
+import { flusher } from './flusher.js';
 
 /** More are not looked at in one call. */
 const MOST_OPS = 1 << 16;
-
-/** Whose translations go, and whether all or those of one page. */
-const FLUSHES: Readonly<Record<number, { readonly whose: 'own' | 'named' | 'all'; readonly isPage: boolean }>> = {
-  [X.MMUEXT_TLB_FLUSH_LOCAL]: { whose: 'own', isPage: false },
-  [X.MMUEXT_INVLPG_LOCAL]: { whose: 'own', isPage: true },
-  [X.MMUEXT_TLB_FLUSH_MULTI]: { whose: 'named', isPage: false },
-  [X.MMUEXT_INVLPG_MULTI]: { whose: 'named', isPage: true },
-  [X.MMUEXT_TLB_FLUSH_ALL]: { whose: 'all', isPage: false },
-  [X.MMUEXT_INVLPG_ALL]: { whose: 'all', isPage: true },
-};
+/** Entries of a local descriptor table at most. */
+const MOST_LDT_ENTRIES = 8192;
 
 export function mmuextOp(parts: CallParts): Handler {
-  const { context, memory, flushTlb } = parts;
-  const { vcpu, domain, regs } = context;
+  const { context, memory, mm, entries } = parts;
+  const { vcpu, domain, regs, image } = context;
+  const flush = flusher(parts);
+  const { types } = mm.tables;
 
-  /** VCPUs of v's domain whose bits are set in the bitmap that an operation points to; undefined where it is not there. */
-  function namedVcpus(v: number, at: number): number[] | undefined {
-    const d = vcpu.domain(v);
-    const count = domain.maxVcpus(d);
-    const mask = memory.translateAt(d, at, Math.ceil(count / 8));
-    if (mask === FAULT) return undefined;
-    const bits = memory.bytes(mask, Math.ceil(count / 8));
-    return Array.from({ length: count }, (_, n) => n).filter((n) => ((bits[n >> 3]! >> (n & 7)) & 1) !== 0);
+  interface Op {
+    readonly cmd: number;
+    readonly arg1Lo: number;
+    readonly arg1Hi: number;
+    readonly arg2Lo: number;
+    readonly arg2Hi: number;
   }
 
-  /** @returns 0, or a negated errno */
-  function flush(v: number, op: number): number {
-    const d = vcpu.domain(v);
-    const at = offsetsOf(mmuext_op, domain.width(d) === 64 ? 64 : 32);
-    const flushes = FLUSHES[memory.u32(op + at.cmd)];
-    if (flushes === undefined) return -XEN_ENOSYS;
-    const { whose, isPage } = flushes;
-    const everyone = Array.from({ length: domain.maxVcpus(d) }, (_, n) => n);
-    const ids = whose === 'own' ? [vcpu.id(v)] : whose === 'all' ? everyone : namedVcpus(v, op + at['arg2.vcpumask']);
-    if (ids === undefined) return -XEN_EFAULT;
-    const high = domain.width(d) === 64 ? memory.u32(op + at['arg1.linear_addr'] + 4) : 0;
-    const page = isPage ? address64(memory.u32(op + at['arg1.linear_addr']), high) : undefined;
-    for (const id of ids) flushTlb(domain.firstVcpu(d) + id, page);
+  function read(at: number, is64: boolean): Op {
+    const fields = offsetsOf(mmuext_op, is64 ? 64 : 32);
+    const high = (where: number): number => (is64 ? memory.u32(where + 4) | 0 : 0);
+    const [arg1, arg2] = [at + fields['arg1.linear_addr'], at + fields['arg2.vcpumask']];
+    return {
+      cmd: memory.u32(at + fields.cmd),
+      arg1Lo: memory.u32(arg1) | 0,
+      arg1Hi: high(arg1),
+      arg2Lo: memory.u32(arg2) | 0,
+      arg2Hi: high(arg2),
+    };
+  }
+
+  /** A frame number of an operation; one above all where it is none. */
+  const frameOf = (lo: number, hi: number): number => (hi === 0 ? lo >>> 0 : Infinity);
+
+  /** What is in a frame goes, by CLEAR_PAGE and COPY_PAGE, which is no page table's. */
+  function fill(d: number, mfn: number, from: number | undefined): number {
+    const { u8 } = image;
+    if (from !== undefined && !types.isOwner(from, d)) return -XEN_EINVAL;
+    if (types.getPageAndType(mfn, d, PGT.writable_page) !== 0) return -XEN_EINVAL;
+    const to = mm.tables.frame(mfn);
+    if (from === undefined) u8.fill(0, to, to + PAGE_SIZE);
+    else u8.copyWithin(to, mm.tables.frame(from), mm.tables.frame(from) + PAGE_SIZE);
+    mm.touched(to, PAGE_SIZE);
+    types.putPageAndType(mfn);
     return 0;
+  }
+
+  /** Operations of a domain with page tables of its own. @returns 0, or a negated errno */
+  function onFrames(v: number, { cmd, arg1Lo, arg1Hi, arg2Lo, arg2Hi }: Op): number {
+    const d = vcpu.domain(v);
+    const mfn = frameOf(arg1Lo, arg1Hi);
+    switch (cmd) {
+      case X.MMUEXT_PIN_L1_TABLE:
+      case X.MMUEXT_PIN_L2_TABLE:
+      case X.MMUEXT_PIN_L3_TABLE:
+      case X.MMUEXT_PIN_L4_TABLE:
+        return types.pin(mfn, d, PGT.l1_page_table + cmd - X.MMUEXT_PIN_L1_TABLE) === 0 ? 0 : -XEN_EINVAL;
+      case X.MMUEXT_UNPIN_TABLE:
+        return types.unpin(mfn, d);
+      case X.MMUEXT_NEW_BASEPTR:
+        return mm.setTable(v, mfn, 'kernel');
+      case X.MMUEXT_NEW_USER_BASEPTR:
+        return mm.setTable(v, mfn, 'user');
+      case X.MMUEXT_CLEAR_PAGE:
+        return fill(d, mfn, undefined);
+      case X.MMUEXT_COPY_PAGE:
+        return fill(d, mfn, frameOf(arg2Lo, arg2Hi));
+      case X.MMUEXT_SET_LDT: {
+        const count = arg2Lo >>> 0;
+        if ((arg1Lo & (PAGE_SIZE - 1)) !== 0 || !isCanonical(arg1Hi) || arg2Hi !== 0 || count > MOST_LDT_ENTRIES)
+          return -XEN_EINVAL;
+        entries.setLdt(v, address64(arg1Lo, arg1Hi), count);
+        return 0;
+      }
+      default:
+        return -XEN_ENOSYS;
+    }
+  }
+
+  function perform(v: number, op: Op): number {
+    const page = address64(op.arg1Lo, op.arg1Hi);
+    const mask = { maskLo: op.arg2Lo, maskHi: op.arg2Hi };
+    switch (op.cmd) {
+      case X.MMUEXT_TLB_FLUSH_LOCAL:
+        return flush.flush(v, 'own', undefined);
+      case X.MMUEXT_INVLPG_LOCAL:
+        return flush.flush(v, 'own', page);
+      case X.MMUEXT_TLB_FLUSH_MULTI:
+        return flush.flush(v, mask, undefined);
+      case X.MMUEXT_INVLPG_MULTI:
+        return flush.flush(v, mask, page);
+      case X.MMUEXT_TLB_FLUSH_ALL:
+        return flush.flush(v, 'all', undefined);
+      case X.MMUEXT_INVLPG_ALL:
+        return flush.flush(v, 'all', page);
+      // Caches are not of this machine; Xen refuses those who have no device to keep them right for.
+      case X.MMUEXT_FLUSH_CACHE:
+      case X.MMUEXT_FLUSH_CACHE_GLOBAL:
+        return -XEN_EPERM;
+      default:
+        return domain.isPaged(vcpu.domain(v)) === 0 ? -XEN_ENOSYS : mm.locked(vcpu.domain(v), () => onFrames(v, op));
+    }
   }
 
   return (v) => {
     const d = vcpu.domain(v);
+    const is64 = domain.width(d) === 64;
     const count = regs.lo(v, 1) >>> 0;
     const foreign = regs.lo(v, 3) & 0xffff;
     if (foreign !== X.DOMID_SELF && foreign !== domain.id(d)) return -XEN_EPERM;
     if (count > MOST_OPS) return -XEN_EINVAL;
-    const bytes = sizeOf(mmuext_op, domain.width(d) === 64 ? 64 : 32);
-    const list = pointer(parts, v, 0, count * bytes);
-    if (list === FAULT && count > 0) return -XEN_EFAULT;
+    const bytes = sizeOf(mmuext_op, is64 ? 64 : 32);
     const isTold = regs.lo(v, 2) !== 0 || regs.hi(v, 2) !== 0;
     const told = isTold ? pointer(parts, v, 2, 4) : FAULT;
     if (isTold && told === FAULT) return -XEN_EFAULT;
+    const list = address64(regs.lo(v, 0), is64 ? regs.hi(v, 0) : 0);
     let [done, result] = [0, 0];
-    for (; done < count && result === 0; done++) result = flush(v, list + done * bytes);
+    for (; done < count && result === 0; done++) {
+      const from = BigInt.asUintN(64, list + BigInt(done * bytes));
+      const at = memory.translate(d, Number(BigInt.asIntN(32, from)), Number(BigInt.asIntN(32, from >> 32n)), bytes);
+      result = at === FAULT ? -XEN_EFAULT : perform(v, read(at, is64));
+    }
     if (isTold) memory.setU32(told, result === 0 ? done : done - 1);
     return result;
   };

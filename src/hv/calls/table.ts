@@ -2,7 +2,7 @@
  * The hypercall table: every number of the public ABI with its status. A number without a handler answers −ENOSYS, as
  * Xen does for a hypercall it was built without.
  */
-import { XEN_ENOSYS } from '../../shared/public/errno.js';
+import { XEN_EFAULT, XEN_ENOSYS } from '../../shared/public/errno.js';
 import * as X from '../../shared/public/xen.js';
 import { TRACE } from '../../shared/trace-ring.js';
 import { PERFC } from '../perfc.js';
@@ -12,6 +12,7 @@ import { consoleIo } from './console-io.js';
 import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { memoryOp } from './memory-op.js';
+import { mmuUpdates } from './mmu-update.js';
 import { mmuextOp } from './mmuext-op.js';
 import { multicall } from './multicall.js';
 import { physdevOp } from './physdev-op.js';
@@ -44,7 +45,9 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
   sysctl: { partial: 'no trace buffers, power management (docs/dom0.md); domain 0 only' },
   memory_op: { partial: 'reservations; no physical map of its own' },
-  mmuext_op: { partial: 'TLB flushes and INVLPG' },
+  mmu_update: { partial: 'of its own page tables' },
+  update_va_mapping: 'supported',
+  mmuext_op: { partial: 'no large pages' },
 };
 
 /** Name -> number, from xen.h. */
@@ -60,11 +63,13 @@ export interface HypercallDispatch {
 }
 
 export function hypercallDispatch(parts: CallParts): HypercallDispatch {
+  const { memory } = parts;
   const { regs, trace, perfc, machine, me } = parts.context;
   const absent: Handler = () => -XEN_ENOSYS;
   const sched = schedOp(parts);
   const callbacks = callbackOp(parts);
   const trap = traps(parts);
+  const mmu = mmuUpdates(parts);
   const dispatch: Handler = (v) => (handlers[regs.nr(v)] ?? absent)(v);
   const byName: Readonly<Record<string, Handler>> = {
     set_trap_table: trap.setTrapTable,
@@ -85,6 +90,8 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     domctl: domctl(parts),
     sysctl: sysctl(parts),
     memory_op: memoryOp(parts),
+    mmu_update: mmu.mmuUpdate,
+    update_va_mapping: mmu.updateVaMapping,
     mmuext_op: mmuextOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
@@ -94,7 +101,10 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     call(v) {
       perfc.inc(machine.turnOf(me), hypercalls);
       trace.record(TRACE.hypercall, v, regs.nr(v));
-      return dispatch(v);
+      memory.begin(v);
+      const result = dispatch(v);
+      // What it did is done; what it says of it the guest has no place for.
+      return memory.end() || result < 0 ? result : -XEN_EFAULT;
     },
   };
 }

@@ -70,10 +70,30 @@ export function vcpuOp(parts: CallParts): Handler {
     return 0;
   }
 
+  /** Image address of frame number `frame` of domain d, which numbers its frames from 0 or as the machine does; 0: not its own. */
+  function ownFrame(d: number, frame: number): number {
+    if (domain.isPaged(d) === 0)
+      return frame < domain.nrFrames(d) ? memory.translate(d, frame * PAGE_SIZE, 0, PAGE_SIZE) : 0;
+    return parts.mm.tables.types.isOwner(frame, d) ? parts.mm.tables.frame(frame) : 0;
+  }
+
+  /** An area of v's domain whose address lies at `arg`, in the place of an earlier one at `old` (0 = none). @returns FAULT: it cannot be */
+  function lastingArea(v: number, arg: number, bytes: number, old: number): number {
+    const d = vcpu.domain(v);
+    const at = memory.translateLasting(d, memory.u32(arg), widthOf(v) === 64 ? memory.u32(arg + 4) : 0, bytes);
+    if (at === FAULT || domain.isPaged(d) === 0) return at;
+    return parts.mm.locked(d, () => {
+      if (!parts.mm.hold(d, at, bytes)) return FAULT;
+      if (old !== 0) parts.mm.release(old, bytes);
+      return at;
+    });
+  }
+
   function registerRunstate(v: number, target: number): number {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_runstate_memory_area, 64));
     if (arg === FAULT) return -XEN_EFAULT;
-    const at = memory.translateAt(vcpu.domain(v), arg, sizeOf(V.vcpu_runstate_info, widthOf(v)));
+    const bytes = sizeOf(V.vcpu_runstate_info, widthOf(v));
+    const at = lastingArea(v, arg, bytes, vcpu.runstateAddr(target));
     if (at === FAULT) return -XEN_EFAULT;
     sched.locked(target, () => {
       vcpu.setRunstateAddr(target, at);
@@ -86,15 +106,17 @@ export function vcpuOp(parts: CallParts): Handler {
   function registerTime(v: number, target: number): number {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_time_memory_area, 64));
     if (arg === FAULT) return -XEN_EFAULT;
-    const at = memory.translateAt(vcpu.domain(v), arg, sizeOf(vcpu_time_info, 64));
-    if (at === FAULT) return -XEN_EFAULT;
     // The version is read and written as one word.
-    if ((at & 3) !== 0) return -XEN_ENXIO;
+    if ((memory.u32(arg) & 3) !== 0) return -XEN_ENXIO;
+    const at = lastingArea(v, arg, sizeOf(vcpu_time_info, 64), vcpu.timeAddr(target));
+    if (at === FAULT) return -XEN_EFAULT;
     // Under the lock a page has one writer, whoever's pCPU it is.
     sched.locked(target, () => {
       vcpu.setTimeAddr(target, at);
       if (queues.entry.isRunning(target) !== 0) time.update(target);
     });
+    // Its page is one that others write from now on.
+    parts.flushTlb(target, undefined);
     return 0;
   }
 
@@ -112,9 +134,8 @@ export function vcpuOp(parts: CallParts): Handler {
     if (target !== v && (vcpu.pauseFlags(target) & VPF_down) === 0) return -XEN_EINVAL;
     const d = vcpu.domain(v);
     const frame = memory.u64(arg + mfn);
-    if (frame >= domain.nrFrames(d)) return -XEN_EINVAL;
-    const to = memory.translate(d, frame * PAGE_SIZE + within, 0, bytes);
-    if (to === FAULT) return -XEN_EINVAL;
+    const to = ownFrame(d, frame) + within;
+    if (to === within || !parts.mm.locked(d, () => parts.mm.hold(d, to, bytes))) return -XEN_EINVAL;
     const from = vcpu.infoAddr(target);
     image.u8.copyWithin(to, from, from + bytes);
     if (!parts.domains.hasLegacyInfo(vcpu.id(target))) {

@@ -497,6 +497,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     initialise: () => 0,
     // It has no page tables.
     flushTlb() {},
+    switchedTable() {},
 
     made(v) {
       for (const [region, each] of [
@@ -542,6 +543,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     made: unlocked.made,
     initialise: unlocked.initialise,
     flushTlb: unlocked.flushTlb,
+    switchedTable: unlocked.switchedTable,
     switchOut(v, p) {
       enter(v, p);
       unlocked.switchOut(v, p);

@@ -46,7 +46,10 @@ const MOST_REGIONS = 1024;
 
 type Handler = (st: number, pc: number, left: number) => number;
 
-/** What of the machine a core has for itself, as image addresses; and the TLBs of the pCPUs, TLB_BYTES each, one after the other. */
+/**
+ * What of the machine a core has for itself, as image addresses; and the TLBs of the pCPUs, one after the other, TLB_BYTES for a guest's
+ * kernel and as many for its applications: they have page tables of their own.
+ */
 export interface CoreArea {
   readonly tlbs: number;
   /** Number of the worker. */
@@ -95,6 +98,8 @@ export interface X86Core {
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
   flush(p?: number): void;
+  /** Forgets those of VCPU v's kernel, or of its applications, which run no code. */
+  forget(v: number, p: number, isUser: boolean): void;
   /** Forgets those of the page that holds an address, as INVLPG does. While p runs no code. */
   invalidate(address: bigint, p?: number): void;
   /**
@@ -516,13 +521,18 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     }
   }
 
-  const tlbOf = (p: number): number => area.tlbs + p * TLB_BYTES;
+  const tlbsOf = (p: number): readonly number[] => [area.tlbs + 2 * p * TLB_BYTES, area.tlbs + (2 * p + 1) * TLB_BYTES];
+  /** That of pCPU p which a VCPU uses now. */
+  const tlbOf = (st: number, p: number): number =>
+    area.tlbs + (2 * p + (i32[word(st + ST.isUser)] === 0 ? 0 : 1)) * TLB_BYTES;
 
   function invalidate(address: bigint, p = 0): void {
     const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
-    paging.invalidate(tlbOf(p), low, high);
-    // Whatever page of that place it is: it costs one look into the tables.
-    forgetCodeAt(tlbOf(p), tlbPlace(low));
+    for (const tlb of tlbsOf(p)) {
+      paging.invalidate(tlb, low, high);
+      // Whatever page of that place it is: it costs one look into the tables.
+      forgetCodeAt(tlb, tlbPlace(low));
+    }
   }
 
   /** INT1 and INT3 are traps: reported behind the instruction. */
@@ -537,7 +547,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   return {
     mmu: paging,
     run(st, budget, v = 0, p = 0) {
-      const tlb = tlbOf(p);
+      const tlb = tlbOf(st, p);
       // Before a look at whose the TLB is: who takes it away from v looks at this afterwards, so one of the two sees the other.
       if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
       occupy(st, tlb, v);
@@ -550,7 +560,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return reason;
     },
     read(st, v, p, address, count) {
-      occupy(st, tlbOf(p), v);
+      occupy(st, tlbOf(st, p), v);
       const words: bigint[] = [];
       for (let n = 0; n < count; n++) {
         view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
@@ -561,7 +571,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return words;
     },
     write(st, v, p, address, words) {
-      occupy(st, tlbOf(p), v);
+      occupy(st, tlbOf(st, p), v);
       return words.every((word, n) => {
         view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
         view.setBigUint64(st + ST.value, word, true);
@@ -573,20 +583,25 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     debugRegister: debug.get,
     codeChanged: written,
     flush(p = 0) {
-      Atomics.store(i32, word(tlbOf(p) + TLB.vcpu), 0);
+      for (const tlb of tlbsOf(p)) Atomics.store(i32, word(tlb + TLB.vcpu), 0);
     },
     invalidate,
+    forget(v, p, isUser) {
+      const at = word(tlbsOf(p)[isUser ? 1 : 0]! + TLB.vcpu);
+      if (Atomics.load(i32, at) === v + 1) Atomics.store(i32, at, 0);
+    },
     shootDown(v, page, p, waiting) {
-      const tlb = tlbOf(p);
-      if (Atomics.load(i32, word(tlb + TLB.vcpu)) !== v + 1) return;
-      // Nobody else is at it, so there is no need to forget them all.
-      if (bus === undefined && page !== undefined) {
-        invalidate(page, p);
-        return;
+      for (const tlb of tlbsOf(p)) {
+        if (Atomics.load(i32, word(tlb + TLB.vcpu)) !== v + 1) continue;
+        // Nobody else is at it, so there is no need to forget them all.
+        if (bus === undefined && page !== undefined) {
+          invalidate(page, p);
+          return;
+        }
+        Atomics.store(i32, word(tlb + TLB.vcpu), 0);
+        const runs = Atomics.load(i32, word(tlb + TLB.runs));
+        if ((runs & 1) !== 0) outwait(i32, word(tlb + TLB.runs), runs, waiting);
       }
-      Atomics.store(i32, word(tlb + TLB.vcpu), 0);
-      const runs = Atomics.load(i32, word(tlb + TLB.runs));
-      if ((runs & 1) !== 0) outwait(i32, word(tlb + TLB.runs), runs, waiting);
     },
   };
 }

@@ -24,8 +24,10 @@ const AT = {
   callbacks: TABLE_BYTES,
   kernelSp: TABLE_BYTES + 48,
   iopl: TABLE_BYTES + 56,
+  ldtEntries: TABLE_BYTES + 60,
+  ldt: TABLE_BYTES + 64,
 } as const;
-export const ENTRIES_BYTES = TABLE_BYTES + 64;
+export const ENTRIES_BYTES = TABLE_BYTES + 128;
 
 /** Of a page fault's error code: the access came from user mode. */
 const PF_USER = 4;
@@ -58,6 +60,7 @@ export interface Entries {
   /** The I/O privilege level that v's kernel has asked for. */
   iopl(v: number): number;
   setIopl(v: number, iopl: number): void;
+  setLdt(v: number, address: bigint, entries: number): void;
   /** The exception in v's block, which runs on p, becomes the kernel's. False: it has no handler for it, or no stack. */
   exception(v: number, p: number): boolean;
   /** The event callback. False: there is no stack. */
@@ -131,6 +134,10 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
     hasEventCallback: (v) => view.getBigUint64(callbackOf(v, CALLBACKTYPE_event), true) !== 0n,
     iopl: (v) => view.getInt32(of(v) + AT.iopl, true),
     setIopl: (v, iopl) => view.setInt32(of(v) + AT.iopl, iopl, true),
+    setLdt(v, address, count) {
+      view.setBigUint64(of(v) + AT.ldt, address, true);
+      view.setInt32(of(v) + AT.ldtEntries, count, true);
+    },
     setKernelStack: (v, sp) => view.setBigUint64(of(v) + AT.kernelSp, sp, true),
 
     exception(v, p) {

@@ -123,10 +123,15 @@ export function x86Executor(
 
   /** Whether it is a turn's: only there may it touch memory that others write. */
   let isInTurn = false;
-  /** What others write while a VCPU runs: its domain's shared info page, and its vcpu_info, which may lie elsewhere. */
+  /** What others write while a VCPU runs: its vcpu_info and time page, wherever they are, and frames that are said to be such. */
   function isShared(st: number, page: number): boolean {
     const v = (st - blocks) / STATE_BYTES;
-    return page === domain.sharedInfo(vcpu.domain(v)) || page === (vcpu.infoAddr(v) & ~(PAGE_SIZE - 1));
+    const pageOf = (address: number): number => address & ~(PAGE_SIZE - 1);
+    return (
+      page === pageOf(vcpu.infoAddr(v)) ||
+      page === pageOf(vcpu.timeAddr(v)) ||
+      hv.mm.tables.types.isShared((page - frames.base) / PAGE_SIZE)
+    );
   }
 
   const code = sharedCode(image, image.region('x86-code-frames').base, frames.base);
@@ -141,7 +146,10 @@ export function x86Executor(
     {
       memory: { addressOf: (mfn) => (mfn < frames.count ? frames.base + mfn * PAGE_SIZE : -1) },
       code,
-      rootOf: (st) => i32[word(st + ST.root)]!,
+      rootOf(st) {
+        const v = (st - blocks) / STATE_BYTES;
+        return i32[word(st + ST.isUser)] === 0 ? vcpu.guestTable(v) : vcpu.guestTableUser(v);
+      },
       shared: isOrdered ? { isShared, isInTurn: () => isInTurn } : undefined,
       counter(st, left) {
         const at = anchor(st) + (done(st) + budget - left) * nsPerInstruction;
@@ -377,6 +385,10 @@ export function x86Executor(
       for (let p = 0; p < pcpus; p++) core.shootDown(v, page, p, waiting);
     },
 
+    switchedTable(v, of) {
+      for (let p = 0; p < pcpus; p++) core.forget(v, p, of === 'user');
+    },
+
     touched(address, bytes) {
       for (let frame = address & ~(PAGE_SIZE - 1); frame < address + bytes; frame += PAGE_SIZE)
         if (code.hasCode(frame)) core.codeChanged(frame);
@@ -393,9 +405,17 @@ export function x86Executor(
       if (!isOwn(first)) return 0;
       const st = blockOf(v);
       const at = offsetsOf(vcpu_guest_context, 64);
-      // Frame numbers are machine ones, as everywhere in the ABI. Nobody has looked at any page tables but the domain's own.
-      const root = i32[word(blockOf(first) + ST.root)]!;
-      if (view.getBigUint64(context + at.ctrlreg + 24, true) !== BigInt(root) << 12n) return -XEN_EINVAL;
+      // A frame number, with its uppermost bits, if it had any, in the lowest (arch-x86/xen.h: xen_pfn_to_cr3).
+      const tableOf = (n: number): number => {
+        const cr3 = view.getBigUint64(context + at.ctrlreg + 8 * n, true);
+        return (cr3 & 0xfffn) === 0n && cr3 >> 44n === 0n ? Number(cr3 >> 12n) : Number.POSITIVE_INFINITY;
+      };
+      const d = vcpu.domain(v);
+      const isTaken = hv.mm.locked(
+        d,
+        () => hv.mm.setTable(v, tableOf(3), 'kernel') === 0 && hv.mm.setTable(v, tableOf(1), 'user') === 0,
+      );
+      if (!isTaken) return -XEN_EINVAL;
       const user = offsetsOf(cpu_user_regs, 64) as Readonly<Record<string, number>>;
       const from = context + at.user_regs;
       image.u8.fill(0, st, st + STATE_BYTES);
@@ -407,7 +427,6 @@ export function x86Executor(
       for (let n = 0; n < 8; n++) {
         core.setDebugRegister(st, n, view.getBigUint64(context + at.debugreg + 8 * n, true));
       }
-      i32[word(st + ST.root)] = root;
       i32[word(st + ST.isPresent)] = 1;
       initialiseEntries(v, context);
       return 0;

@@ -184,7 +184,9 @@ export function mmu(
       if (level > 1 && (entry & PTE.large) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
       table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
       const seen = PTE.accessed | (level === 1 && access === 'write' ? PTE.dirty : 0);
-      if ((entry & seen) !== seen) Atomics.or(i32, at, seen);
+      // Not where it was changed meanwhile: what it was then need not be an entry any more.
+      if ((entry & seen) !== seen && Atomics.compareExchange(i32, at, entry, entry | seen) !== entry)
+        return translate(st, low, high, access);
     }
     if (table < 0) return fault(st, low, high, wanted);
     if (shared?.isShared(st, table) === true) {

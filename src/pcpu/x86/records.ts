@@ -24,7 +24,7 @@ export function x86Regions({ vcpus, pcpus, workers, frames }: X86Shape): Region[
     // Owner: the pCPU whose turn it is. Where its kernel is entered (entries.ts).
     rawRegion('x86-entries', ENTRIES_BYTES, vcpus),
     // Owner: whoever runs the pCPU's code.
-    rawRegion('x86-tlb', TLB_BYTES, pcpus),
+    rawRegion('x86-tlb', TLB_BYTES, 2 * pcpus),
     // Each worker's own.
     rawRegion('x86-code', CODE_BYTES, workers),
     // Atomics (code-cache.ts).

@@ -51,8 +51,9 @@ export const ST = {
   value: 240,
   xmm: 256,
   mxcsr: 512,
-  /** What the executor (executor.ts) keeps: frame of the top-level page table; whether there are registers; 1 + the exit that is to be served. */
-  root: 568,
+  /** Whether an application runs, not its kernel: with its own page table, in its own TLB. */
+  isUser: 568,
+  /** What the executor (executor.ts) keeps: whether there are registers; 1 + the exit that is to be served. */
   isPresent: 572,
   pending: 576,
   /** While it runs: simulation time from which it runs, and how many instructions it has run since (f64). */

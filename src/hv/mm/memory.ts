@@ -1,0 +1,101 @@
+/** Memory of domains with page tables of their own: frames, tables, and which table a VCPU uses (xen/arch/x86/mm.c). */
+import { PAGE_SIZE } from '../../shared/image.js';
+import { XEN_EINVAL } from '../../shared/public/errno.js';
+import { type HvContext, pageLock } from '../context.js';
+import { m2p } from './m2p.js';
+import { type PageTables, pageTables } from './page-tables.js';
+import { PGT } from './records.js';
+
+export interface MachineMemory {
+  readonly tables: PageTables;
+  /** Does something under the page lock of domain d. */
+  locked<T>(d: number, act: () => T): T;
+  /** The number that its domain calls a frame by. */
+  setPfn(mfn: number, pfn: number): void;
+  /**
+   * The top-level table by which v's kernel or its applications are run from now on. Under the page lock.
+   * @param mfn 0 = none, for applications @returns 0 or −EINVAL
+   */
+  setTable(v: number, mfn: number, of: 'kernel' | 'user'): number;
+  /** An area that is used for longer than a hypercall stays writable memory; `release` lets it go. @returns whether it can be */
+  hold(d: number, address: number, bytes: number): boolean;
+  release(address: number, bytes: number): void;
+  /** The hypervisor wrote so many bytes at an image address. */
+  touched(address: number, bytes: number): void;
+  /** The hypervisor's own frames: once, before any domain. */
+  initialise(): void;
+  /** Domain d has no memory any more, of so many frames from `first` on. */
+  forget(first: number, count: number): void;
+}
+
+export interface MemoryParts {
+  readonly flushTlb: (v: number, page: bigint | undefined) => void;
+  /** VCPU v's kernel or its applications have another table. */
+  readonly switched: (v: number, of: 'kernel' | 'user') => void;
+  readonly touched: ((address: number, bytes: number) => void) | undefined;
+}
+
+export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: MemoryParts): MachineMemory {
+  const { image, domain, vcpu, locks, machine, me, shape } = hv;
+  const frames = image.region('frames');
+  const table = shape.xenFrames > 0 ? m2p(image) : undefined;
+  const tables = pageTables(hv, table, (d) => {
+    for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
+  });
+  const { types } = tables;
+
+  function locked<T>(d: number, act: () => T): T {
+    const self = machine.turnOf(me);
+    locks.acquire(pageLock(d), self);
+    const result = act();
+    locks.release(pageLock(d), self);
+    return result;
+  }
+
+  const mfnAt = (address: number): number => Math.floor((address - frames.base) / PAGE_SIZE);
+
+  function release(address: number, bytes: number): void {
+    for (let mfn = mfnAt(address); mfn <= mfnAt(address + bytes - 1); mfn++) types.putPageAndType(mfn);
+  }
+
+  return {
+    tables,
+    locked,
+    setPfn: (mfn, pfn) => table?.set(mfn, pfn),
+    setTable(v, mfn, of) {
+      const isKernel = of === 'kernel';
+      const old = isKernel ? vcpu.guestTable(v) : vcpu.guestTableUser(v);
+      if (mfn === old) {
+        switched(v, of);
+        return 0;
+      }
+      if (mfn === 0 && isKernel) return -XEN_EINVAL;
+      if (mfn !== 0 && types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table) !== 0) return -XEN_EINVAL;
+      if (isKernel) vcpu.setGuestTable(v, mfn);
+      else vcpu.setGuestTableUser(v, mfn);
+      // Nobody may walk what is no page table any more.
+      switched(v, of);
+      if (old !== 0) types.putPageAndType(old);
+      return 0;
+    },
+    hold(d, address, bytes) {
+      if (domain.isPaged(d) === 0) return true;
+      const [first, last] = [mfnAt(address), mfnAt(address + bytes - 1)];
+      for (let mfn = first; mfn <= last; mfn++) {
+        if (types.getPageAndType(mfn, d, PGT.writable_page) === 0) continue;
+        for (let held = first; held < mfn; held++) types.putPageAndType(held);
+        return false;
+      }
+      return true;
+    },
+    release,
+    touched: (address, bytes) => touched?.(address, bytes),
+    initialise: () => table?.initialise(),
+    forget(first, count) {
+      for (let mfn = first; mfn < first + count; mfn++) {
+        types.forget(mfn);
+        table?.clear(mfn);
+      }
+    },
+  };
+}

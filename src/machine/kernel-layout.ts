@@ -1,0 +1,114 @@
+/**
+ * Where a 64-bit paravirtual kernel finds what the domain builder gives it, in the order of Xen's own (tools/libs/guest/xg_dom_core.c,
+ * xg_dom_x86.c): the image, a ramdisk, the list of frames, start info, the pages of xenstore and console, page tables, a stack; mapped up to
+ * the next 4 MiB, with half a MiB to spare.
+ */
+import { PAGE_SIZE } from '../shared/image.js';
+
+/** A kernel as it is to lie in memory. */
+export interface KernelImage {
+  /** Virtual address of a domain's first frame. */
+  readonly virtBase: bigint;
+  /** Virtual addresses. */
+  readonly entry: bigint;
+  readonly hypercallPage?: bigint | undefined;
+  readonly segments: readonly { readonly address: bigint; readonly contents: Uint8Array; readonly bytes: bigint }[];
+  /** Where it wants the list of its frames; else behind the image. */
+  readonly initP2m?: bigint | undefined;
+  /** Whether it takes a ramdisk by its frame number, not mapped. */
+  readonly modStartPfn: boolean;
+}
+
+/** So many pages at a virtual address, from frame `pfn` on. */
+export interface MappedRange {
+  readonly address: bigint;
+  readonly pfn: number;
+  readonly pages: number;
+}
+
+export interface KernelLayout {
+  /** Frame numbers, in the domain. */
+  readonly ramdisk: number;
+  readonly p2m: number;
+  readonly p2mPages: number;
+  readonly startInfo: number;
+  readonly xenstore: number;
+  readonly console: number;
+  /** Page tables of levels 4, 3, 2, 1, in this order: one for each prefix of an address. */
+  readonly tables: readonly { readonly level: number; readonly prefix: bigint; readonly pfn: number }[];
+  readonly stack: number;
+  /** What they map. */
+  readonly ranges: readonly MappedRange[];
+  /** Frames that it needs. */
+  readonly pages: number;
+}
+
+const PAGE = BigInt(PAGE_SIZE);
+const pagesOf = (bytes: number | bigint): number => Number((BigInt(bytes) + PAGE - 1n) / PAGE);
+/** Mapped memory ends at a multiple of this, with so much behind what is used. */
+const END_BITS = 22n;
+const SPARE_PAGES = (512 * 1024) / PAGE_SIZE;
+export const LEVELS = 4;
+
+/** What of an address says by which table of a level it is mapped. */
+export const prefixOf = (address: bigint, level: number): bigint =>
+  BigInt.asUintN(48, address) >> BigInt(12 + 9 * level);
+
+function tablesFor(ranges: readonly MappedRange[]): { level: number; prefix: bigint }[] {
+  const tables = [];
+  for (let level = LEVELS; level > 0; level--) {
+    const prefixes = new Set<bigint>();
+    for (const { address, pages } of ranges) {
+      const last = prefixOf(address + PAGE * BigInt(pages) - 1n, level);
+      for (let prefix = prefixOf(address, level); prefix <= last; prefix++) prefixes.add(prefix);
+    }
+    for (const prefix of [...prefixes].sort((a, b) => (a < b ? -1 : 1))) tables.push({ level, prefix });
+  }
+  return tables;
+}
+
+/** @param nrPages frames of the domain @param ramdiskBytes 0 = none */
+export function kernelLayout(
+  { virtBase, segments, initP2m, modStartPfn }: KernelImage,
+  nrPages: number,
+  ramdiskBytes: number,
+): KernelLayout {
+  const end = segments.reduce(
+    (most, { address, bytes }) => (address + bytes > most ? address + bytes : most),
+    virtBase,
+  );
+  let next = pagesOf(end - virtBase);
+  const allocate = (pages: number): number => {
+    const pfn = next;
+    next += pages;
+    return pfn;
+  };
+  const p2mPages = pagesOf(8 * nrPages);
+  const mappedRamdisk = modStartPfn ? 0 : allocate(pagesOf(ramdiskBytes));
+  const mappedP2m = initP2m === undefined ? allocate(p2mPages) : 0;
+  const [startInfo, xenstore, console] = [allocate(1), allocate(1), allocate(1)];
+  const firstTable = next;
+  let tables: { level: number; prefix: bigint }[] = [];
+  let [mapped, ranges]: [number, MappedRange[]] = [0, []];
+  // Behind all that is mapped: what is not, or at an address of its own.
+  const after = (): number => Math.max(mapped, firstTable + tables.length + 1);
+  for (let before = -1; before !== tables.length; ) {
+    before = tables.length;
+    const needed = virtBase + PAGE * BigInt(firstTable + tables.length + 1 + SPARE_PAGES);
+    const until = ((needed + (1n << END_BITS) - 1n) >> END_BITS) << END_BITS;
+    mapped = Math.min(Number((until - virtBase) / PAGE), nrPages);
+    ranges = [{ address: virtBase, pfn: 0, pages: mapped }];
+    if (initP2m !== undefined) ranges.push({ address: initP2m, pfn: after(), pages: p2mPages });
+    tables = tablesFor(ranges);
+  }
+  next = firstTable + tables.length;
+  const stack = allocate(1);
+  next = after();
+  const p2m = initP2m === undefined ? mappedP2m : allocate(p2mPages);
+  const ramdisk = modStartPfn ? allocate(pagesOf(ramdiskBytes)) : mappedRamdisk;
+  return {
+    ...{ ramdisk, p2m, p2mPages, startInfo, xenstore, console, stack, ranges },
+    tables: tables.map((table, n) => ({ ...table, pfn: firstTable + n })),
+    pages: Math.max(next, firstTable + tables.length + 1),
+  };
+}
