@@ -16,7 +16,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   // Beside the others: the tree that a workload file is parsed to. Knows nothing of ours.
   workload: [],
   // And what executables are.
-  loader: [],
+  loader: ['shared'],
   // Beside the others, too: what domain 0's tools say to the hypervisor, as data.
   toolstack: ['shared'],
   balancer: ['shared'],
