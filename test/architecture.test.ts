@@ -19,6 +19,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   loader: ['shared'],
   // Beside the others, too: what domain 0's tools say to the hypervisor, as data.
   toolstack: ['shared'],
+  // And what domain 0's xenstored answers, to whomever its messages come from.
+  xenstore: ['shared'],
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   devices: ['shared', 'hv'],
@@ -38,6 +40,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   balancer: /^node:/,
   hv: /^node:/,
   devices: /^node:/,
+  xenstore: /^node:/,
   pcpu: /^(node:|iced-x86$|comlink$|comlink\/)/,
   machine: /^(node:|amaro$|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
