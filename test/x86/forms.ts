@@ -64,7 +64,7 @@ const hasOperand =
   (op: OpCodeInfo): boolean =>
     operandKinds(op).some((kind) => kinds.includes(kind));
 
-/** The forms never generated. The first row that fits gives the reason. */
+/** The forms never generated. The first row that fits gives the reason. Those of operating systems are in privileged.test.ts. */
 const NEVER: readonly Never[] = [
   { reason: 'privileged', is: (op) => op.isPrivileged },
   { reason: 'input and output are privileged at IOPL 0', is: (op) => op.isInputOutput },

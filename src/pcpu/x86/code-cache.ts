@@ -47,6 +47,8 @@ export interface CodeCache {
   /** Forgets the code of frames that others wrote. */
   dropWritten(): void;
   codeOf(frame: number): FrameCode;
+  /** What a record of a frame is of; undefined where it is none. */
+  formOf(frame: number, record: number): Form | undefined;
   /** The record of the instruction at an offset of a frame; 0: it goes on in the next frame. */
   recordAt(frame: number, offset: number): number;
   /** The record of an instruction that lies in two frames: until the next such. */
@@ -127,6 +129,7 @@ export function codeCache(
   /** Frames that have been written when they had code, and their tables: all zero, and theirs, as TLBs may still name them. */
   const written = new Map<number, number>();
   const scratch = area.base;
+  let scratchForm: Form | undefined;
   let next = area.base + 2 * RECORD_BYTES;
   const end = area.base + area.bytes;
 
@@ -254,6 +257,7 @@ export function codeCache(
       for (const [frame, { version }] of frames) if (shared.version(frame) !== version) drop(frame);
     },
     codeOf: frameOf,
+    formOf: (frame, record) => (record === scratch ? scratchForm : frameOf(frame).forms.get(record)),
     recordAt(frame, offset) {
       let code = frameOf(frame);
       const known = i32[word(code.table) + offset]!;
@@ -287,6 +291,7 @@ export function codeCache(
       const { form, record, length } = decoded(instruction, offset);
       write(scratch, record, instruction.isInvalid ? SLOT.undefined : handlerOf(form));
       writeLink(scratch + RECORD_BYTES, offset + length, 0);
+      scratchForm = form;
       decoder.free();
       instruction.free();
       return scratch;

@@ -26,6 +26,7 @@ import { type FlatSelectors, segments, XEN_SELECTORS } from './segments.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { stepping } from './stepping.js';
 import { MORE, strings } from './strings.js';
+import { hasTs, runBeforeFloating } from './task-switched.js';
 import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
@@ -191,7 +192,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return locked!.store(st, access & (FOR_WRITE - 1)) ? 1 : 0;
     },
     more(st) {
-      if (beyond > 0 || i32[word(st + ST.stepping)] !== 0 || isToFollow(st)) return 0;
+      if (beyond > 0 || i32[word(st + ST.stepping)] !== 0 || hasTs(image, st) || isToFollow(st)) return 0;
       const n = outside.more?.() ?? 0;
       given += n;
       return n;
@@ -432,6 +433,9 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (!isOwn || !isKnown) forgetCode(tlb);
   }
 
+  /** Where `locate` found code. */
+  let located = 0;
+
   /** The record of the instruction at `rip` of the block, which code goes on from; 0: an exception is set up. */
   function locate(st: number): number {
     const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
@@ -456,6 +460,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       } else follow(st);
     }
     warm(frame, record);
+    located = frame;
     const records = cache.codeOf(frame).table;
     const tlb = i32[word(st + ST.tlb)]!;
     if (i32[word(tlb + TLB.generation)] !== generation) forgetCode(tlb);
@@ -477,6 +482,16 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.codePage, true) + BigInt(offset), true);
   }
 
+  /** Of the code from a record on that `locate` has found, how many instructions may be a slice: 0 = it is #NM. */
+  function longest(st: number, record: number): number {
+    if (record === 0 || !hasTs(image, st)) return SLICE;
+    const formOf = (at: number): Form | undefined => cache.formOf(located, at);
+    const n = runBeforeFloating(record, formOf, (form) => stepsOf(form) !== undefined);
+    i32[word(st + ST.record)] = record;
+    if (n === 0) raise(st, VECTOR.NM);
+    return n;
+  }
+
   /** See `run`: where code goes on is in the block, and whose TLBs it uses. */
   function runCode(st: number, budget: number): number {
     if (bus !== undefined) {
@@ -494,11 +509,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       i32[word(st + ST.stepping)] = isStepping ? 1 : 0;
       i32[word(st + ST.left)] = rest;
       if (isStepping && steps.before(st)) return EXIT.exception;
-      const slice = isStepping ? 1 : Math.min(rest, SLICE);
+      const record = locate(st);
+      const most = longest(st, record);
+      const slice = isStepping ? 1 : Math.min(rest, most);
       [given, beyond] = [slice, rest - slice];
       i32[word(st + ST.left)] = slice;
-      const record = locate(st);
-      const reason = record === 0 ? EXIT.exception : loop(st, record, slice);
+      const reason = record === 0 || most === 0 ? EXIT.exception : loop(st, record, slice);
       const done = given - i32[word(st + ST.left)]!;
       rest += given - slice - done;
       unsampled += done;

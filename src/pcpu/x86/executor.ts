@@ -176,7 +176,21 @@ export function x86Executor(
     blockOf,
   );
 
-  const emulate = emulation(image, core.mmu, cpuid, (st) => entry.iopl((st - blocks) / STATE_BYTES));
+  const vcpuOf = (st: number): number => (st - blocks) / STATE_BYTES;
+  const cr2Of = (st: number): number => vcpu.infoAddr(vcpuOf(st)) + infoOf['arch.cr2'];
+  const emulate = emulation(image, core, {
+    isKernel: () => true,
+    iopl: (st) => entry.iopl(vcpuOf(st)),
+    isFirst: (st) => vcpu.id(vcpuOf(st)) === 0,
+    counter: () => BigInt(Math.floor(counters.read(hv.smp.self(), now()))),
+    cpuid,
+    cr2: (st) => view.getBigUint64(cr2Of(st), true),
+    setCr2: (st, address) => view.setBigUint64(cr2Of(st), address, true),
+    base: (st) => BigInt(i32[word(st + ST.root)]!),
+    // There are no others than the domain builder's.
+    setBase: () => -XEN_EINVAL,
+    setHypercallPage: () => -XEN_EINVAL,
+  });
 
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
   function runFor(v: number, p: number, instructions: number): number {
@@ -317,7 +331,7 @@ export function x86Executor(
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {
-        enter(v, p, (w, q) => emulate(st) || entry.exception(w, q));
+        enter(v, p, (w, q) => emulate(st, w, q) || entry.exception(w, q));
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
       if (reason === EXIT.syscall) {

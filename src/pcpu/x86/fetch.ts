@@ -3,7 +3,7 @@ import type { Image } from '../../shared/image.js';
 import type { Mmu } from './mmu.js';
 import { ST } from './state.js';
 
-/** Bytes at `rip`: `most`, or as many as can be read. The VCPU's block is as before. */
+/** Bytes at `rip`: `most`, or as many as can be read. The VCPU's block, which says a TLB of its own, is as before. */
 export function codeAtRip({ buffer, u8 }: Image, paging: Mmu, st: number, most: number): number[] {
   const rip = new DataView(buffer).getBigUint64(st + ST.rip, true);
   const saved = u8.slice(st, st + ST.value + 16);

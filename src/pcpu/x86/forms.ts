@@ -40,6 +40,8 @@ export interface Form {
   readonly variant: number;
   /** Whether its change of memory is one for everybody: by LOCK, or as XCHG is. */
   readonly isLocked: boolean;
+  /** Whether the next instruction in memory always follows it. */
+  readonly isStraight: boolean;
   /** What handlers are found by: equal for forms of equal meaning. */
   readonly key: string;
 }
@@ -281,6 +283,7 @@ export function decoded(instruction: iced.Instruction, offset: number): Decoded 
       condition,
       variant,
       isLocked,
+      isStraight: flow === Next,
       key,
     },
     record,

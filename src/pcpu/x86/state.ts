@@ -87,6 +87,12 @@ export const ST = {
   dr6: 976,
   dr7: 980,
   hits: 984,
+  /** CR0.TS (task-switched.ts): 0 or 1. */
+  ts: 988,
+  /** Base of GS while applications run, which the kernel knows as SHADOW_GS_BASE. */
+  userGsBase: 992,
+  /** What the kernel has set in CR4. */
+  cr4: 1000,
 } as const;
 
 /** The x87's control word as FNINIT leaves it; all else is 0 then. */

@@ -111,11 +111,6 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
     w.trap(w.isZero(w.const(0)), VECTOR.GP, w.or(w.shl(vector, 3), w.const(2)));
   },
   Ud2: raise(VECTOR.UD),
-  Hlt: raise(VECTOR.GP),
-  Cli: raise(VECTOR.GP),
-  Sti: raise(VECTOR.GP),
-  In: raise(VECTOR.GP),
-  Out: raise(VECTOR.GP),
   Syscall: systemCall,
   // Serialising: all stores before it are seen.
   Cpuid(w) {

@@ -10,6 +10,7 @@ import { SHIFTS } from './shifts.js';
 import { SSE_FLOAT } from './sse-float.js';
 import { SSE_INTEGER } from './sse-integer.js';
 import { SSE_MOVES } from './sse-moves.js';
+import { SYSTEM } from './system.js';
 import { type Meaning, Writer } from './writer.js';
 import { X87 } from './x87.js';
 
@@ -22,11 +23,12 @@ export const MEANINGS: Readonly<Record<string, Meaning>> = {
   ...SSE_INTEGER,
   ...SSE_FLOAT,
   ...X87,
+  ...SYSTEM,
 };
 
-/** Whether the core has operands like these. */
+/** Whether the core has operands like these, or does not look at them. */
 const isKnown = ({ mnemonic, operands }: Form): boolean =>
-  mnemonic === 'String' || operands.every(({ kind }) => kind !== 'other');
+  mnemonic === 'String' || mnemonic in SYSTEM || operands.every(({ kind }) => kind !== 'other');
 
 /**
  * The steps of a form; undefined where the core does not have it.
