@@ -1,6 +1,10 @@
-/** A guest's kernel as a file: a static ELF executable for x86-64. */
+/** A guest's kernel as a file: an executable for x86-64, packed as Linux's are or not. */
 import { readFileSync } from 'node:fs';
-import { ElfError, readElf } from '../loader/elf.js';
+import { ElfError } from '../loader/elf.js';
+import { readKernel } from '../loader/kernel.js';
+import { UnpackError } from '../loader/unpack-error.js';
+import { unpackNow } from '../loader/unpack-now.js';
+import { XenImageError } from '../loader/xen-notes.js';
 import type { BuiltKernel } from '../machine/config.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import type { Workload } from '../workload/workload.js';
@@ -18,11 +22,14 @@ export function readKernelFile(file: string, commandLine: string, from?: Place):
     throw readingError(file, error, from);
   }
   try {
-    return { file, elf: readElf(contents), commandLine };
+    const image = readKernel(unpackNow(contents));
+    if (image.class === 64) return { file, image, commandLine };
   } catch (error) {
-    if (error instanceof ElfError) throw new ConfigError(`${file}: ${error.message}`, from);
+    const isFiles = error instanceof ElfError || error instanceof XenImageError || error instanceof UnpackError;
+    if (isFiles) throw new ConfigError(`${file}: ${error.message}`, from);
     throw error;
   }
+  throw new ConfigError(`${file}: a kernel of 32 bits; there are 64-bit ones only`, from);
 }
 
 /** What a guest with a kernel of its own has in the place of a workload. */

@@ -1,7 +1,7 @@
 /** What a machine is made of. Everything that can change a result is in here, so equal configs give equal hashes. */
 import type { CacheCosts, Topology } from '../balancer/topology.js';
 import { type Profile, type RunqueueArrangement, TIME_FAULTS, type TimeFault } from '../hv/context.js';
-import type { ElfFile } from '../loader/elf.js';
+import type { PvKernel } from '../loader/kernel.js';
 import type { ToolstackConfig } from '../toolstack/tool-job.js';
 import type { Workload } from '../workload/workload.js';
 
@@ -75,7 +75,7 @@ export interface GuestConfig {
 /** A kernel that has been read. */
 export interface BuiltKernel {
   readonly file: string;
-  readonly elf: ElfFile;
+  readonly image: PvKernel;
   readonly commandLine: string;
 }
 

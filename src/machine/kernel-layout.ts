@@ -3,21 +3,8 @@
  * xg_dom_x86.c): the image, a ramdisk, the list of frames, start info, the pages of xenstore and console, page tables, a stack; mapped up to
  * the next 4 MiB, with half a MiB to spare.
  */
+import type { PvKernel } from '../loader/kernel.js';
 import { PAGE_SIZE } from '../shared/image.js';
-
-/** A kernel as it is to lie in memory. */
-export interface KernelImage {
-  /** Virtual address of a domain's first frame. */
-  readonly virtBase: bigint;
-  /** Virtual addresses. */
-  readonly entry: bigint;
-  readonly hypercallPage?: bigint | undefined;
-  readonly segments: readonly { readonly address: bigint; readonly contents: Uint8Array; readonly bytes: bigint }[];
-  /** Where it wants the list of its frames; else behind the image. */
-  readonly initP2m?: bigint | undefined;
-  /** Whether it takes a ramdisk by its frame number, not mapped. */
-  readonly modStartPfn: boolean;
-}
 
 /** So many pages at a virtual address, from frame `pfn` on. */
 export interface MappedRange {
@@ -69,15 +56,11 @@ function tablesFor(ranges: readonly MappedRange[]): { level: number; prefix: big
 
 /** @param nrPages frames of the domain @param ramdiskBytes 0 = none */
 export function kernelLayout(
-  { virtBase, segments, initP2m, modStartPfn }: KernelImage,
+  { virtBase, virtEnd, initP2m, modStartPfn }: PvKernel,
   nrPages: number,
   ramdiskBytes: number,
 ): KernelLayout {
-  const end = segments.reduce(
-    (most, { address, bytes }) => (address + bytes > most ? address + bytes : most),
-    virtBase,
-  );
-  let next = pagesOf(end - virtBase);
+  let next = pagesOf(virtEnd - virtBase);
   const allocate = (pages: number): number => {
     const pfn = next;
     next += pages;

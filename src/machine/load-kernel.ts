@@ -3,6 +3,7 @@
  * console and xenstore (tools/libs/guest). What it writes into frames the hypervisor then looks at as it does at any page table.
  */
 import { EVENT_TABLE_LOCK } from '../hv/context.js';
+import { writeHypercallPage } from '../hv/hypercall-page.js';
 import { PTE } from '../hv/mm/records.js';
 import type { ProcessorCore } from '../pcpu/processor.js';
 import { resetState } from '../pcpu/x86/reset.js';
@@ -11,7 +12,7 @@ import { PAGE_SIZE } from '../shared/image.js';
 import { EVTCHNSTAT_unbound } from '../shared/public/event-channel.js';
 import { MAX_GUEST_CMDLINE, SIF_MOD_START_PFN } from '../shared/public/xen.js';
 import type { BuiltKernel } from './config.js';
-import { type KernelImage, kernelLayout, prefixOf } from './kernel-layout.js';
+import { kernelLayout, prefixOf } from './kernel-layout.js';
 
 /** Frames of a grant table (gnttab_max_frames of Xen, by default 64). */
 export const GRANT_FRAMES = 64;
@@ -40,29 +41,8 @@ const INFO = {
 const MAGIC = 'xen-3.0-x86_64';
 const ENTRIES = 512;
 
-/** Of the hypercall page: so many stubs of so many bytes; that of iret is jumped to (xen/arch/x86/pv/hypercall.c). */
-const STUBS = 128;
-const STUB_BYTES = 32;
-const IRET = 23;
-
-/** push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx; ret. That of iret: push rcx; push r11; push rax; mov eax,23; syscall. */
-function stub(n: number): readonly number[] {
-  const number = [0xb8, n & 0xff, 0, 0, 0];
-  return n === IRET
-    ? [0x51, 0x41, 0x53, 0x50, ...number, 0x0f, 0x05]
-    : [0x51, 0x41, 0x53, ...number, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3];
-}
-
-export const imageOf = ({ elf }: BuiltKernel): KernelImage => ({
-  virtBase: 0n,
-  entry: elf.entry,
-  segments: elf.segments,
-  modStartPfn: false,
-});
-
 /** Why a kernel does not fit into a domain of so much memory. */
-export function kernelProblem(kernel: BuiltKernel, frames: number): string | undefined {
-  const image = imageOf(kernel);
+export function kernelProblem({ image }: BuiltKernel, frames: number): string | undefined {
   for (const { address, bytes } of image.segments) {
     if (address < image.virtBase) return `a segment at 0x${address.toString(16)}: before the domain's memory`;
     if (address + bytes - image.virtBase > BigInt(frames * PAGE_SIZE))
@@ -82,17 +62,15 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   const nrPages = domain.totPages(d);
   const { types } = hv.mm.tables;
   const frame = (pfn: number): number => hv.mm.tables.frame(firstMfn + pfn);
-  const kernelImage = imageOf(kernel);
+  const kernelImage = kernel.image;
   const { virtBase } = kernelImage;
   const layout = kernelLayout(kernelImage, nrPages, 0);
   const virtual = (pfn: number): bigint => BigInt.asUintN(64, virtBase + BigInt(pfn * PAGE_SIZE));
 
   domain.setIsPaged(d, 1);
   for (const { address, contents } of kernelImage.segments) u8.set(contents, frame(0) + Number(address - virtBase));
-  if (kernelImage.hypercallPage !== undefined) {
-    const page = frame(0) + Number(kernelImage.hypercallPage - virtBase);
-    for (let n = 0; n < STUBS; n++) u8.set(stub(n), page + n * STUB_BYTES);
-  }
+  if (kernelImage.hypercallPage !== undefined)
+    writeHypercallPage(u8, frame(0) + Number(kernelImage.hypercallPage - virtBase));
   for (let pfn = 0; pfn < nrPages; pfn++) {
     view.setBigUint64(frame(layout.p2m) + 8 * pfn, BigInt(firstMfn + pfn), true);
     hv.mm.setPfn(firstMfn + pfn, pfn);

@@ -1,7 +1,7 @@
 /** Where machine code may be run by several workers at the same time. */
 import { expect } from 'chai';
 import { noWorkload } from '../../src/config/kernel-file.js';
-import { readElf } from '../../src/loader/elf.js';
+import { readKernel } from '../../src/loader/kernel.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import { forHost, hostWarnings, runsTogether } from '../../src/machine/host-order.js';
 import { elfOf } from '../support/elf.js';
@@ -9,7 +9,7 @@ import { guest, hog, machineConfig } from '../support/in-process.js';
 
 const kernel = guest({
   workload: noWorkload('k'),
-  kernel: { file: 'k', elf: readElf(elfOf([0x90])), commandLine: '' },
+  kernel: { file: 'k', image: readKernel(elfOf([0x90])), commandLine: '' },
 });
 const config = (over: Partial<MachineConfig> = {}): MachineConfig =>
   machineConfig({ pcpus: 4, threads: 4, guests: [kernel], ...over });

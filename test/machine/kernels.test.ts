@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { noWorkload } from '../../src/config/kernel-file.js';
-import { readElf } from '../../src/loader/elf.js';
+import { readKernel } from '../../src/loader/kernel.js';
 import { findConfigProblem } from '../../src/machine/check-config.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
 import { invariants } from '../../src/machine/invariants.js';
@@ -45,7 +45,7 @@ const kernel = (name: string, file: Uint8Array, commandLine = '', over: Partial<
     name,
     memoryMib: MEMORY_MIB,
     workload: noWorkload(name),
-    kernel: { file: name, elf: readElf(file), commandLine },
+    kernel: { file: name, image: readKernel(file), commandLine },
     ...over,
   });
 

@@ -53,13 +53,10 @@ export function mmuextOp(parts: CallParts): Handler {
   function fill(d: number, mfn: number, from: number | undefined): number {
     const { u8 } = image;
     if (from !== undefined && !types.isOwner(from, d)) return -XEN_EINVAL;
-    if (types.getPageAndType(mfn, d, PGT.writable_page) !== 0) return -XEN_EINVAL;
-    const to = mm.tables.frame(mfn);
-    if (from === undefined) u8.fill(0, to, to + PAGE_SIZE);
-    else u8.copyWithin(to, mm.tables.frame(from), mm.tables.frame(from) + PAGE_SIZE);
-    mm.touched(to, PAGE_SIZE);
-    types.putPageAndType(mfn);
-    return 0;
+    return mm.fill(d, mfn, (to) => {
+      if (from === undefined) u8.fill(0, to, to + PAGE_SIZE);
+      else u8.copyWithin(to, mm.tables.frame(from), mm.tables.frame(from) + PAGE_SIZE);
+    });
   }
 
   /** Operations of a domain with page tables of its own. @returns 0, or a negated errno */

@@ -17,6 +17,8 @@ export interface MachineMemory {
    * @param mfn 0 = none, for applications @returns 0 or −EINVAL
    */
   setTable(v: number, mfn: number, of: 'kernel' | 'user'): number;
+  /** Writes a frame that is no page table's. Under the page lock. @param write is given its image address @returns 0 or −EINVAL */
+  fill(d: number, mfn: number, write: (page: number) => void): number;
   /** An area that is used for longer than a hypercall stays writable memory; `release` lets it go. @returns whether it can be */
   hold(d: number, address: number, bytes: number): boolean;
   release(address: number, bytes: number): void;
@@ -76,6 +78,13 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
       // Nobody may walk what is no page table any more.
       switched(v, of);
       if (old !== 0) types.putPageAndType(old);
+      return 0;
+    },
+    fill(d, mfn, write) {
+      if (types.getPageAndType(mfn, d, PGT.writable_page) !== 0) return -XEN_EINVAL;
+      write(tables.frame(mfn));
+      touched?.(tables.frame(mfn), PAGE_SIZE);
+      types.putPageAndType(mfn);
       return 0;
     },
     hold(d, address, bytes) {

@@ -9,6 +9,7 @@
  * Free mode: in turns of its worker, while other workers run others.
  */
 import { CRASH } from '../../hv/domain.js';
+import { writeHypercallPage } from '../../hv/hypercall-page.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
@@ -82,6 +83,7 @@ export function x86Executor(
   const blocks = image.region('x86-vcpu').base;
   const frames = image.region('frames');
   const blockOf = (v: number): number => blocks + v * STATE_BYTES;
+  const vcpuOf = (st: number): number => (st - blocks) / STATE_BYTES;
   const counters = oscillators(image);
   const nsPerInstruction = 1e9 / params.cycleHz;
   const longestNs = Math.max(1, Math.floor(LONGEST * nsPerInstruction));
@@ -125,7 +127,7 @@ export function x86Executor(
   let isInTurn = false;
   /** What others write while a VCPU runs: its vcpu_info and time page, wherever they are, and frames that are said to be such. */
   function isShared(st: number, page: number): boolean {
-    const v = (st - blocks) / STATE_BYTES;
+    const v = vcpuOf(st);
     const pageOf = (address: number): number => address & ~(PAGE_SIZE - 1);
     return (
       page === pageOf(vcpu.infoAddr(v)) ||
@@ -147,7 +149,7 @@ export function x86Executor(
       memory: { addressOf: (mfn) => (mfn < frames.count ? frames.base + mfn * PAGE_SIZE : -1) },
       code,
       rootOf(st) {
-        const v = (st - blocks) / STATE_BYTES;
+        const v = vcpuOf(st);
         return i32[word(st + ST.isUser)] === 0 ? vcpu.guestTable(v) : vcpu.guestTableUser(v);
       },
       shared: isOrdered ? { isShared, isInTurn: () => isInTurn } : undefined,
@@ -176,20 +178,24 @@ export function x86Executor(
     blockOf,
   );
 
-  const vcpuOf = (st: number): number => (st - blocks) / STATE_BYTES;
   const cr2Of = (st: number): number => vcpu.infoAddr(vcpuOf(st)) + infoOf['arch.cr2'];
   const emulate = emulation(image, core, {
-    isKernel: () => true,
+    isKernel: (st) => i32[word(st + ST.isUser)] === 0,
     iopl: (st) => entry.iopl(vcpuOf(st)),
     isFirst: (st) => vcpu.id(vcpuOf(st)) === 0,
     counter: () => BigInt(Math.floor(counters.read(hv.smp.self(), now()))),
     cpuid,
     cr2: (st) => view.getBigUint64(cr2Of(st), true),
     setCr2: (st, address) => view.setBigUint64(cr2Of(st), address, true),
-    base: (st) => BigInt(i32[word(st + ST.root)]!),
-    // There are no others than the domain builder's.
-    setBase: () => -XEN_EINVAL,
-    setHypercallPage: () => -XEN_EINVAL,
+    base: (st) => BigInt(vcpu.guestTable(vcpuOf(st))),
+    setBase(st, mfn) {
+      const v = vcpuOf(st);
+      return hv.mm.locked(vcpu.domain(v), () => hv.mm.setTable(v, Number(mfn), 'kernel'));
+    },
+    setHypercallPage(st, mfn) {
+      const d = vcpu.domain(vcpuOf(st));
+      return hv.mm.locked(d, () => hv.mm.fill(d, Number(mfn), (page) => writeHypercallPage(image.u8, page)));
+    },
   });
 
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
