@@ -1,6 +1,7 @@
 /** A thread that unpacks one kernel: see unpackNow. */
-import { workerData } from 'node:worker_threads';
+
 import type { MessagePort } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { unpackKernel } from './unpack.js';
 
 const { file, port, done } = workerData as { file: Uint8Array; port: MessagePort; done: Int32Array };
