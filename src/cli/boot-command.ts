@@ -17,7 +17,7 @@ export async function bootCommand(
   for (const warning of warnings) around.stderr.write(`ringzero: warning: ${warning}\n`);
   const { result, interrupted } = await simulate(config, options, around);
   if (result === undefined) return EXIT_INTERRUPTED;
-  const domain = result.domains[0]!;
+  const domain = result.domains.find(({ id }) => id !== 0)!;
   const { json } = options;
   if (json === true || json === '-') around.stdout.write(jsonReport(result, [], file));
   else {

@@ -18,7 +18,7 @@ import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
 import { readKernelFile } from './kernel-file.js';
 import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
-import { kernelGuest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { domain0, kernelGuest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { placeOfPool, readPools } from './scenario-pools.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
@@ -313,14 +313,19 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
   };
 }
 
-/** A kernel by itself is one domain with a VCPU for every pCPU, until it is done. */
+/** A kernel by itself is one domain with a VCPU for every pCPU, beside domain 0, which serves it, until it is done. */
 export function loadKernel(path: string, boot: BootSettings, overrides: MachineOverrides = {}): Scenario {
   checkPcpus({}, overrides, undefined);
   const pcpus = pcpusOf({}, { pcpus: 1, ...overrides });
   const kernel = readKernelFile(path, boot.commandLine);
   const guest = kernelGuest(kernel, pcpus, boot.memoryMib);
-  const config = buildConfig({ pcpus }, { durationNs: Number.POSITIVE_INFINITY, ...overrides }, [guest.config]);
-  checkConfig(config, overrides, undefined, [guest]);
+  const guests = [domain0(), guest];
+  const config = buildConfig(
+    { pcpus },
+    { durationNs: Number.POSITIVE_INFINITY, ...overrides },
+    guests.map((each) => each.config),
+  );
+  checkConfig(config, overrides, undefined, guests);
   return { config, expectations: [], warnings: threadWarnings(config, overrides) };
 }
 

@@ -23,6 +23,7 @@ import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { buildBackEnds, type ServedDomain } from './build-back-ends.js';
 import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
@@ -162,6 +163,7 @@ export function machineShape(config: MachineConfig): MachineShape {
         spare((SPARE_TASKS + 1) * Math.min(mostSpare, SPARE_TASKS)),
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
+      backEnds: guests.filter(({ kernel }) => kernel !== undefined).length,
     },
     x86: {
       vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0,
@@ -289,6 +291,7 @@ export function buildMachine(
   const mem = modelMemory(image, hv);
   const links = serviceLinks(config.guests);
   const rings: number[] = [];
+  const served: ServedDomain[] = [];
   const cursor: LoadCursor = {
     domain: domainNumber(config.guests, config.guests.length),
     task: 0,
@@ -336,11 +339,12 @@ export function buildMachine(
         firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
       }),
     );
-    if (guest.kernel !== undefined) loadKernel(core, d, guest.kernel);
+    if (guest.kernel !== undefined) served.push({ d, guest, rings: loadKernel(core, d, guest.kernel) });
     rings.push(hv.context.domain.frames(d) + areas.rings);
     vcpusIn[pool] = firstOfGuest + mostVcpus(guest);
   }
   buildLinks(mem, config.guests, links, rings);
+  if (served.length > 0) buildBackEnds(core, served, config.guests[0]!);
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
   if (config.toolstack !== undefined) {
     // There may be something to do at any time.

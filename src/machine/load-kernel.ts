@@ -52,8 +52,19 @@ export function kernelProblem({ image }: BuiltKernel, frames: number): string | 
   return pages > frames ? `it needs ${pages} frames with what belongs to it, and has ${frames}` : undefined;
 }
 
+/** A page that a domain shares with domain 0, by its image address, and the port that belongs to it. */
+export interface KernelRing {
+  readonly page: number;
+  readonly port: number;
+}
+
+export interface KernelRings {
+  readonly console: KernelRing;
+  readonly xenstore: KernelRing;
+}
+
 /** Fills the frames of domain d and the registers of its VCPU 0. */
-export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel): void {
+export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel): KernelRings {
   const { image, domain } = hv.context;
   const { u8, i32 } = image;
   const view = new DataView(image.buffer);
@@ -113,9 +124,13 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   put64(INFO.sharedInfo, mfnOfShared * PAGE_SIZE);
   view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
   put64(INFO.storeMfn, firstMfn + layout.xenstore);
-  view.setUint32(info + INFO.storeEvtchn, port(), true);
+  const rings = {
+    xenstore: { page: frame(layout.xenstore), port: port() },
+    console: { page: frame(layout.console), port: port() },
+  };
+  view.setUint32(info + INFO.storeEvtchn, rings.xenstore.port, true);
   put64(INFO.consoleMfn, firstMfn + layout.console);
-  view.setUint32(info + INFO.consoleEvtchn, port(), true);
+  view.setUint32(info + INFO.consoleEvtchn, rings.console.port, true);
   put64(INFO.ptBase, virtual(layout.tables[0]!.pfn));
   put64(INFO.nrPtFrames, layout.tables.length);
   put64(INFO.mfnList, kernelImage.initP2m ?? virtual(layout.p2m));
@@ -136,4 +151,5 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   i32[(st + ST.isPresent) >> 2] = 1;
   const rc = hv.mm.locked(d, () => hv.mm.setTable(v, firstMfn + layout.tables[0]!.pfn, 'kernel'));
   if (rc !== 0) throw new Error(`the page tables of domain ${d} were refused: ${rc}`);
+  return rings;
 }
