@@ -26,10 +26,11 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   devices: ['shared', 'hv'],
   pcpu: ['shared', 'balancer', 'hv', 'devices', 'xenstore'],
   machine: ['shared', 'xenstore', 'workload', 'loader', 'toolstack', 'balancer', 'hv', 'devices', 'pcpu'],
+  gdb: ['workload', 'pcpu', 'machine'],
   xl: ['shared', 'workload', 'toolstack', 'machine'],
   config: ['shared', 'workload', 'loader', 'toolstack', 'machine', 'xl'],
   report: ['toolstack', 'machine', 'config'],
-  cli: ['workload', 'machine', 'config', 'report', 'xl'],
+  cli: ['workload', 'machine', 'gdb', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };
 
@@ -42,6 +43,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   devices: /^node:/,
   xenstore: /^node:/,
   pcpu: /^(node:|iced-x86$|comlink$|comlink\/)/,
+  gdb: /^node:/,
   machine: /^(node:|amaro$|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
 

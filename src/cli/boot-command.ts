@@ -2,20 +2,42 @@
 import { writeFileSync } from 'node:fs';
 import { formatDuration } from '../config/format.js';
 import { type BootSettings, loadKernel } from '../config/scenario.js';
+import type { MachineConfig } from '../machine/config.js';
 import { jsonReport } from '../report/json-report.js';
+import { type DebuggableMachine, debuggedMachine } from './debugged-machine.js';
 import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from './exit-codes.js';
 import { checkTargets, type RunOptions, type Surroundings, simulate } from './run-command.js';
+
+export interface BootOptions extends RunOptions {
+  /** TCP port at which GDB is waited for; 0 = any. */
+  readonly gdb?: number | undefined;
+}
+
+export interface BootSurroundings extends Surroundings {
+  createMachine(config: MachineConfig): Promise<DebuggableMachine>;
+}
+
+/** The same, of a machine that a debugger can halt. */
+const withDebugger = (port: number, around: BootSurroundings): Surroundings => ({
+  ...around,
+  createMachine: async (config) =>
+    debuggedMachine(await around.createMachine({ ...config, hasDebugger: true }), port, (at) =>
+      around.stderr.write(`ringzero: halted; gdb -ex 'target remote :${at}'\n`),
+    ),
+});
 
 export async function bootCommand(
   file: string,
   boot: BootSettings,
-  options: RunOptions,
-  around: Surroundings,
+  options: BootOptions,
+  around: BootSurroundings,
 ): Promise<number> {
   const { config, warnings } = loadKernel(file, boot, options.overrides);
   checkTargets(options);
   for (const warning of warnings) around.stderr.write(`ringzero: warning: ${warning}\n`);
-  const { result, interrupted } = await simulate(config, options, around);
+  const { gdb } = options;
+  const surroundings = gdb === undefined ? around : withDebugger(gdb, around);
+  const { result, interrupted } = await simulate(config, options, surroundings);
   if (result === undefined) return EXIT_INTERRUPTED;
   const domain = result.domains.find(({ id }) => id !== 0)!;
   const { json } = options;

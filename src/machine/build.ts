@@ -16,6 +16,7 @@ import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-s
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
+import { debuggerRecords } from '../pcpu/x86/debugger-records.js';
 import { Image, PAGE_SIZE, PAGES_PER_MIB } from '../shared/image.js';
 import { MAX_VIRT_CPUS, MIN_IRQS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
@@ -254,6 +255,7 @@ export function buildMachine(
   const shape = machineShape(config);
   const params = runParams(config, shape.hv.runners, cores, policy);
   const image = Image.create(machineMap(shape, params.hv.policies));
+  if (config.hasDebugger === true && shape.x86.vcpus > 0) debuggerRecords(image).isOn = true;
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(
     image,

@@ -28,6 +28,7 @@ import { findConfigProblem, paramsProblem, sedfProblem } from './check-config.js
 import { collect } from './collect.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { type CpupoolView, checked, type NewCpupool, poolViews, XenError } from './cpupools.js';
+import { DebugPort } from './debug-port.js';
 import { endOf } from './end-of-run.js';
 import { forHost } from './host-order.js';
 import { type DomainInfo, domainInfos } from './inspect.js';
@@ -298,6 +299,18 @@ export class Machine {
 
   async resume(): Promise<number> {
     return this.#command((c) => c.resume());
+  }
+
+  /**
+   * For a debugger outside, of a machine made with `hasDebugger`.
+   * @throws RangeError for any other
+   */
+  debugPort(): DebugPort {
+    return new DebugPort(this.#built, this.config, {
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+      isFinished: () => this.#isFinished() || this.#fault !== undefined || this.#closed,
+    });
   }
 
   /** Takes `turns` turns and pauses again. */
