@@ -112,6 +112,10 @@ function toRunOptions(flags: Flags): RunOptions {
 }
 
 const around: Surroundings & UpSurroundings & BootSurroundings = {
+  // Opened only by those who read it.
+  get stdin() {
+    return process.stdin;
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   // Loaded only when a machine is wanted: --help and a mistake in a file answer at once.
@@ -193,24 +197,25 @@ function commandLine(finish: (code: number) => void): Command {
     program
       .command('boot')
       .description(
-        'boot a kernel, a static ELF executable for x86-64, as one domain with as many VCPUs as pCPUs (default 1)',
+        'boot a paravirtual x86-64 kernel as one domain with as many VCPUs as pCPUs (default 1), its console on the terminal',
       )
-      .argument('<kernel>', 'ELF file'),
+      .argument('<kernel>', 'ELF file, packed or not, or bzImage'),
   )
     .option('--memory <mib>', 'memory of the domain, MiB', number, DEFAULT_MEMORY_MIB)
     .option('--cmdline <text>', 'command line of the kernel', '')
+    .option('--input <file>', 'type what is in this file at its console, from the beginning')
     .option('--gdb <port>', 'halt before the first instruction, and wait for gdb at this TCP port; 0 = any', tcpPort)
     .option('--json [file]', 'write the whole result as JSON, to stdout instead of what the kernel says')
     .addHelpText(
       'after',
       '\nExit codes: 0 the kernel powered off, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
     )
-    .action(async (file: string, flags: Flags & { memory: number; cmdline: string; gdb?: number }) =>
+    .action(async (file: string, flags: Flags & { memory: number; cmdline: string; gdb?: number; input?: string }) =>
       finish(
         await bootCommand(
           file,
           { memoryMib: flags.memory, commandLine: flags.cmdline },
-          { ...toRunOptions(flags), gdb: flags.gdb },
+          { ...toRunOptions(flags), gdb: flags.gdb, input: flags.input },
           around,
         ),
       ),

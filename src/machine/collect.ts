@@ -1,16 +1,15 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
-import { consoleText } from '../hv/calls/console-io.js';
+
 import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
+import { consoleText } from '../hv/guest-console.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { DOMAIN_STATE, XEN_CONSOLE_BYTES } from '../hv/records.js';
 import { WARMTH_PCPU, WARMTH_VCPU } from '../hv/warmth.js';
 import { CONTROL, OUTCOME } from '../pcpu/control-records.js';
-import { BACK_END, CONSOLE_LOG_BYTES } from '../pcpu/model/back-end-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LOG_FIELDS, TASK_STATE } from '../pcpu/model/records.js';
-import type { Image } from '../shared/image.js';
 import type { LockCounts } from '../shared/spinlock.js';
 import { traceHash } from '../shared/trace-ring.js';
 import type { WorkloadTask } from '../workload/workload.js';
@@ -53,19 +52,6 @@ function demandOf({ running, runnable, blocked }: RunstateResult): number {
 export interface HostTimes {
   readonly startMs: number;
   readonly runMs: number;
-}
-
-/** What domain d said last by its console ring, where it has one. */
-function ringText(image: Image, d: number): string {
-  const back = image.table(BACK_END);
-  const { count } = image.region(BACK_END.name);
-  const b = Array.from({ length: count }, (_, n) => n).find((n) => back.console(n) !== 0 && back.domain(n) === d);
-  if (b === undefined) return '';
-  const log = image.region('console-log').base + b * CONSOLE_LOG_BYTES;
-  const length = Math.min(back.said(b) >>> 0, CONSOLE_LOG_BYTES);
-  const from = back.said(b) - length;
-  const bytes = Uint8Array.from({ length }, (_, n) => image.u8[log + ((from + n) & (CONSOLE_LOG_BYTES - 1))]!);
-  return new TextDecoder().decode(bytes);
 }
 
 function lastWords({ console }: BuiltMachine['core']['hv']): string {
@@ -232,7 +218,7 @@ export function collect(built: BuiltMachine, config: MachineConfig, host: HostTi
       switches: sum((v) => v.switches),
       migrations: sum((v) => v.migrations),
       ...(end === undefined ? {} : { ended: end }),
-      console: consoleText(image, domain, d) + ringText(image, d),
+      console: consoleText(image, domain, d),
       vcpus,
       tasks,
       ...requests(n),

@@ -18,8 +18,6 @@ export const BACK_END = struct(
     xenstorePort: 'i32',
     /** Which of them are to be served when the handler is through: a bit each, SERVES. */
     wanted: 'i32',
-    /** Bytes that the domain has ever said on its console. */
-    said: 'i32',
     /** Bytes that were ever typed at its console, by the outside (Atomics), and how many of them it has been given. */
     typed: 'i32',
     given: 'i32',
@@ -29,8 +27,7 @@ export const BACK_END = struct(
 
 export const SERVES = { console: 1, xenstore: 2 } as const;
 
-/** What a domain said last is kept, and what is typed until it is taken; powers of 2. */
-export const CONSOLE_LOG_BYTES = 1 << 16;
+/** What is typed is kept until it is taken; a power of 2. */
 export const CONSOLE_IN_BYTES = 1 << 12;
 /** The whole store as bytes (saved.ts), behind their number. */
 export const XENSTORE_BYTES = 4 << 20;
@@ -39,7 +36,6 @@ export function backEndRegions(count: number): Region[] {
   if (count === 0) return [tableRegion(BACK_END, 1)];
   return [
     tableRegion(BACK_END, count),
-    rawRegion('console-log', CONSOLE_LOG_BYTES, count),
     rawRegion('console-in', CONSOLE_IN_BYTES, count),
     // Domain 0's kernel.
     rawRegion('xenstore', XENSTORE_BYTES, 1),

@@ -8,7 +8,7 @@ import type { Image } from '../../shared/image.js';
 import { acquireWord, releaseWord } from '../../shared/shared-words.js';
 import { exchange } from '../../xenstore/ring.js';
 import { load, save } from '../../xenstore/saved.js';
-import { BACK_END, CONSOLE_IN_BYTES, CONSOLE_LOG_BYTES, SERVES, XENSTORE_BYTES } from './back-end-records.js';
+import { BACK_END, CONSOLE_IN_BYTES, SERVES, XENSTORE_BYTES } from './back-end-records.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 
@@ -32,8 +32,6 @@ export interface BackEnds {
   begin(v: number, takePort: (port: number) => boolean): number;
   /** Serves them. */
   finish(v: number): void;
-  /** Something was typed at the console of back end b. @returns whether domain 0 listens */
-  typed(b: number): boolean;
 }
 
 /** A region as bytes. */
@@ -62,16 +60,15 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
   /** Bytes of the console ring's two halves. @returns whether any have moved */
   function serveConsole(b: number): boolean {
     const page = back.console(b);
-    const log = image.region('console-log').base + b * CONSOLE_LOG_BYTES;
     const typed = image.region('console-in').base + b * CONSOLE_IN_BYTES;
     const [cons, prod] = [i32[word(page, XENCONS.outCons)]!, acquireWord(i32, word(page, XENCONS.outProd))];
     const length = (prod - cons) >>> 0;
     let isMoved = false;
     if (length > 0 && length <= XENCONS_OUT_BYTES) {
-      let said = back.said(b);
-      for (let n = 0; n < length; n++)
-        u8[log + (said++ & (CONSOLE_LOG_BYTES - 1))] = u8[page + XENCONS.out + ((cons + n) & (XENCONS_OUT_BYTES - 1))]!;
-      back.setSaid(b, said | 0);
+      hv.consoles.write(
+        back.domain(b),
+        Uint8Array.from({ length }, (_, n) => u8[page + XENCONS.out + ((cons + n) & (XENCONS_OUT_BYTES - 1))]!),
+      );
       releaseWord(i32, word(page, XENCONS.outCons), prod);
       isMoved = true;
     }
@@ -142,11 +139,6 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
         back.setWanted(b, 0);
       }
       for (const b of told) calls.send(v, back.xenstorePort(b));
-    },
-    typed(b) {
-      if (back.consolePort(b) === 0) return false;
-      hv.events.setPending(0, back.consolePort(b));
-      return true;
     },
   };
 }
