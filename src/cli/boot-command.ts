@@ -1,7 +1,7 @@
 /** `ringzero boot KERNEL`: one domain with a kernel of its own, what it says on its console, and how it ended. */
 import { writeFileSync } from 'node:fs';
+import { type BootSettings, loadKernel } from '../config/boot-scenario.js';
 import { formatDuration } from '../config/format.js';
-import { type BootSettings, loadKernel } from '../config/scenario.js';
 import { readUserFile } from '../config/yaml-file.js';
 import type { MachineConfig } from '../machine/config.js';
 import { jsonReport } from '../report/json-report.js';
@@ -21,6 +21,9 @@ export interface BootSurroundings extends Surroundings {
   readonly stdin: Keyboard;
   createMachine(config: MachineConfig): Promise<DebuggableMachine & ConsoleMachine>;
 }
+
+/** Ends that a kernel asked for. */
+const ENDED_WELL = ['poweroff', 'reboot'];
 
 const toStdout = (json: RunOptions['json']): boolean => json === true || json === '-';
 
@@ -71,5 +74,5 @@ export async function bootCommand(
   }
   if (interrupted) return EXIT_INTERRUPTED;
   if (hasLeft) return EXIT_OK;
-  return domain.ended === 'poweroff' ? EXIT_OK : EXIT_FAILED;
+  return ENDED_WELL.includes(domain.ended ?? '') ? EXIT_OK : EXIT_FAILED;
 }

@@ -48,6 +48,15 @@ const tcpPort = reading((text) => {
 }, `a TCP port, 0 to ${MOST_PORT}`);
 const frequency = reading(parseFrequency, 'a frequency, such as 1GHz or 2400000000');
 
+/** Of `boot`. */
+interface BootFlags {
+  memory?: number;
+  cmdline?: string;
+  ramdisk?: string;
+  input?: string;
+  gdb?: number;
+}
+
 /** As commander hands them over: what was not given is absent. */
 interface Flags {
   profile?: string;
@@ -199,22 +208,23 @@ function commandLine(finish: (code: number) => void): Command {
       .description(
         'boot a paravirtual x86-64 kernel as one domain with as many VCPUs as pCPUs (default 1), its console on the terminal',
       )
-      .argument('<kernel>', 'ELF file, packed or not, or bzImage'),
+      .argument('<file>', 'kernel (ELF, packed or not, or bzImage), or an xl.cfg file that names one'),
   )
-    .option('--memory <mib>', 'memory of the domain, MiB', number, DEFAULT_MEMORY_MIB)
-    .option('--cmdline <text>', 'command line of the kernel', '')
+    .option('--memory <mib>', `memory of the domain, MiB (default ${DEFAULT_MEMORY_MIB})`, number)
+    .option('--cmdline <text>', 'command line of the kernel')
+    .option('--ramdisk <file>', 'its ramdisk')
     .option('--input <file>', 'type what is in this file at its console, from the beginning')
     .option('--gdb <port>', 'halt before the first instruction, and wait for gdb at this TCP port; 0 = any', tcpPort)
     .option('--json [file]', 'write the whole result as JSON, to stdout instead of what the kernel says')
     .addHelpText(
       'after',
-      '\nExit codes: 0 the kernel powered off, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
+      '\nExit codes: 0 the kernel powered off or asked for a reboot, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
     )
-    .action(async (file: string, flags: Flags & { memory: number; cmdline: string; gdb?: number; input?: string }) =>
+    .action(async (file: string, flags: Flags & BootFlags) =>
       finish(
         await bootCommand(
           file,
-          { memoryMib: flags.memory, commandLine: flags.cmdline },
+          { memoryMib: flags.memory, commandLine: flags.cmdline, ramdisk: flags.ramdisk },
           { ...toRunOptions(flags), gdb: flags.gdb, input: flags.input },
           around,
         ),

@@ -77,6 +77,7 @@ export interface BuiltKernel {
   readonly file: string;
   readonly image: PvKernel;
   readonly commandLine: string;
+  readonly ramdisk?: Uint8Array | undefined;
 }
 
 /** VCPUs of a guest, on line or not. */

@@ -41,14 +41,16 @@ const MAGIC = 'xen-3.0-x86_64';
 const ENTRIES = 512;
 
 /** Why a kernel does not fit into a domain of so much memory. */
-export function kernelProblem({ image }: BuiltKernel, frames: number): string | undefined {
+export function kernelProblem({ image, ramdisk }: BuiltKernel, frames: number): string | undefined {
   for (const { address, bytes } of image.segments) {
     if (address < image.virtBase) return `a segment at 0x${address.toString(16)}: before the domain's memory`;
     if (address + bytes - image.virtBase > BigInt(frames * PAGE_SIZE))
       return `a segment ends at 0x${(address + bytes).toString(16)}, where there is no memory any more`;
   }
-  const { pages } = kernelLayout(image, frames, 0);
-  return pages > frames ? `it needs ${pages} frames with what belongs to it, and has ${frames}` : undefined;
+  const { pages } = kernelLayout(image, frames, ramdisk?.length ?? 0);
+  return pages > frames
+    ? `it needs ${pages} frames with what belongs to it, and the domain has ${frames}: give it more memory`
+    : undefined;
 }
 
 /** A page that a domain shares with domain 0, by its image address, and the port that belongs to it. */
@@ -74,11 +76,13 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   const frame = (pfn: number): number => hv.mm.tables.frame(firstMfn + pfn);
   const kernelImage = kernel.image;
   const { virtBase } = kernelImage;
-  const layout = kernelLayout(kernelImage, nrPages, 0);
+  const { ramdisk } = kernel;
+  const layout = kernelLayout(kernelImage, nrPages, ramdisk?.length ?? 0);
   const virtual = (pfn: number): bigint => BigInt.asUintN(64, virtBase + BigInt(pfn * PAGE_SIZE));
 
   domain.setIsPaged(d, 1);
   for (const { address, contents } of kernelImage.segments) u8.set(contents, frame(0) + Number(address - virtBase));
+  if (ramdisk !== undefined) u8.set(ramdisk, frame(layout.ramdisk));
   if (kernelImage.hypercallPage !== undefined)
     writeHypercallPage(u8, frame(0) + Number(kernelImage.hypercallPage - virtBase));
   for (let pfn = 0; pfn < nrPages; pfn++) {
@@ -121,7 +125,11 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   u8.set(encoder.encode(MAGIC), info + INFO.magic);
   put64(INFO.nrPages, nrPages);
   put64(INFO.sharedInfo, mfnOfShared * PAGE_SIZE);
-  view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
+  if (ramdisk !== undefined) {
+    put64(INFO.modStart, kernelImage.modStartPfn ? layout.ramdisk : virtual(layout.ramdisk));
+    put64(INFO.modLen, ramdisk.length);
+    view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
+  }
   put64(INFO.storeMfn, firstMfn + layout.xenstore);
   const rings = {
     xenstore: { page: frame(layout.xenstore), port: port() },
