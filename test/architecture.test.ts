@@ -162,8 +162,11 @@ describe('rooms and doors', () => {
     expect(strangers.map(({ from, specifier }) => `${from}: ${specifier}`)).to.deep.equal([]);
   });
 
-  it('lets only the worker entry and the machine know threads', () => {
-    const known = ['pcpu/worker.ts', 'pcpu/comlink-node.d.ts', 'machine/machine.ts'];
+  it('lets only the worker entry, the machine and who unpacks kernels know threads', () => {
+    const known = [
+      ...['pcpu/worker.ts', 'pcpu/comlink-node.d.ts', 'machine/machine.ts'],
+      ...['loader/unpack-now.ts', 'loader/unpack-worker.ts'],
+    ];
     const users = new Set(
       imports.filter(({ specifier }) => specifier === 'node:worker_threads').map(({ from }) => from),
     );
