@@ -144,8 +144,13 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   put64(INFO.firstP2mPfn, kernelImage.initP2m === undefined ? 0 : layout.p2m);
   put64(INFO.nrP2mFrames, kernelImage.initP2m === undefined ? 0 : layout.p2mPages);
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
-  for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
-  types.share(mfnOfShared);
+  // Others write them: they are never page tables.
+  hv.mm.locked(d, () => {
+    for (const mfn of [mfnOfShared, firstMfn + layout.xenstore, firstMfn + layout.console]) {
+      types.share(mfn);
+      hv.mm.hold(d, hv.mm.tables.frame(mfn), PAGE_SIZE);
+    }
+  });
   // The hypervisor writes it, so it must not become a page table.
   types.getPageAndType(mfnOfShared, d, PGT.writable_page);
 
