@@ -191,7 +191,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     const owned = new Map<number, number>();
     const ids = new Set<number>();
     for (let n = 0; n < shape.frames; n++) {
-      const d = image.i32[owners + n] === OWNER_XEN ? -1 : image.i32[owners + n]! - 1;
+      const d = image.i32[owners + n] === OWNER_XEN ? -1 : Math.abs(image.i32[owners + n]!) - 1;
       if (d >= 0) owned.set(d, (owned.get(d) ?? 0) + 1);
     }
     const vcpus = new Map<number, number>();
@@ -208,7 +208,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
       const backed = owned.get(d) ?? 0;
       must(backed === domain.backedFrames(d), () => `domain ${d} owns ${backed} frames, not ${domain.backedFrames(d)}`);
       for (let n = 0; n < backed; n++) {
-        const owner = image.i32[owners + (domain.frames(d) - frames) / PAGE_SIZE + n]! - 1;
+        const owner = Math.abs(image.i32[owners + (domain.frames(d) - frames) / PAGE_SIZE + n]!) - 1;
         must(owner === d, () => `frame ${n} of domain ${d} is domain ${owner}'s`);
       }
       const nr = Math.min(backed, domain.totPages(d));

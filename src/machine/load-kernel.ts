@@ -124,6 +124,8 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
   for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
   types.share(mfnOfShared);
+  // Nothing of its memory: it cannot become a page table before it becomes a grant table, nor be given back.
+  for (let n = 0; n < GRANT_FRAMES; n++) types.share(firstMfn + nrPages + n);
 
   const v = domain.firstVcpu(d);
   const st = image.region('x86-vcpu').base + v * STATE_BYTES;
