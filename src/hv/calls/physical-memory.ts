@@ -13,7 +13,7 @@ import { DOMID_SELF } from '../../shared/public/xen.js';
 import { shared_info } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
 import { MACH2PHYS_VIRT_START } from '../mm/m2p.js';
-import { PAGE_TABLE_ENTRIES } from '../mm/records.js';
+import { INVALID_M2P_ENTRY, PAGE_TABLE_ENTRIES } from '../mm/records.js';
 import { type CallParts, pointer } from './call.js';
 import { RESTART } from './work.js';
 
@@ -142,7 +142,7 @@ export function physicalMemory(parts: CallParts): PhysicalMemory {
       }
       for (const [n, mfn] of frames.entries()) {
         mm.reservation.retake(d, mfn);
-        mm.setPfn(mfn, before[n]!);
+        mm.setPfn(mfn, before[n]!, before[n] === INVALID_M2P_ENTRY ? -1 : 0);
       }
       return -XEN_ENOMEM;
     });
