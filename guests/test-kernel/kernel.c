@@ -34,7 +34,9 @@ void kmain(const u8 *info) {
 	section("traps", test_traps);
 	section("privileged", test_privileged);
 	section("events", test_events);
+	section("memory", test_memory);
 	section("vcpus", test_vcpus);
+	section("race", test_race);
 	number(passed);
 	text(" passed, ");
 	number(failed);

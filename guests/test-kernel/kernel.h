@@ -11,6 +11,11 @@ extern const u8 *start_info;
 
 /* perf/x86/xen.S */
 long hypercall(long nr, long first, long second, long third);
+static inline long hypercall4(long nr, long first, long second, long third, long fourth) {
+	register long r10 __asm__("r10") = fourth;
+	__asm__ volatile("syscall" : "+a"(nr) : "D"(first), "S"(second), "d"(third), "r"(r10) : "rcx", "r11", "memory");
+	return nr;
+}
 /* entries.S */
 /* Of all vectors, and of the event callback behind them. */
 extern const u64 entry_points[257];
@@ -28,6 +33,26 @@ extern void (*handler)(struct frame *frame);
 
 /* Xen's, of the public headers (xen.h, event_channel.h, sched.h, vcpu.h, callback.h, arch-x86/xen-x86_64.h). */
 #define HYPERVISOR_set_trap_table 0
+#define HYPERVISOR_mmu_update 1
+#define HYPERVISOR_memory_op 12
+#define HYPERVISOR_multicall 13
+#define HYPERVISOR_update_va_mapping 14
+#define HYPERVISOR_vm_assist 21
+#define HYPERVISOR_mmuext_op 26
+#define DOMID_SELF 0x7ff0
+#define MMU_NORMAL_PT_UPDATE 0
+#define MMU_MACHPHYS_UPDATE 1
+#define MMU_PT_UPDATE_PRESERVE_AD 2
+#define MMUEXT_PIN_L1_TABLE 0
+#define MMUEXT_UNPIN_TABLE 4
+#define MMUEXT_NEW_BASEPTR 5
+#define MMUEXT_TLB_FLUSH_LOCAL 6
+#define MMUEXT_CLEAR_PAGE 16
+#define MMUEXT_COPY_PAGE 17
+#define UVMF_NONE 0
+#define UVMF_TLB_FLUSH 1
+#define UVMF_INVLPG 2
+#define UVMF_ALL 4
 #define HYPERVISOR_stack_switch 3
 #define HYPERVISOR_console_io 18
 #define HYPERVISOR_xen_version 17
@@ -84,7 +109,13 @@ u64 number_after(const char *where, const char *what, u64 otherwise);
 /* One result: what was found is to be what was expected. */
 void check(const char *what, u64 found, u64 expected);
 
-/* traps.c, privileged.c, events.c, vcpus.c */
+/* vcpus.c: what other VCPUs do when they are woken, and waking one. */
+extern void (*volatile job)(u64 id);
+void wake(u32 id);
+
+/* traps.c, privileged.c, events.c, memory.c, vcpus.c, race.c */
+void test_memory(void);
+void test_race(void);
 void test_traps(void);
 void test_vcpus(void);
 void test_privileged(void);

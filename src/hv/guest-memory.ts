@@ -2,14 +2,18 @@
  * Access to a domain's memory by guest address. What is not the domain's, or not mapped, is a fault (−EFAULT), never somebody else's byte.
  *
  * A workload domain's frames are contiguous in the image and mapped at guest address 0, so a guest address is an offset. A domain of
- * machine code has page tables: its addresses are those of the kernel that makes a hypercall. What lies in several frames apart, or may not
- * be written, is copied to where handlers find it in one piece; what they have changed of that goes back when the hypercall is over, and
- * is a fault where the guest itself could not write.
+ * machine code has page tables: its addresses are those of the kernel that makes a hypercall. What lies in its own frames side by side, and
+ * may be written, is used where it is; it stays writable memory until the hypercall is over, so that it can become no page table
+ * meanwhile. All else is copied to where handlers find it in one piece; what they have changed of that goes back when the hypercall is
+ * over, through the page tables as they are then, and is a fault where the guest itself could not write.
+ *
+ * Locking: takes the page lock of the domain, so nobody who holds it may ask.
  */
 import { fromHalves } from '../shared/clock.js';
 import { PAGE_SIZE } from '../shared/image.js';
 import type { HvContext } from './context.js';
-import { COPIES_BYTES, mfnOf, PTE } from './mm/records.js';
+import type { MachineMemory } from './mm/memory.js';
+import { COPIES_BYTES, mfnOf, PGT, PTE } from './mm/records.js';
 import { walk } from './mm/walk.js';
 
 /** Answer of `translate` for an address outside the domain. Real addresses are never 0 (see layOut). */
@@ -36,19 +40,34 @@ export interface GuestMemory {
   begin(v: number): void;
   /** It is over. False: something could not be written back. */
   end(): boolean;
+  /** A hypercall within one begins; it ends by `endNested` of this. */
+  beginNested(): number;
+  endNested(outer: number): boolean;
+  /** `bytes` of the caller, at most FETCH_BYTES, to be read before the next of them is fetched: image address, or FAULT. */
+  fetch(d: number, lo: number, hi: number, bytes: number): number;
 }
+
+/** See `fetch`. */
+export const FETCH_BYTES = 64;
 
 interface Copy {
   readonly at: number;
   readonly original: Uint8Array;
-  /** Image addresses of its pieces, one after the other, of a page at most each; 0: may not be written. */
-  readonly pieces: readonly { readonly to: number; readonly bytes: number }[];
+  readonly lo: number;
+  readonly hi: number;
+}
+
+interface Piece {
+  readonly from: number;
+  readonly bytes: number;
+  readonly isWritable: boolean;
 }
 
 /** @param touched told what the hypervisor is going to read or write; undefined = nobody wants to know */
 export function guestMemory(
   { image, domain, vcpu, me }: HvContext,
   touched: ((address: number, bytes: number) => void) | undefined,
+  mm: MachineMemory,
 ): GuestMemory {
   const view = new DataView(image.buffer);
   const { u8 } = image;
@@ -56,17 +75,20 @@ export function guestMemory(
   const room = image.region('guest-copies').base + me * COPIES_BYTES;
   /** Who makes the hypercall, and what it has copies of. */
   let caller = 0;
-  let copies: Copy[] = [];
-  let used = 0;
+  const copies: Copy[] = [];
+  let used = FETCH_BYTES;
+  /** Frames that stay writable until it is over. */
+  let held: number[] = [];
+  const { types } = mm.tables;
 
-  /** Pieces of a range of the caller's addresses; undefined where not all of it is mapped. */
-  function piecesOf(
-    lo: number,
-    hi: number,
-    bytes: number,
-  ): { from: number; bytes: number; isWritable: boolean }[] | undefined {
-    const pieces = [];
+  /**
+   * Pieces of a range of the caller's addresses, of a page at most each; undefined where not all of it is mapped. More than can be copied
+   * have to lie side by side. Under the page lock.
+   */
+  function piecesOf(lo: number, hi: number, bytes: number): Piece[] | undefined {
+    const pieces: Piece[] = [];
     let address = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+    let end = 0;
     for (let left = bytes; left > 0; ) {
       const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
       const found = walk(image, frames, vcpu.guestTable(caller), low, high);
@@ -75,85 +97,112 @@ export function guestMemory(
       if (mfn >= frames.count) return undefined;
       const offset = low & (PAGE_SIZE - 1);
       const n = Math.min(left, PAGE_SIZE - offset);
-      pieces.push({ from: frames.base + mfn * PAGE_SIZE + offset, bytes: n, isWritable: found.isWritable });
+      const from = frames.base + mfn * PAGE_SIZE + offset;
+      if (bytes > COPIES_BYTES && left !== bytes && from !== end) return undefined;
+      pieces.push({ from, bytes: n, isWritable: found.isWritable });
+      end = from + n;
       left -= n;
       address = BigInt.asUintN(64, address + BigInt(n));
     }
     return pieces;
   }
 
-  function copied(pieces: readonly { from: number; bytes: number; isWritable: boolean }[], bytes: number): number {
-    const at = room + used;
-    // Words of 8 bytes are where they can be read as one.
-    const size = Math.ceil(bytes / 8) * 8;
-    if (used + size > COPIES_BYTES) return FAULT;
-    used += size;
+  const frameOf = ({ from }: Piece): number => Math.floor((from - frames.base) / PAGE_SIZE);
+
+  /** Keeps what lies side by side as it is until the hypercall is over. @returns whether it is to be used where it is */
+  function holdAll(d: number, pieces: readonly Piece[]): boolean {
+    let end = pieces[0]!.from;
+    for (const { from, bytes, isWritable } of pieces) {
+      if (from !== end || !isWritable) return false;
+      end += bytes;
+    }
+    const first = held.length;
+    for (const piece of pieces) {
+      if (types.getPageAndType(frameOf(piece), d, PGT.writable_page) === 0) {
+        held.push(frameOf(piece));
+        continue;
+      }
+      // Another domain's.
+      for (const mfn of held.splice(first)) types.putPageAndType(mfn);
+      return false;
+    }
+    return true;
+  }
+
+  function copyOut(pieces: readonly Piece[], at: number): void {
     let to = at;
     for (const piece of pieces) {
       touched?.(piece.from, piece.bytes);
       u8.copyWithin(to, piece.from, piece.from + piece.bytes);
       to += piece.bytes;
     }
-    copies.push({
-      at,
-      original: u8.slice(at, at + bytes),
-      pieces: pieces.map((piece) => ({ to: piece.isWritable ? piece.from : 0, bytes: piece.bytes })),
-    });
+  }
+
+  function copied(pieces: readonly Piece[], bytes: number, lo: number, hi: number): number {
+    const at = room + used;
+    // Words of 8 bytes are where they can be read as one.
+    const size = Math.ceil(bytes / 8) * 8;
+    if (used + size > COPIES_BYTES) return FAULT;
+    used += size;
+    copyOut(pieces, at);
+    copies.push({ at, original: u8.slice(at, at + bytes), lo, hi });
     return at;
   }
 
-  function throughTables(lo: number, hi: number, bytes: number, isLasting: boolean): number {
+  function throughTables(d: number, lo: number, hi: number, bytes: number, isLasting: boolean): number {
     // Nobody looks at it.
     if (bytes <= 0) return bytes === 0 ? room : FAULT;
     // A copy has no room for it, and one that needs none is in memory, which has less than this.
     if (bytes > frames.count * PAGE_SIZE) return FAULT;
-    const pieces = piecesOf(lo, hi, bytes);
-    if (pieces === undefined) return FAULT;
-    const first = pieces[0]!.from;
-    let end = first;
-    const isDirect = pieces.every((piece) => {
-      const follows = piece.from === end && piece.isWritable;
-      end += piece.bytes;
-      return follows;
+    return mm.locked(d, () => {
+      const pieces = piecesOf(lo, hi, bytes);
+      if (pieces === undefined) return FAULT;
+      if (!holdAll(d, pieces)) return isLasting ? FAULT : copied(pieces, bytes, lo, hi);
+      touched?.(pieces[0]!.from, bytes);
+      return pieces[0]!.from;
     });
-    if (isDirect) {
-      touched?.(first, bytes);
-      return first;
-    }
-    return isLasting ? FAULT : copied(pieces, bytes);
   }
 
   function translate(d: number, lo: number, hi: number, bytes: number): number {
-    if (domain.isPaged(d) !== 0) return d === vcpu.domain(caller) ? throughTables(lo, hi, bytes, false) : FAULT;
+    if (domain.isPaged(d) !== 0) return d === vcpu.domain(caller) ? throughTables(d, lo, hi, bytes, false) : FAULT;
     const offset = lo >>> 0;
     if (hi !== 0 || bytes < 0 || offset + bytes > domain.nrFrames(d) * PAGE_SIZE) return FAULT;
     touched?.(domain.frames(d) + offset, bytes);
     return domain.frames(d) + offset;
   }
 
-  /** What has changed of a copy goes where it came from. */
-  function putBack({ at, original, pieces }: Copy): boolean {
+  /** What has changed of a copy goes where its address leads now. Under the page lock. */
+  function putBack({ at, original, lo, hi }: Copy): boolean {
+    if (original.every((byte, n) => u8[at + n] === byte)) return true;
+    const pieces = piecesOf(lo, hi, original.length);
+    if (pieces === undefined) return false;
     let isDone = true;
     let n = 0;
-    for (const piece of pieces) {
-      for (const end = n + piece.bytes, first = n; n < end; n++) {
+    for (const { from, bytes, isWritable } of pieces) {
+      for (const end = n + bytes, first = n; n < end; n++) {
         const byte = u8[at + n]!;
         if (byte === original[n]) continue;
-        if (piece.to === 0) isDone = false;
-        else {
-          u8[piece.to + n - first] = byte;
-        }
+        if (isWritable) u8[from + n - first] = byte;
+        else isDone = false;
       }
-      if (piece.to !== 0) touched?.(piece.to, piece.bytes);
+      if (isWritable) touched?.(from, bytes);
     }
     return isDone;
+  }
+
+  /** Ends what was begun when there were so many copies. */
+  function endFrom(first: number): boolean {
+    if (copies.length === first) return true;
+    const ended = copies.splice(first);
+    used = ended[0]!.at - room;
+    return mm.locked(vcpu.domain(caller), () => ended.map(putBack).every((isWritten) => isWritten));
   }
 
   return {
     translate,
     translateLasting: (d, lo, hi, bytes) =>
       domain.isPaged(d) !== 0 && d === vcpu.domain(caller)
-        ? throughTables(lo, hi, bytes, true)
+        ? throughTables(d, lo, hi, bytes, true)
         : translate(d, lo, hi, bytes),
     u16: (addr) => view.getUint16(addr, true),
     u32: (addr) => view.getUint32(addr, true),
@@ -177,11 +226,27 @@ export function guestMemory(
       caller = v;
     },
     end() {
-      if (copies.length === 0) return true;
-      const isDone = copies.map(putBack).every((isWritten) => isWritten);
-      copies = [];
-      used = 0;
+      const isDone = endFrom(0);
+      if (held.length > 0) {
+        const frames = held;
+        held = [];
+        mm.locked(vcpu.domain(caller), () => {
+          for (const mfn of frames) types.putPageAndType(mfn);
+        });
+      }
       return isDone;
+    },
+    beginNested: () => copies.length,
+    endNested: endFrom,
+    fetch(d, lo, hi, bytes) {
+      if (domain.isPaged(d) === 0) return translate(d, lo, hi, bytes);
+      if (d !== vcpu.domain(caller)) return FAULT;
+      return mm.locked(d, () => {
+        const pieces = piecesOf(lo, hi, bytes);
+        if (pieces === undefined) return FAULT;
+        copyOut(pieces, room);
+        return room;
+      });
     },
   };
 }

@@ -3,6 +3,7 @@ import type { Image } from '../shared/image.js';
 import { affinities } from './affinity.js';
 import type { CallParts, GuestEntries } from './calls/call.js';
 import { type HypercallDispatch, hypercallDispatch } from './calls/table.js';
+import { work } from './calls/work.js';
 import { consoleRing } from './console-ring.js';
 import { createContext, type HvParams } from './context.js';
 import { type Cpupools, cpupools } from './cpupool.js';
@@ -73,12 +74,12 @@ export function createHypervisor(
   const workers = separation(context, processor);
   const bus = smp(context, check, processor);
   const putOff = deferred(context.isOrdered, processor.stopped);
-  const memory = guestMemory(context, processor.touched);
   const mm = machineMemory(context, {
     flushTlb: processor.flushTlb,
     switched: processor.switchedTable,
     touched: processor.touched,
   });
+  const memory = guestMemory(context, processor.touched, mm);
   const heap = frames(context, mm.forget);
   const masks = affinities(context);
   const console = consoleRing(context);
@@ -170,6 +171,7 @@ export function createHypervisor(
     console,
     consoles: guestConsoles(context),
     deferred: putOff,
+    work: work(),
     initialised: processor.initialise,
     flushTlb: processor.flushTlb,
     entries: processor.entries,

@@ -163,6 +163,8 @@ export const DOMAIN = struct(
     isPaged: 'i32',
     /** Grows with each flush of all TLBs of the domain; from 1 on. Page lock. */
     flushEpoch: 'i32',
+    /** What its kernel asked for by vm_assist: a bit for each VMASST_TYPE. */
+    vmAssist: 'i32',
     /** Image address of the shared info page. */
     sharedInfo: 'i32',
     weight: 'i32',

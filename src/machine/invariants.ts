@@ -27,6 +27,7 @@ import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared
 import type { BuiltMachine } from './build.js';
 import { credit2Invariants } from './credit2-invariants.js';
 import { lineInvariants } from './line-invariants.js';
+import { pageInvariants } from './page-invariants.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
 export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' | 'core' | 'params'>): () => string[] {
@@ -47,6 +48,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   const findBrokenLines = lineInvariants(hv);
+  const findBrokenPages = pageInvariants(hv);
   let broken: string[] = [];
 
   function must(holds: boolean, what: () => string): void {
@@ -191,7 +193,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     const owned = new Map<number, number>();
     const ids = new Set<number>();
     for (let n = 0; n < shape.frames; n++) {
-      const d = image.i32[owners + n] === OWNER_XEN ? -1 : image.i32[owners + n]! - 1;
+      const d = image.i32[owners + n] === OWNER_XEN ? -1 : Math.abs(image.i32[owners + n]!) - 1;
       if (d >= 0) owned.set(d, (owned.get(d) ?? 0) + 1);
     }
     const vcpus = new Map<number, number>();
@@ -208,7 +210,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
       const backed = owned.get(d) ?? 0;
       must(backed === domain.backedFrames(d), () => `domain ${d} owns ${backed} frames, not ${domain.backedFrames(d)}`);
       for (let n = 0; n < backed; n++) {
-        const owner = image.i32[owners + (domain.frames(d) - frames) / PAGE_SIZE + n]! - 1;
+        const owner = Math.abs(image.i32[owners + (domain.frames(d) - frames) / PAGE_SIZE + n]!) - 1;
         must(owner === d, () => `frame ${n} of domain ${d} is domain ${owner}'s`);
       }
       const nr = Math.min(backed, domain.totPages(d));
@@ -267,6 +269,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     checkTimers();
     checkDomains();
     broken.push(...findBrokenLines());
+    broken.push(...findBrokenPages());
     checkCredit2();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;

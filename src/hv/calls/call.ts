@@ -1,5 +1,7 @@
 /** What a hypercall handler is, and the parts of the hypervisor it may use. */
 
+import { XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
+import { DOMID_IO, DOMID_SELF, DOMID_XEN } from '../../shared/public/xen.js';
 import type { Affinities } from '../affinity.js';
 import type { ConsoleRing } from '../console-ring.js';
 import type { HvContext } from '../context.js';
@@ -22,6 +24,7 @@ import type { Smp } from '../smp.js';
 import type { TimeKeeping } from '../time.js';
 import type { TimeCheck } from '../time-check.js';
 import type { Timers } from '../timer.js';
+import type { Work } from './work.js';
 
 /**
  * Where the kernel of a VCPU is entered, as the processor keeps it that enters it. Modelled kernels take no exceptions: of them only the
@@ -76,6 +79,8 @@ export interface CallParts {
   readonly flushTlb: (v: number, page: bigint | undefined) => void;
   /** What is put off to the end of the turn. */
   readonly deferred: Deferred;
+  /** What is put off within a hypercall. */
+  readonly work: Work;
 }
 
 /** Guest pointer in argument k of VCPU v, translated; FAULT (0) when not all `bytes` are the domain's. */
@@ -89,3 +94,14 @@ export function pointer(parts: CallParts, v: number, k: number, bytes: number): 
 export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
 
 export const address64 = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+
+/**
+ * Whether domain d may do something about the frames of the domain of this number (xen/arch/x86/mm.c: get_pg_owner): its own, which it must
+ * not name by number. @returns 0; −ESRCH: there is none; −EPERM
+ */
+export function pageTableOwner({ context, domains }: CallParts, d: number, domid: number): number {
+  if (domid === DOMID_SELF) return 0;
+  if (domid === context.domain.id(d)) return -XEN_ESRCH;
+  if (domid === DOMID_IO || domid === DOMID_XEN) return -XEN_EPERM;
+  return domains.find(domid) < 0 ? -XEN_ESRCH : -XEN_EPERM;
+}

@@ -1,8 +1,9 @@
 /** Which VCPUs are to forget translations, as mmuext_op and update_va_mapping say it. */
-import { XEN_EFAULT, XEN_ENOSYS } from '../../shared/public/errno.js';
+import { XEN_EFAULT } from '../../shared/public/errno.js';
 import * as X from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
-import type { CallParts } from './call.js';
+import { isGuestAddress } from '../mm/records.js';
+import { address64, type CallParts } from './call.js';
 
 /** VCPUs of a domain: the one that asks, those of a bitmap at an address, or all. */
 export type Whose = 'own' | 'all' | { readonly maskLo: number; readonly maskHi: number };
@@ -11,7 +12,7 @@ export interface Flusher {
   /** @param page an address of it; undefined = all pages @returns 0, or −EFAULT where the bitmap is not there */
   flush(v: number, whose: Whose, page: bigint | undefined): number;
   /** What the flags of update_va_mapping ask for. @returns 0, or a negated errno */
-  forMapping(v: number, address: bigint, flagsLo: number, flagsHi: number): number;
+  forMapping(v: number, addressLo: number, addressHi: number, flagsLo: number, flagsHi: number): number;
 }
 
 export function flusher({ context, memory, flushTlb }: CallParts): Flusher {
@@ -42,11 +43,11 @@ export function flusher({ context, memory, flushTlb }: CallParts): Flusher {
 
   return {
     flush,
-    forMapping(v, address, flagsLo, flagsHi) {
+    forMapping(v, addressLo, addressHi, flagsLo, flagsHi) {
       const type = flagsLo & X.UVMF_FLUSHTYPE_MASK;
-      if (type === X.UVMF_NONE) return 0;
-      if (type !== X.UVMF_TLB_FLUSH && type !== X.UVMF_INVLPG) return -XEN_ENOSYS;
-      const page = type === X.UVMF_INVLPG ? address : undefined;
+      // What is no kind of flush is none.
+      if (type !== X.UVMF_TLB_FLUSH && (type !== X.UVMF_INVLPG || !isGuestAddress(addressHi))) return 0;
+      const page = type === X.UVMF_INVLPG ? address64(addressLo, addressHi) : undefined;
       const rest = flagsLo & ~X.UVMF_FLUSHTYPE_MASK;
       if (flagsHi === 0 && rest === X.UVMF_LOCAL) return flush(v, 'own', page);
       if (flagsHi === 0 && rest === X.UVMF_ALL) return flush(v, 'all', page);

@@ -3,7 +3,8 @@
  * sees them, and few of them are backed (frames.ts): frames are given and taken by number, and those that are backed stay.
  *
  * The three commands with a list answer how many of its extents they have done, as Xen's do: a bad argument, a domain that is not
- * there or is not the caller's to change, and a host without memory all end the list early, if need be before its first extent.
+ * there or is not the caller's to change, and a host without memory all end the list early, if need be before its first extent. A
+ * domain with page tables of its own names its frames as the machine does (physical-memory.ts).
  */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf, type Width, wordBytes } from '../../shared/public/layout.js';
@@ -12,6 +13,7 @@ import { DOMID_SELF } from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { physicalMemory } from './physical-memory.js';
 import { PRIVILEGED } from './toolstack.js';
 
 /** Bits of the command; above them is the extent at which a call that was interrupted goes on. */
@@ -27,6 +29,7 @@ export function memoryOp(parts: CallParts): Handler {
   const { vcpu, domain, regs, host } = context;
   const LAYOUT = { 32: offsetsOf(M.xen_memory_reservation, 32), 64: offsetsOf(M.xen_memory_reservation, 64) };
 
+  const physical = physicalMemory(parts);
   const widthOf = (v: number): Width => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
 
   /** The domain of that number, for one that may change or ask for it; or a negated errno. */
@@ -50,6 +53,7 @@ export function memoryOp(parts: CallParts): Handler {
     const d = target(v, memory.u16(arg + at.domid));
     const maxOrder = vcpu.domain(v) === PRIVILEGED ? MAX_ORDER_PRIVILEGED : MAX_ORDER;
     if (d < 0 || order > maxOrder || !domains.isAlive(d)) return start;
+    if (domain.isPaged(d) !== 0) return width === 64 ? physical.adjust(v, d, cmd, start, count, order, arg) : start;
     const pages = 2 ** order;
     const isListed = cmd !== M.XENMEM_increase_reservation;
     const list = isListed ? memory.translateAt(vcpu.domain(v), arg + at.extent_start, count * word) : FAULT;
@@ -93,7 +97,7 @@ export function memoryOp(parts: CallParts): Handler {
       case M.XENMEM_maximum_reservation:
         return start !== 0 ? -XEN_EINVAL : reservation(v, domain.maxPages);
       default:
-        return -XEN_ENOSYS;
+        return domain.isPaged(vcpu.domain(v)) === 0 || start !== 0 ? -XEN_ENOSYS : physical.op(v, cmd);
     }
   };
 }

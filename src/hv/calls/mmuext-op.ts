@@ -3,19 +3,16 @@
  *
  * Locking: the page lock of the domain, for each operation on its frames.
  */
-
 import { PAGE_SIZE } from '../../shared/image.js';
-import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
+import { XEN_EACCES, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
-import { FAULT } from '../guest-memory.js';
-import { PGT } from '../mm/records.js';
-import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
-import { flusher } from './flusher.js';
+import { isGuestAddress, PGT } from '../mm/records.js';
+import { address64, type CallParts, type Handler, pageTableOwner } from './call.js';
+import { flusher, type Whose } from './flusher.js';
+import { requestList } from './request-list.js';
 
-/** More are not looked at in one call. */
-const MOST_OPS = 1 << 16;
 /** Entries of a local descriptor table at most. */
 const MOST_LDT_ENTRIES = 8192;
 
@@ -23,6 +20,7 @@ export function mmuextOp(parts: CallParts): Handler {
   const { context, memory, mm, entries } = parts;
   const { vcpu, domain, regs, image } = context;
   const flush = flusher(parts);
+  const list = requestList(parts);
   const { types } = mm.tables;
 
   interface Op {
@@ -68,7 +66,7 @@ export function mmuextOp(parts: CallParts): Handler {
       case X.MMUEXT_PIN_L2_TABLE:
       case X.MMUEXT_PIN_L3_TABLE:
       case X.MMUEXT_PIN_L4_TABLE:
-        return types.pin(mfn, d, PGT.l1_page_table + cmd - X.MMUEXT_PIN_L1_TABLE) === 0 ? 0 : -XEN_EINVAL;
+        return types.pin(mfn, d, PGT.l1_page_table + cmd - X.MMUEXT_PIN_L1_TABLE);
       case X.MMUEXT_UNPIN_TABLE:
         return types.unpin(mfn, d);
       case X.MMUEXT_NEW_BASEPTR:
@@ -81,36 +79,43 @@ export function mmuextOp(parts: CallParts): Handler {
         return fill(d, mfn, frameOf(arg2Lo, arg2Hi));
       case X.MMUEXT_SET_LDT: {
         const count = arg2Lo >>> 0;
-        if ((arg1Lo & (PAGE_SIZE - 1)) !== 0 || !isCanonical(arg1Hi) || arg2Hi !== 0 || count > MOST_LDT_ENTRIES)
-          return -XEN_EINVAL;
-        entries.setLdt(v, address64(arg1Lo, arg1Hi), count);
+        const [lo, hi] = count === 0 ? [0, 0] : [arg1Lo, arg1Hi];
+        if ((lo & (PAGE_SIZE - 1)) !== 0 || !isGuestAddress(hi) || count > MOST_LDT_ENTRIES) return -XEN_EINVAL;
+        entries.setLdt(v, address64(lo, hi), count);
         return 0;
       }
+      case X.MMUEXT_MARK_SUPER:
+      case X.MMUEXT_UNMARK_SUPER:
+        return -XEN_EOPNOTSUPP;
       default:
         return -XEN_ENOSYS;
     }
   }
 
+  /** What is no address of a guest's is remembered nowhere. @param mask of VCPUs that is not there is a bad argument */
+  function forget(v: number, whose: Whose, op: Op, isOne: boolean): number {
+    if (isOne && domain.width(vcpu.domain(v)) === 64 && !isGuestAddress(op.arg1Hi) && typeof whose === 'string')
+      return 0;
+    const page = isOne ? address64(op.arg1Lo, op.arg1Hi) : undefined;
+    return flush.flush(v, whose, page) === 0 ? 0 : -XEN_EINVAL;
+  }
+
   function perform(v: number, op: Op): number {
-    const page = address64(op.arg1Lo, op.arg1Hi);
-    const mask = { maskLo: op.arg2Lo, maskHi: op.arg2Hi };
+    const named = { maskLo: op.arg2Lo, maskHi: op.arg2Hi };
     switch (op.cmd) {
       case X.MMUEXT_TLB_FLUSH_LOCAL:
-        return flush.flush(v, 'own', undefined);
       case X.MMUEXT_INVLPG_LOCAL:
-        return flush.flush(v, 'own', page);
+        return forget(v, 'own', op, op.cmd === X.MMUEXT_INVLPG_LOCAL);
       case X.MMUEXT_TLB_FLUSH_MULTI:
-        return flush.flush(v, mask, undefined);
       case X.MMUEXT_INVLPG_MULTI:
-        return flush.flush(v, mask, page);
+        return forget(v, named, op, op.cmd === X.MMUEXT_INVLPG_MULTI);
       case X.MMUEXT_TLB_FLUSH_ALL:
-        return flush.flush(v, 'all', undefined);
       case X.MMUEXT_INVLPG_ALL:
-        return flush.flush(v, 'all', page);
+        return forget(v, 'all', op, op.cmd === X.MMUEXT_INVLPG_ALL);
       // Caches are not of this machine; Xen refuses those who have no device to keep them right for.
       case X.MMUEXT_FLUSH_CACHE:
       case X.MMUEXT_FLUSH_CACHE_GLOBAL:
-        return -XEN_EPERM;
+        return -XEN_EACCES;
       default:
         return domain.isPaged(vcpu.domain(v)) === 0 ? -XEN_ENOSYS : mm.locked(vcpu.domain(v), () => onFrames(v, op));
     }
@@ -119,22 +124,8 @@ export function mmuextOp(parts: CallParts): Handler {
   return (v) => {
     const d = vcpu.domain(v);
     const is64 = domain.width(d) === 64;
-    const count = regs.lo(v, 1) >>> 0;
-    const foreign = regs.lo(v, 3) & 0xffff;
-    if (foreign !== X.DOMID_SELF && foreign !== domain.id(d)) return -XEN_EPERM;
-    if (count > MOST_OPS) return -XEN_EINVAL;
-    const bytes = sizeOf(mmuext_op, is64 ? 64 : 32);
-    const isTold = regs.lo(v, 2) !== 0 || regs.hi(v, 2) !== 0;
-    const told = isTold ? pointer(parts, v, 2, 4) : FAULT;
-    if (isTold && told === FAULT) return -XEN_EFAULT;
-    const list = address64(regs.lo(v, 0), is64 ? regs.hi(v, 0) : 0);
-    let [done, result] = [0, 0];
-    for (; done < count && result === 0; done++) {
-      const from = BigInt.asUintN(64, list + BigInt(done * bytes));
-      const at = memory.translate(d, Number(BigInt.asIntN(32, from)), Number(BigInt.asIntN(32, from >> 32n)), bytes);
-      result = at === FAULT ? -XEN_EFAULT : perform(v, read(at, is64));
-    }
-    if (isTold) memory.setU32(told, result === 0 ? done : done - 1);
-    return result;
+    const rc = pageTableOwner(parts, d, regs.lo(v, 3) & 0xffff);
+    if (rc !== 0) return rc;
+    return list(v, sizeOf(mmuext_op, is64 ? 64 : 32), (at) => perform(v, read(at, is64)));
   };
 }

@@ -45,9 +45,10 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
   sysctl: { partial: 'no trace buffers, power management (docs/dom0.md); domain 0 only' },
-  memory_op: { partial: 'reservations; no physical map of its own' },
+  memory_op: { partial: 'reservations, exchange, the machine-to-physical table; no physical map of its own' },
   mmu_update: { partial: 'of its own page tables' },
   update_va_mapping: 'supported',
+  update_va_mapping_otherdomain: { partial: 'of its own' },
   mmuext_op: { partial: 'no large pages' },
   grant_table_op: { partial: 'version 1; of domains with page tables' },
 };
@@ -60,13 +61,13 @@ export const HYPERCALL_NUMBERS: Readonly<Record<string, number>> = Object.fromEn
 );
 
 export interface HypercallDispatch {
-  /** Serves the hypercall in v's registers. Sign-extended result: 0 or more, or a negated errno. */
+  /** Serves the hypercall in v's registers. Sign-extended result: 0 or more, or a negated errno; RESTART: see work.ts. */
   call(v: number): number;
 }
 
 export function hypercallDispatch(parts: CallParts): HypercallDispatch {
-  const { memory } = parts;
-  const { regs, trace, perfc, machine, me } = parts.context;
+  const { memory, work } = parts;
+  const { regs, trace, perfc, machine, me, vcpu, domain } = parts.context;
   const absent: Handler = () => -XEN_ENOSYS;
   const sched = schedOp(parts);
   const callbacks = callbackOp(parts);
@@ -94,6 +95,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     memory_op: memoryOp(parts),
     mmu_update: mmu.mmuUpdate,
     update_va_mapping: mmu.updateVaMapping,
+    update_va_mapping_otherdomain: mmu.updateVaMappingOtherdomain,
     mmuext_op: mmuextOp(parts),
     grant_table_op: grantTableOp(parts),
   };
@@ -105,6 +107,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
       perfc.inc(machine.turnOf(me), hypercalls);
       trace.record(TRACE.hypercall, v, regs.nr(v));
       memory.begin(v);
+      work.begin(domain.isPaged(vcpu.domain(v)) !== 0);
       const result = dispatch(v);
       // What it did is done; what it says of it the guest has no place for.
       return memory.end() || result < 0 ? result : -XEN_EFAULT;

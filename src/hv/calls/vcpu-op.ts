@@ -77,29 +77,34 @@ export function vcpuOp(parts: CallParts): Handler {
     return parts.mm.tables.types.isOwner(frame, d) ? parts.mm.tables.frame(frame) : 0;
   }
 
-  /** An area of v's domain whose address lies at `arg`, in the place of an earlier one at `old` (0 = none). @returns FAULT: it cannot be */
-  function lastingArea(v: number, arg: number, bytes: number, old: number): number {
+  /** An area of v's domain whose address lies at `arg`. @returns FAULT: it cannot be */
+  function lastingArea(v: number, arg: number, bytes: number): number {
     const d = vcpu.domain(v);
     const at = memory.translateLasting(d, memory.u32(arg), widthOf(v) === 64 ? memory.u32(arg + 4) : 0, bytes);
     if (at === FAULT || domain.isPaged(d) === 0) return at;
-    return parts.mm.locked(d, () => {
-      if (!parts.mm.hold(d, at, bytes)) return FAULT;
-      if (old !== 0) parts.mm.release(old, bytes);
-      return at;
-    });
+    return parts.mm.locked(d, () => (parts.mm.hold(d, at, bytes) ? at : FAULT));
+  }
+
+  /** An earlier area of v's domain at `old` (0 = none), which nobody writes any more, may be anything again. */
+  function letGo(v: number, old: number, bytes: number): void {
+    const d = vcpu.domain(v);
+    if (old !== 0 && domain.isPaged(d) !== 0) parts.mm.locked(d, () => parts.mm.release(old, bytes));
   }
 
   function registerRunstate(v: number, target: number): number {
     const arg = pointer(parts, v, 2, sizeOf(V.vcpu_register_runstate_memory_area, 64));
     if (arg === FAULT) return -XEN_EFAULT;
     const bytes = sizeOf(V.vcpu_runstate_info, widthOf(v));
-    const at = lastingArea(v, arg, bytes, vcpu.runstateAddr(target));
+    const at = lastingArea(v, arg, bytes);
     if (at === FAULT) return -XEN_EFAULT;
+    let old = 0;
     sched.locked(target, () => {
+      old = vcpu.runstateAddr(target);
       vcpu.setRunstateAddr(target, at);
       vcpu.setRunstateDirty(target, 0xf);
       runstates.publish(target);
     });
+    letGo(v, old, bytes);
     return 0;
   }
 
@@ -108,13 +113,16 @@ export function vcpuOp(parts: CallParts): Handler {
     if (arg === FAULT) return -XEN_EFAULT;
     // The version is read and written as one word.
     if ((memory.u32(arg) & 3) !== 0) return -XEN_ENXIO;
-    const at = lastingArea(v, arg, sizeOf(vcpu_time_info, 64), vcpu.timeAddr(target));
+    const at = lastingArea(v, arg, sizeOf(vcpu_time_info, 64));
     if (at === FAULT) return -XEN_EFAULT;
     // Under the lock a page has one writer, whoever's pCPU it is.
+    let old = 0;
     sched.locked(target, () => {
+      old = vcpu.timeAddr(target);
       vcpu.setTimeAddr(target, at);
       if (queues.entry.isRunning(target) !== 0) time.update(target);
     });
+    letGo(v, old, sizeOf(vcpu_time_info, 64));
     // Its page is one that others write from now on.
     parts.flushTlb(target, undefined);
     return 0;

@@ -1,12 +1,21 @@
 /** xen_version (version.h): who we are. The guest ABI is that of Xen 4.17. */
 
 import { PAGE_SIZE } from '../../shared/image.js';
-import { XEN_EFAULT, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
-import { XENFEAT_gnttab_map_avail_bits } from '../../shared/public/features.js';
+import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM } from '../../shared/public/errno.js';
+import {
+  XENFEAT_dom0,
+  XENFEAT_gnttab_map_avail_bits,
+  XENFEAT_highmem_assist,
+  XENFEAT_memory_op_vnode_supported,
+  XENFEAT_mmu_pt_update_preserve_ad,
+  XENFEAT_pae_pgdir_above_4gb,
+} from '../../shared/public/features.js';
 import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/version.js';
+import { VMASST_TYPE_pae_extended_cr3 } from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { PRIVILEGED } from './toolstack.js';
 
 const MAJOR = 4;
 const MINOR = 17;
@@ -39,6 +48,20 @@ export function versionOp(parts: CallParts): Handler {
   function text(addr: number, bytes: number, s: string): void {
     const to = memory.bytes(addr, bytes).fill(0);
     for (let k = 0; k < Math.min(s.length, bytes - 1); k++) to[k] = s.charCodeAt(k);
+  }
+
+  /** Those of paravirtual guests. */
+  function features(d: number): number {
+    const isAbove4Gb = (domain.vmAssist(d) & (1 << VMASST_TYPE_pae_extended_cr3)) !== 0;
+    const bits = [
+      XENFEAT_memory_op_vnode_supported,
+      XENFEAT_mmu_pt_update_preserve_ad,
+      XENFEAT_highmem_assist,
+      XENFEAT_gnttab_map_avail_bits,
+      ...(isAbove4Gb ? [XENFEAT_pae_pgdir_above_4gb] : []),
+      ...(d === PRIVILEGED ? [XENFEAT_dom0] : []),
+    ];
+    return bits.reduce((all, bit) => all | (1 << bit), 0);
   }
 
   return (v) => {
@@ -82,7 +105,8 @@ export function versionOp(parts: CallParts): Handler {
       }
       case X.XENVER_get_features: {
         const at = offsetsOf(X.xen_feature_info, width);
-        memory.setU32(arg + at.submap, memory.u32(arg + at.submap_idx) === 0 ? 1 << XENFEAT_gnttab_map_avail_bits : 0);
+        if (memory.u32(arg + at.submap_idx) !== 0) return -XEN_EINVAL;
+        memory.setU32(arg + at.submap, features(vcpu.domain(v)));
         return 0;
       }
       case X.XENVER_guest_handle:

@@ -39,7 +39,10 @@ export interface M2p {
   readonly slot: number;
   /** Machine frames that it has an entry of. */
   readonly frames: number;
-  set(mfn: number, pfn: number): void;
+  /** The first of the frames that it lies in, one behind the other. */
+  readonly first: number;
+  /** @param hi its upper half, which only what is no number has @default 0 */
+  set(mfn: number, pfn: number, hi?: number): void;
   get(mfn: number): number;
   clear(mfn: number): void;
   /** Fills all of it in: once, on a zeroed image. */
@@ -59,23 +62,24 @@ export function m2p(image: Image): M2p {
     i32[at + 1] = high;
   };
   const readable = PTE.present | PTE.user | PTE.accessed;
-  function set(mfn: number, pfn: number): void {
+  function set(mfn: number, pfn: number, hi = 0): void {
     i32[entryOf(mfn)] = pfn;
-    i32[entryOf(mfn) + 1] = pfn === INVALID_M2P_ENTRY ? -1 : 0;
+    i32[entryOf(mfn) + 1] = hi;
   }
   return {
     slot: (LEVEL_3 << 12) | readable,
     frames: count,
+    first,
     set,
     get: (mfn) => i32[entryOf(mfn)]! >>> 0,
-    clear: (mfn) => set(mfn, INVALID_M2P_ENTRY),
+    clear: (mfn) => set(mfn, INVALID_M2P_ENTRY, -1),
     initialise() {
       i32.fill(OWNER_XEN, owners, owners + first + pages);
       link(LEVEL_3, 0, LEVEL_2, readable);
       for (let n = 0; n < ones; n++) link(LEVEL_2, n, LEVEL_1 + n, readable);
       for (let n = 0; n < pages; n++)
         link(LEVEL_1 + Math.floor(n / PAGE_TABLE_ENTRIES), n % PAGE_TABLE_ENTRIES, first + n, readable, PTE_HIGH.nx);
-      for (let mfn = 0; mfn < count; mfn++) set(mfn, INVALID_M2P_ENTRY);
+      for (let mfn = 0; mfn < count; mfn++) set(mfn, INVALID_M2P_ENTRY, -1);
     },
   };
 }

@@ -2,19 +2,23 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { type HvContext, pageLock } from '../context.js';
-import { m2p } from './m2p.js';
+import { type M2p, m2p } from './m2p.js';
 import { type PageTables, pageTables } from './page-tables.js';
 import { PGT } from './records.js';
+import { type Reservation, reservation } from './reservation.js';
 
 export interface MachineMemory {
   readonly tables: PageTables;
   /** Does something under the page lock of domain d. */
   locked<T>(d: number, act: () => T): T;
-  /** The number that its domain calls a frame by. */
-  setPfn(mfn: number, pfn: number): void;
+  readonly reservation: Reservation;
+  /** Where a machine with such domains has its machine-to-physical table. */
+  readonly m2p: M2p | undefined;
+  /** The number that its domain calls a frame by; its upper half is 0 where it is one. */
+  setPfn(mfn: number, pfn: number, hi?: number): void;
   /**
    * The top-level table by which v's kernel or its applications are run from now on. Under the page lock.
-   * @param mfn 0 = none, for applications @returns 0 or −EINVAL
+   * @param mfn 0 = none, for applications @returns 0, or as getPageAndType
    */
   setTable(v: number, mfn: number, of: 'kernel' | 'user'): number;
   /** Writes a frame that is no page table's. Under the page lock. @param write is given its image address @returns 0 or −EINVAL */
@@ -41,8 +45,12 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
   const { image, domain, vcpu, locks, machine, me, shape } = hv;
   const frames = image.region('frames');
   const table = shape.xenFrames > 0 ? m2p(image) : undefined;
-  const tables = pageTables(hv, table, (d) => {
-    for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
+  const given = reservation(hv, table);
+  const tables = pageTables(hv, table, {
+    flush(d) {
+      for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
+    },
+    freed: given.freed,
   });
   const { types } = tables;
 
@@ -63,7 +71,9 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
   return {
     tables,
     locked,
-    setPfn: (mfn, pfn) => table?.set(mfn, pfn),
+    reservation: given,
+    m2p: table,
+    setPfn: (mfn, pfn, hi) => table?.set(mfn, pfn, hi),
     setTable(v, mfn, of) {
       const isKernel = of === 'kernel';
       const old = isKernel ? vcpu.guestTable(v) : vcpu.guestTableUser(v);
@@ -72,7 +82,8 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
         return 0;
       }
       if (mfn === 0 && isKernel) return -XEN_EINVAL;
-      if (mfn !== 0 && types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table) !== 0) return -XEN_EINVAL;
+      const rc = mfn === 0 ? 0 : types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table);
+      if (rc !== 0) return rc;
       if (isKernel) vcpu.setGuestTable(v, mfn);
       else vcpu.setGuestTableUser(v, mfn);
       // Nobody may walk what is no page table any more.

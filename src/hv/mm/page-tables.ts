@@ -3,16 +3,18 @@
  * counted for each. Guests see them as they are, but that the hypervisor lets ring 3, where 64-bit kernels run, into what they map:
  * bit 52 of an entry says that the kernel alone had it.
  *
- * Entries are words of 64 bits that other workers read while they are written: the low half, with the present bit, comes last, and frames
- * are named by it alone.
+ * Entries are words of 64 bits that other workers read while they are written, in one piece. They read them in two: the frame is named by
+ * the low half alone, for there are no frames above 4 GiB, and what the high half said a moment ago is a guest's own affair.
+ *
+ * Counts cannot overflow: a frame has at most as many references as all tables of the machine have entries, 2^29 in 4 GiB.
  *
  * Locking: the page lock of the tables' owner.
  */
 import { PAGE_SIZE } from '../../shared/image.js';
-import { XEN_EBUSY, XEN_EINVAL } from '../../shared/public/errno.js';
+import { XEN_EAGAIN, XEN_EBUSY, XEN_EINVAL, XEN_EPERM } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
 import type { M2p } from './m2p.js';
-import { type PageTypes, pageTypes } from './page-types.js';
+import { type Contents, type PageTypes, pageTypes } from './page-types.js';
 import { mfnOf, PAGE_TABLE_ENTRIES, PGT, PTE, PTE_HIGH, XEN_SLOTS } from './records.js';
 
 export interface PageTables {
@@ -22,17 +24,30 @@ export interface PageTables {
   /**
    * Sets entry n of a page table of a domain. @param level 1 to 4 @param keepsAccessed accessed and dirty bits stay as they are
    * @param owner the domain whose frames it may name, if not d's own
-   * @returns 0; −EINVAL: what no entry may be; −EBUSY: the frame is in use as something else
+   * @returns 0; −EINVAL: what no entry may be; of level 1: −EBUSY: the frame is somebody else's, or in use as something else; −EPERM: there
+   *   is none
    */
   set(d: number, table: number, level: number, n: number, lo: number, hi: number, keepsAccessed: boolean): number;
+  /** The same of a level-1 table's entry, if it is still what it was. @returns as `set`; −EAGAIN: it is not */
+  replace(d: number, table: number, n: number, was: readonly [lo: number, hi: number], lo: number, hi: number): number;
 }
 
 /** Bits that guests' entries must not have: memory without a device behind it is always cached; L2 and above have no large pages. */
+/** The frame of an entry whose address bits are all ones. */
+const NO_FRAME = 2 ** 40 - 1;
 const DISALLOWED = { 1: PTE.pwt | PTE.pcd | PTE.pse, above: PTE.pwt | PTE.pcd | PTE.pse | PTE.global } as const;
 
-/** @param flush see Contents */
-export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: number) => void): PageTables {
+const WORD = 1n << 32n;
+const wordOf = (lo: number, hi: number): bigint => BigInt(hi) * WORD + BigInt(lo >>> 0);
+
+/** @param outside see Contents */
+export function pageTables(
+  hv: HvContext,
+  table: M2p | undefined,
+  outside: Pick<Contents, 'flush' | 'freed'>,
+): PageTables {
   const { i32 } = hv.image;
+  const i64 = new BigInt64Array(hv.image.buffer);
   const frames = hv.image.region('frames');
   const frame = (mfn: number): number => frames.base + mfn * PAGE_SIZE;
   /** Index into `i32` of entry n of a table. */
@@ -45,8 +60,10 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
     const mfn = mfnOf(lo, hi);
     if ((lo & (level === 1 ? DISALLOWED[1] : DISALLOWED.above)) !== 0) return -XEN_EINVAL;
     if (level > 1) return types.getPageAndType(mfn, d, level - 1);
-    if ((lo & PTE.rw) !== 0) return types.getPageAndType(mfn, d, PGT.writable_page);
-    return types.getPage(mfn, d) ? 0 : -XEN_EINVAL;
+    // To Xen this is a device's memory, which the domain may not have.
+    if (mfn >= frames.count) return mfn === NO_FRAME ? -XEN_EINVAL : -XEN_EPERM;
+    const isGot = (lo & PTE.rw) !== 0 ? types.getPageAndType(mfn, d, PGT.writable_page) === 0 : types.getPage(mfn, d);
+    return isGot ? 0 : -XEN_EBUSY;
   }
 
   function put(level: number, lo: number, hi: number): void {
@@ -64,8 +81,7 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
   }
 
   function write(at: number, [lo, hi]: readonly [number, number]): void {
-    i32[at + 1] = hi;
-    Atomics.store(i32, at, lo);
+    Atomics.store(i64, at >> 1, wordOf(lo, hi));
   }
 
   /** Entries that name no frame of anybody's stay; the hypervisor's own are put in. */
@@ -84,8 +100,7 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
         continue;
       }
       for (let k = 0; k < n; k++) if (!isXens(level, k)) put(level, i32[entryAt(mfn, k)]!, i32[entryAt(mfn, k) + 1]!);
-      // Which of the two a frame of somebody else's is does not matter to a table as a whole.
-      return rc === -XEN_EBUSY ? rc : -XEN_EINVAL;
+      return rc;
     }
     return 0;
   }
@@ -95,32 +110,43 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
       if (!isXens(level, n)) put(level, i32[entryAt(mfn, n)]!, i32[entryAt(mfn, n) + 1]!);
   }
 
-  const types = pageTypes(hv, { validate, devalidate, flush });
+  const types = pageTypes(hv, { validate, devalidate, ...outside });
   const CHANGES = PTE.present | PTE.rw;
+
+  /** @param was what the entry must still be; undefined = whatever it is */
+  function change(
+    ...[d, mfn, level, n, lo, hi, keepsAccessed, was]: [
+      ...Parameters<PageTables['set']>,
+      was: readonly [lo: number, hi: number] | undefined,
+    ]
+  ): number {
+    if (isXens(level, n)) return -XEN_EINVAL;
+    const at = entryAt(mfn, n);
+    const [oldLo, oldHi] = was ?? [Atomics.load(i32, at), i32[at + 1]!];
+    const isSame = ((oldLo ^ lo) & CHANGES) === 0 && (lo & PTE.present) !== 0 && mfnOf(oldLo, oldHi) === mfnOf(lo, hi);
+    if (isSame && (lo & (level === 1 ? DISALLOWED[1] : DISALLOWED.above)) !== 0) return -XEN_EINVAL;
+    const rc = isSame ? 0 : get(d, level, lo, hi);
+    if (rc !== 0) return rc;
+    const [newLo, newHi] = adjusted(level, lo, hi);
+    // Walkers set accessed and dirty bits at any time.
+    for (let old = oldLo; ; ) {
+      const kept = keepsAccessed ? old & (PTE.accessed | PTE.dirty) : 0;
+      const seen = Atomics.compareExchange(i64, at >> 1, wordOf(old, oldHi), wordOf(newLo | kept, newHi));
+      if (seen === wordOf(old, oldHi)) break;
+      if (was !== undefined) {
+        if (!isSame) put(level, newLo, newHi);
+        return -XEN_EAGAIN;
+      }
+      old = Number(BigInt.asIntN(32, seen));
+    }
+    if (!isSame) put(level, oldLo, oldHi);
+    return 0;
+  }
 
   return {
     types,
     frame,
-    set(d, mfn, level, n, lo, hi, keepsAccessed) {
-      if (isXens(level, n)) return -XEN_EINVAL;
-      const at = entryAt(mfn, n);
-      const [oldLo, oldHi] = [i32[at]!, i32[at + 1]!];
-      const isSame =
-        ((oldLo ^ lo) & CHANGES) === 0 && (lo & PTE.present) !== 0 && mfnOf(oldLo, oldHi) === mfnOf(lo, hi);
-      if (isSame && (lo & (level === 1 ? DISALLOWED[1] : DISALLOWED.above)) !== 0) return -XEN_EINVAL;
-      const rc = isSame ? 0 : get(d, level, lo, hi);
-      if (rc !== 0) return rc;
-      const [newLo, newHi] = adjusted(level, lo, hi);
-      i32[at + 1] = newHi;
-      // Walkers set accessed and dirty bits at any time.
-      for (let old = Atomics.load(i32, at); ; ) {
-        const kept = keepsAccessed ? old & (PTE.accessed | PTE.dirty) : 0;
-        const seen = Atomics.compareExchange(i32, at, old, newLo | kept);
-        if (seen === old) break;
-        old = seen;
-      }
-      if (!isSame) put(level, oldLo, oldHi);
-      return 0;
-    },
+    set: (...args) => change(...args, undefined),
+    replace: (d, mfn, n, was, lo, hi) => change(d, mfn, 1, n, lo, hi, false, was),
   };
 }

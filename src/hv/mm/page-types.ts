@@ -8,9 +8,9 @@
  *
  * Locking: the page lock of the frame's owner.
  */
-import { XEN_EBUSY, XEN_EINVAL } from '../../shared/public/errno.js';
+import { XEN_EINVAL } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
-import { PAGE, PGT, PGT_pinned, PGT_shared, PGT_type_mask, PGT_validated } from './records.js';
+import { PAGE, PGT, PGT_leaving, PGT_pinned, PGT_shared, PGT_type_mask, PGT_validated } from './records.js';
 
 export interface PageTypes {
   isOwner(mfn: number, d: number): boolean;
@@ -18,16 +18,20 @@ export interface PageTypes {
   /** An untyped reference to a frame of domain d; false where it is not d's. */
   getPage(mfn: number, d: number): boolean;
   putPage(mfn: number): void;
-  /** A typed reference, and an untyped one. @returns 0; −EINVAL: not d's; −EBUSY: it is in use as something else; what `validate` says */
+  /** A typed reference, and an untyped one. @returns 0; −EINVAL: not d's, or in use as something else; what `validate` says */
   getPageAndType(mfn: number, d: number, type: number): number;
   putPageAndType(mfn: number): void;
   /** A reference of its own of a page table's type, once. @returns as getPageAndType; −EINVAL: it has one */
   pin(mfn: number, d: number, type: number): number;
   /** −EINVAL: it has none. */
   unpin(mfn: number, d: number): number;
-  /** Others write it from now on: before it is mapped. */
-  share(mfn: number): void;
+  /** The hypervisor and others write it from now on, until its domain ends: it stays writable. False: it is in use as something else. */
+  share(mfn: number): boolean;
   isShared(mfn: number): boolean;
+  /** Whether it is memory of domain d's that nothing refers to. */
+  isUnused(mfn: number, d: number): boolean;
+  /** Domain d gives it up: it goes with its last reference. False: it is not d's to give. */
+  leave(mfn: number, d: number): boolean;
   /** Forgets all about a frame that is free from now on. */
   forget(mfn: number): void;
 }
@@ -40,6 +44,8 @@ export interface Contents {
   devalidate(mfn: number, d: number, type: number): void;
   /** All TLBs that may know frames of domain d. */
   flush(d: number): void;
+  /** A frame that domain d gave up has no references any more. */
+  freed(mfn: number, d: number): void;
 }
 
 export function pageTypes({ image, domain }: HvContext, contents: Contents): PageTypes {
@@ -56,7 +62,17 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
     return true;
   }
 
-  const putPage = (mfn: number): void => page.addCount(mfn, -1);
+  function goIfLast(mfn: number): void {
+    if (page.count(mfn) > 0 || (page.type(mfn) & PGT_leaving) === 0) return;
+    // Its stamp stays: TLBs may know it still.
+    page.setType(mfn, page.type(mfn) & PGT_type_mask);
+    contents.freed(mfn, ownerOf(mfn) - 1);
+  }
+
+  function putPage(mfn: number): void {
+    page.addCount(mfn, -1);
+    goIfLast(mfn);
+  }
 
   /** @returns as getPageAndType */
   function getType(mfn: number, d: number, type: number): number {
@@ -66,9 +82,9 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
           contents.flush(d);
           domain.addFlushEpoch(d, 1);
         }
-        page.setType(mfn, (page.type(mfn) & PGT_shared) | type);
+        page.setType(mfn, (page.type(mfn) & (PGT_shared | PGT_leaving)) | type);
       }
-    } else if ((page.type(mfn) & PGT_type_mask) !== type) return -XEN_EBUSY;
+    } else if ((page.type(mfn) & PGT_type_mask) !== type) return -XEN_EINVAL;
     if (isTable(type) && (page.type(mfn) & PGT_validated) === 0) {
       // A table that leads to itself finds this type taken, and none of its entries may be a table of its own level.
       page.addTypeCount(mfn, 1);
@@ -131,8 +147,20 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
       putPageAndType(mfn);
       return 0;
     },
-    share: (mfn) => page.setType(mfn, page.type(mfn) | PGT_shared),
+    share(mfn) {
+      if ((page.type(mfn) & PGT_shared) !== 0) return true;
+      if (getPageAndType(mfn, ownerOf(mfn) - 1, PGT.writable_page) !== 0) return false;
+      page.setType(mfn, page.type(mfn) | PGT_shared);
+      return true;
+    },
     isShared: (mfn) => (page.type(mfn) & PGT_shared) !== 0,
+    isUnused: (mfn, d) => isOwner(mfn, d) && page.count(mfn) === 0,
+    leave(mfn, d) {
+      if (!isOwner(mfn, d) || (page.type(mfn) & PGT_shared) !== 0) return false;
+      page.setType(mfn, page.type(mfn) | PGT_leaving);
+      goIfLast(mfn);
+      return true;
+    },
     forget(mfn) {
       for (const set of [page.setType, page.setTypeCount, page.setCount, page.setStamp]) set(mfn, 0);
     },

@@ -30,7 +30,10 @@ export const PGT_pinned = 0x200;
 /** Others than its domain's running VCPU write it: rings, grant tables, what is granted. Machine code touches it in its pCPU's turn only. */
 export const PGT_shared = 0x400;
 
-/** In `frame-owners`: of the hypervisor itself. Else a domain's record + 1, or 0. */
+/** Its domain has given it up: with its last reference it goes. */
+export const PGT_leaving = 0x800;
+
+/** In `frame-owners`: of the hypervisor itself. Else a domain's record + 1, the same negated where the domain has given it back, or 0. */
 export const OWNER_XEN = 0x7fff_ffff;
 
 /** Entries of a page table. */
@@ -51,6 +54,9 @@ export const PTE = {
 } as const;
 /** Bits of an entry's high word: bit 52, by which the hypervisor remembers that a page is the kernel's alone; and no-execute. */
 export const PTE_HIGH = { guestKernel: 1 << 20, nx: 0x8000_0000 | 0 } as const;
+
+/** Whether an address is one that guests have: in neither the hole between the halves nor the hypervisor's part (mm.h: __addr_ok). */
+export const isGuestAddress = (hi: number): boolean => hi >>> 0 < 0x8000 || hi >>> 0 >= 0xffff_8800;
 
 /** Machine frame of an entry. @returns a number above all frames where the entry names none that could be */
 export const mfnOf = (lo: number, hi: number): number => (hi & 0xfffff) * 0x10_0000 + (lo >>> 12);

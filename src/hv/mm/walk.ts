@@ -1,6 +1,6 @@
 /** Page tables as the hypervisor walks them on a guest's behalf. It sets no accessed and dirty bits. */
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
-import { indexOf, mfnOf, PTE } from './records.js';
+import { indexOf, isGuestAddress, mfnOf, PTE } from './records.js';
 
 export interface Walked {
   /** Machine frame of the level-1 table, and the entry's number in it. */
@@ -12,7 +12,10 @@ export interface Walked {
   readonly isWritable: boolean;
 }
 
-/** @returns the level-1 entry that maps an address; undefined where the levels above do not lead there */
+/**
+ * Under the page lock of their owner, that they stay page tables.
+ * @returns the level-1 entry that maps an address; undefined where it is no guest's, or the levels above do not lead there
+ */
 export function walk(
   { i32 }: Image,
   frames: { base: number; count: number },
@@ -20,7 +23,7 @@ export function walk(
   lo: number,
   hi: number,
 ): Walked | undefined {
-  if (hi >> 15 !== 0 && hi >> 15 !== -1) return undefined;
+  if (!isGuestAddress(hi)) return undefined;
   let table = root;
   let isWritable = true;
   for (let level = 4; ; level--) {

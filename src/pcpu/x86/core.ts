@@ -89,6 +89,16 @@ export interface X86Core {
    *   or the instruction that faulted. #DB is none of an instruction that was begun and not done: what it traps behind has been counted
    */
   run(st: number, budget: number, v?: number, p?: number): number;
+  /**
+   * Runs one instruction, or one element of a string, by the TLB of pCPU p, with data of the page at `page` redirected (Mmu.redirect).
+   * @returns as `run`
+   */
+  runRedirected(st: number, v: number, p: number, page: bigint, to: number): number;
+  /**
+   * Looks into page tables of the VCPU whose block it is, or into what they map, outside of a run. Page tables are what they are until that
+   * has ended, as with a run: so there is no waiting for locks meanwhile.
+   */
+  touching<T>(st: number, act: () => T): T;
   /** Whether SS was loaded just now: no event may come before the next instruction is done. */
   isShadowed(st: number): boolean;
   /** Debug register n, 0 to 7, for the hypervisor. @returns 0, or why Xen refuses it, as it says so */
@@ -139,8 +149,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   }
   const debug = debugRegisters(image);
   const steps = stepping(image, debug);
+  /** Where the data of a page are redirected to, which is no frame. */
+  let redirectedTo = 0;
+  /** Whether no more than an instruction or an element is to be run. */
+  let isSingle = false;
   /** @returns whether it had code */
   function writtenTo(frame: number): boolean {
+    if (frame === redirectedTo) return false;
     const isCode = code.hasCodeNow(frame);
     if (isCode) written(frame);
     return isCode;
@@ -549,7 +564,12 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       if (isStepping && steps.after(st, reason, done > 0)) return EXIT.exception;
       if (reason === EXIT.syscall) return reason;
       if (isToHalt) return EXIT.debug;
-      if (rest === 0) return EXIT.budget;
+      // Of a string that is long a part counts as an instruction, so that it ends some day.
+      if (reason === EXIT.attend && !isSlow && done === 0) {
+        i32[word(st + ST.left)] = --rest;
+        if (isToFollow(st)) return EXIT.budget;
+      }
+      if (rest === 0 || isSingle) return EXIT.budget;
     }
   }
 
@@ -576,38 +596,77 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (vector === VECTOR.DB) i32[word(st + ST.left)]!--;
   }
 
+  function wordsAt(st: number, v: number, tlb: number, address: bigint, count: number): bigint[] | undefined {
+    occupy(st, tlb, v);
+    const words: bigint[] = [];
+    for (let n = 0; n < count; n++) {
+      view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
+      const at = paging.load(st, 8, false);
+      if (at < 0) return undefined;
+      words.push(view.getBigUint64(at, true));
+    }
+    return words;
+  }
+
+  /** The TLB that this core uses. */
+  let inUse = 0;
+
+  /** Does something by a TLB. */
+  function using<T>(tlb: number, act: () => T): T {
+    if (bus === undefined || inUse === tlb) return act();
+    // Before a look at whose the TLB is: who takes it away from v looks at this afterwards, so one of the two sees the other.
+    Atomics.add(i32, word(tlb + TLB.runs), 1);
+    inUse = tlb;
+    const result = act();
+    inUse = 0;
+    Atomics.add(i32, word(tlb + TLB.runs), 1);
+    return result;
+  }
+
+  function run(st: number, budget: number, v = 0, p = 0): number {
+    const tlb = tlbOf(st, p);
+    const reason = using(tlb, () => {
+      occupy(st, tlb, v);
+      return runCode(st, budget);
+    });
+    // Code that was decoded meanwhile may have been written meanwhile, which the addition has made seen; this pCPU may not run again for long.
+    if (bus !== undefined) follow(st);
+    return reason;
+  }
+
   return {
     mmu: paging,
-    run(st, budget, v = 0, p = 0) {
+    run,
+    runRedirected(st, v, p, page, to) {
+      const [low, high] = [Number(BigInt.asIntN(32, page)), Number(BigInt.asIntN(32, page >> 32n))];
       const tlb = tlbOf(st, p);
-      // Before a look at whose the TLB is: who takes it away from v looks at this afterwards, so one of the two sees the other.
-      if (bus !== undefined) Atomics.add(i32, word(tlb + TLB.runs), 1);
-      occupy(st, tlb, v);
-      const reason = runCode(st, budget);
-      if (bus !== undefined) {
-        Atomics.add(i32, word(tlb + TLB.runs), 1);
-        // Code that was decoded meanwhile may have been written meanwhile, which the addition has made seen; this pCPU may not run again for long.
-        follow(st);
-      }
+      const reason = using(tlb, () => {
+        occupy(st, tlb, v);
+        paging.invalidate(tlb, low, high);
+        paging.redirect(low, high, to);
+        [redirectedTo, isSingle] = [to, true];
+        const came = runCode(st, 1);
+        [redirectedTo, isSingle] = [0, false];
+        paging.redirect(0, 0, 0);
+        return came;
+      });
+      if (bus !== undefined) follow(st);
       return reason;
     },
+    touching: (st, act) => using(i32[word(st + ST.tlb)]!, act),
     read(st, v, p, address, count) {
-      occupy(st, tlbOf(st, p), v);
-      const words: bigint[] = [];
-      for (let n = 0; n < count; n++) {
-        view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
-        const at = paging.load(st, 8, false);
-        if (at < 0) return undefined;
-        words.push(view.getBigUint64(at, true));
-      }
-      return words;
+      const tlb = tlbOf(st, p);
+      return using(tlb, () => wordsAt(st, v, tlb, address, count));
     },
     write(st, v, p, address, words) {
-      occupy(st, tlbOf(st, p), v);
-      return words.every((word, n) => {
-        view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
-        view.setBigUint64(st + ST.value, word, true);
-        return paging.store(st, 8) >= 0;
+      const tlb = tlbOf(st, p);
+      return using(tlb, () => {
+        occupy(st, tlb, v);
+        return words.every((word, n) => {
+          view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
+          view.setBigUint64(st + ST.value, word, true);
+          return paging.store(st, 8) >= 0;
+        });
       });
     },
     isShadowed: (st) => i32[word(st + ST.shadow)] !== 0,
@@ -632,7 +691,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         }
         Atomics.store(i32, word(tlb + TLB.vcpu), 0);
         const runs = Atomics.load(i32, word(tlb + TLB.runs));
-        if ((runs & 1) !== 0) outwait(i32, word(tlb + TLB.runs), runs, waiting);
+        // One that is in use here is so by who asks.
+        if ((runs & 1) !== 0 && tlb !== inUse) outwait(i32, word(tlb + TLB.runs), runs, waiting);
       }
     },
   };

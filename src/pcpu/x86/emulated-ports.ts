@@ -17,7 +17,11 @@ const MOST = 4096;
 const NARROW: readonly number[] = [OpKind.MemoryESEDI, OpKind.MemorySegESI];
 
 /** @param hasLevel whether a VCPU has the I/O privilege level it needs */
-export function emulatedPorts({ buffer }: Image, paging: Mmu, hasLevel: (st: number) => boolean): Emulations {
+export function emulatedPorts(
+  { buffer }: Image,
+  paging: Pick<Mmu, 'load' | 'store'>,
+  hasLevel: (st: number) => boolean,
+): Emulations {
   const view = new DataView(buffer);
   const get = (at: number): bigint => view.getBigUint64(at, true);
   const set = (at: number, x: bigint): void => view.setBigUint64(at, x, true);

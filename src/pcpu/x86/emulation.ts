@@ -41,7 +41,14 @@ export function emulation(image: Image, core: X86Core, state: PrivilegedState): 
   const emulations: Emulations = {
     ...emulatedControl(image, core, state),
     ...emulatedMsrs(image, state),
-    ...emulatedPorts(image, core.mmu, hasLevel),
+    ...emulatedPorts(
+      image,
+      {
+        load: (st, size, forWrite) => core.touching(st, () => core.mmu.load(st, size, forWrite)),
+        store: (st, size) => core.touching(st, () => core.mmu.store(st, size)),
+      },
+      hasLevel,
+    ),
     Cli: nothingWithLevel,
     Sti: nothingWithLevel,
     Wbinvd: nothingOfKernel,

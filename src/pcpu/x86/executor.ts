@@ -8,6 +8,7 @@
  *
  * Free mode: in turns of its worker, while other workers run others.
  */
+import { RESTART } from '../../hv/calls/work.js';
 import { CRASH } from '../../hv/domain.js';
 import { writeHypercallPage } from '../../hv/hypercall-page.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
@@ -35,10 +36,12 @@ import { type Entries, entries } from './entries.js';
 import { CODE_BYTES } from './records.js';
 import { resetState } from './reset.js';
 import { EXIT, GPR_NAMES, ST, STATE_BYTES, VECTOR } from './state.js';
+import { writableTables } from './writable-tables.js';
 
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
 /** Registers of a hypercall's arguments (xen-x86_64.h). */
 const ARGUMENTS = [RDI, RSI, RDX, R10, R8];
+const SYSCALL_BYTES = 2n;
 /** Instructions that are run at a time: a safe point every now and then. */
 const LONGEST = 1 << 16;
 /** Free mode: the part of the window that a guest runs without a look at what was sent to it, and so many windows without a turn at most. */
@@ -202,6 +205,8 @@ export function x86Executor(
     },
   });
 
+  const writeTable = writableTables(image, hv, core);
+
   /** Runs so many instructions at most; returns why it ended. What was begun and not finished counts, too: it took its time. */
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
@@ -241,6 +246,16 @@ export function x86Executor(
     hv.domains.crash(vcpu.domain(v), CRASH.exception);
   }
 
+  /** The rest of a hypercall is another one: v is at the instruction again. */
+  function restart(v: number, st: number): void {
+    i32[word(st + 8 * RAX)] = regs.nr(v);
+    for (const [k, register] of ARGUMENTS.entries()) {
+      i32[word(st + 8 * register)] = regs.lo(v, k);
+      i32[word(st + 8 * register) + 1] = regs.hi(v, k);
+    }
+    view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.rip, true) - SYSCALL_BYTES, true);
+  }
+
   function hypercall(v: number): void {
     const st = blockOf(v);
     regs.setNr(v, i32[word(st + 8 * RAX)]!);
@@ -249,6 +264,10 @@ export function x86Executor(
       regs.setHi(v, k, i32[word(st + 8 * register) + 1]!);
     }
     const result = hv.hypercall.call(v);
+    if (result === RESTART) {
+      restart(v, st);
+      return;
+    }
     // That has set all registers.
     if (regs.nr(v) !== __HYPERVISOR_iret) view.setBigInt64(st + 8 * RAX, BigInt(result), true);
   }
@@ -348,7 +367,7 @@ export function x86Executor(
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {
-        enter(v, p, (w, q) => emulate(st, w, q) || entry.exception(w, q));
+        enter(v, p, (w, q) => writeTable(st, w, q) || emulate(st, w, q) || entry.exception(w, q));
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
       if (reason === EXIT.syscall) {
@@ -427,6 +446,8 @@ export function x86Executor(
 
     made(v) {
       entry.made(v);
+      // Some may still be the last domain's that had a VCPU of this number.
+      for (let p = 0; p < pcpus; p++) for (const isUser of [false, true]) core.forget(v, p, isUser);
       image.u8.fill(0, blockOf(v), blockOf(v) + STATE_BYTES);
     },
 

@@ -48,6 +48,11 @@ export interface Watch {
 export interface Mmu {
   /** Forgets all translations of the TLB that the block names. */
   flush(st: number): void;
+  /**
+   * Data of the page that holds a virtual address are elsewhere, at this image address, and can be written, whatever page tables say; 0 =
+   * not any more. TLBs do not know it: what they have of that page has to be forgotten first.
+   */
+  redirect(low: number, high: number, to: number): void;
   /** Forgets that the page at this image address may be written, of which nobody else has code. */
   protect(st: number, page: number): void;
   /** Whether the TLB lets the page at `address` of the block be written, which was looked up just now. */
@@ -166,8 +171,12 @@ export function mmu(
     return shifted & 511;
   }
 
+  let [redirectedTo, redirectedLow, redirectedHigh] = [0, 0, 0];
+
   function translate(st: number, low: number, high: number, access: Access): number {
     if (!isCanonical(high)) return protection(st, access);
+    if (redirectedTo !== 0 && (low & ~4095) === redirectedLow && high === redirectedHigh && access !== 'fetch')
+      return redirectedTo;
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
     let table = memory.addressOf(rootOf(st));
     let isWritable = true;
@@ -253,6 +262,9 @@ export function mmu(
 
   return {
     flush,
+    redirect(low, high, to) {
+      [redirectedTo, redirectedLow, redirectedHigh] = [to, low & ~4095, high];
+    },
     protect,
     mayWrite(st) {
       const tag = entryAt(tlbOf(st), tlbPlace(lowOf(st)), 0) + word(TLB_ENTRY.writeTag);

@@ -22,6 +22,10 @@ const FRAME = 4096;
 /** One element is done, and there are more. */
 export const MORE = 1;
 
+/** It looks about after so much, a page or an element at a time: page tables may map more than could be written in a lifetime. */
+const MOST = 4096;
+const [COST_OF_PAGE, COST_OF_ELEMENT] = [256, 1];
+
 /** @returns executes the string instruction of the VCPU's record: 0, or MORE, or −1: an exception is set up */
 export function strings(image: Image, paging: Mmu, written: (frame: number) => void): (st: number) => number {
   const view = new DataView(image.buffer);
@@ -107,7 +111,7 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
     const readsSource = operation === STRING.movs || operation === STRING.lods || operation === STRING.cmps;
     const usesTarget = operation !== STRING.lods;
     const mask = (1n << BigInt(8 * size)) - 1n;
-    for (;;) {
+    for (let spent = 0; ; ) {
       const left = repeat === REPEAT.none ? 1n : get(st + RCX) & wide;
       if (left === 0n) return 0;
       const [source, to] = [get(st + RSI) & wide, get(st + RDI) & wide];
@@ -150,6 +154,8 @@ export function strings(image: Image, paging: Mmu, written: (frame: number) => v
       set(st + RCX, left - BigInt(done));
       if (!goesOn) return 0;
       if (isStepping && left > 1n) return MORE;
+      spent += done > 1 ? COST_OF_PAGE : COST_OF_ELEMENT;
+      if (spent >= MOST && left > BigInt(done)) return MORE;
     }
   };
 }

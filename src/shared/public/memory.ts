@@ -41,6 +41,13 @@ export const xen_memory_reservation = layout('struct xen_memory_reservation', [2
   domid: [16, 24],
 });
 
+/** What is given, what is wanted, how many extents of the first were exchanged. */
+export const xen_memory_exchange = layout('struct xen_memory_exchange', [44, 72], {
+  in: [0, 0],
+  out: [20, 32],
+  nr_exchanged: [40, 64],
+});
+
 /** u32 room, pointer to frame numbers, u32 frames given. Each frame maps 2 MB of the table. */
 export const xen_machphys_mfn_list = layout('struct xen_machphys_mfn_list', [12, 24], {
   max_extents: [0, 0],
