@@ -5,6 +5,7 @@ import { oscillatorRegion } from '../shared/oscillator.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
+import { grantRegions } from './grants/records.js';
 import { irqRegions } from './irq-records.js';
 import { COPIES_BYTES, PAGE } from './mm/records.js';
 
@@ -446,6 +447,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
   rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
   tableRegion(PAGE, Math.max(1, shape.frames)),
+  ...grantRegions(shape.xenFrames > 0 ? shape.domains : 1),
   // Each runner's own.
   rawRegion('guest-copies', COPIES_BYTES, shape.runners),
   rawRegion('dummy-vcpu-info', 64, 1),

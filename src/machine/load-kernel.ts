@@ -3,8 +3,9 @@
  * console and xenstore (tools/libs/guest). What it writes into frames the hypervisor then looks at as it does at any page table.
  */
 import { EVENT_TABLE_LOCK } from '../hv/context.js';
+import { GRANT_FRAMES } from '../hv/grants/records.js';
 import { writeHypercallPage } from '../hv/hypercall-page.js';
-import { PTE } from '../hv/mm/records.js';
+import { PGT, PTE } from '../hv/mm/records.js';
 import type { ProcessorCore } from '../pcpu/processor.js';
 import { resetState } from '../pcpu/x86/reset.js';
 import { GPR_NAMES, ST, STATE_BYTES } from '../pcpu/x86/state.js';
@@ -14,8 +15,6 @@ import { MAX_GUEST_CMDLINE, SIF_MOD_START_PFN } from '../shared/public/xen.js';
 import type { BuiltKernel } from './config.js';
 import { kernelLayout, prefixOf } from './kernel-layout.js';
 
-/** Frames of a grant table (gnttab_max_frames of Xen, by default 64). */
-export const GRANT_FRAMES = 64;
 /** Frames of a domain beside its memory: the shared info page before it, its grant table behind it. */
 export const EXTRA_FRAMES = 1 + GRANT_FRAMES;
 
@@ -124,6 +123,8 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
   for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
   types.share(mfnOfShared);
+  // The hypervisor writes it, so it must not become a page table.
+  types.getPageAndType(mfnOfShared, d, PGT.writable_page);
 
   const v = domain.firstVcpu(d);
   const st = image.region('x86-vcpu').base + v * STATE_BYTES;
