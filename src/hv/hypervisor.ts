@@ -8,9 +8,10 @@ import { createContext, type HvParams } from './context.js';
 import { type Cpupools, cpupools } from './cpupool.js';
 import { deferred } from './deferred.js';
 import { type Destruction, destruction } from './destroy.js';
-import { type Domains, domains } from './domain.js';
+import { CRASH, type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { frames } from './frames.js';
+import { grants } from './grants/grants.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
 import { irqLines, timersOfLines } from './irq.js';
@@ -77,8 +78,10 @@ export function createHypervisor(
     flushTlb: processor.flushTlb,
     switched: processor.switchedTable,
     touched: processor.touched,
+    lostGrant: (d) => doms.crash(d, CRASH.lostGrant),
   });
   const heap = frames(context, mm.forget);
+  const granting = grants(context, { mm, smp: bus, frames: heap, flushTlb: processor.flushTlb });
   const masks = affinities(context);
   const console = consoleRing(context);
   const states = runstates(context, memory, check);
@@ -131,6 +134,7 @@ export function createHypervisor(
     domains: doms,
     irqs: lines,
     frames: heap,
+    grants: granting,
     console,
     deferred: putOff,
   });
@@ -153,6 +157,8 @@ export function createHypervisor(
     smp: bus,
     memory,
     mm,
+    grants: granting,
+    stall: (v: number, ns: number) => processor.stall(v, bus.self(), ns),
     runstates: states,
     time,
     timers: clock,

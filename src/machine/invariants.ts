@@ -27,6 +27,7 @@ import { RUNSTATE_blocked, RUNSTATE_runnable, RUNSTATE_running } from '../shared
 import type { BuiltMachine } from './build.js';
 import { credit2Invariants } from './credit2-invariants.js';
 import { lineInvariants } from './line-invariants.js';
+import { pageInvariants } from './page-invariants.js';
 
 /** Says what is broken; nothing when all is well. Bind it once, call it often. */
 export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' | 'core' | 'params'>): () => string[] {
@@ -47,6 +48,9 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
   /** What a timer may be late in free mode, ns; not looked at in ordered mode. */
   const lateNs = lateBound(params.hv.free?.windowNs, params.hv.latencyNs);
   const findBrokenLines = lineInvariants(hv);
+  // They take some time, and a domain that has page tables has them from the beginning.
+  const hasPages = hv.context.shape.xenFrames > 0;
+  const findBrokenPages = pageInvariants(hv);
   let broken: string[] = [];
 
   function must(holds: boolean, what: () => string): void {
@@ -267,6 +271,7 @@ export function invariants({ image, core, params }: Pick<BuiltMachine, 'image' |
     checkTimers();
     checkDomains();
     broken.push(...findBrokenLines());
+    if (hasPages) broken.push(...findBrokenPages());
     checkCredit2();
     for (let d = 0; d < shape.domains; d++) {
       let pollers = 0;

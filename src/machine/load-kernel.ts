@@ -5,7 +5,7 @@
 import { EVENT_TABLE_LOCK } from '../hv/context.js';
 import { GRANT_FRAMES } from '../hv/grants/records.js';
 import { writeHypercallPage } from '../hv/hypercall-page.js';
-import { PGT, PTE } from '../hv/mm/records.js';
+import { PTE } from '../hv/mm/records.js';
 import type { ProcessorCore } from '../pcpu/processor.js';
 import { resetState } from '../pcpu/x86/reset.js';
 import { GPR_NAMES, ST, STATE_BYTES } from '../pcpu/x86/state.js';
@@ -123,8 +123,8 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
   for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
   types.share(mfnOfShared);
-  // The hypervisor writes it, so it must not become a page table.
-  types.getPageAndType(mfnOfShared, d, PGT.writable_page);
+  // Nothing of its memory: it cannot become a page table before it becomes a grant table, nor be given back.
+  for (let n = 0; n < GRANT_FRAMES; n++) types.share(firstMfn + nrPages + n);
 
   const v = domain.firstVcpu(d);
   const st = image.region('x86-vcpu').base + v * STATE_BYTES;

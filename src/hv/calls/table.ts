@@ -49,7 +49,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   mmu_update: { partial: 'of its own page tables' },
   update_va_mapping: 'supported',
   mmuext_op: { partial: 'no large pages' },
-  grant_table_op: { partial: 'version 1; of domains with page tables' },
+  grant_table_op: { partial: 'version 1; of domains with page tables; no transfer, cache_flush' },
 };
 
 /** Name -> number, from xen.h. */

@@ -10,7 +10,7 @@
  */
 import { XEN_EBUSY, XEN_EINVAL } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
-import { PAGE, PGT, PGT_pinned, PGT_shared, PGT_type_mask, PGT_validated } from './records.js';
+import { PAGE, PGT, PGT_granted, PGT_pinned, PGT_shared, PGT_type_mask, PGT_validated } from './records.js';
 
 export interface PageTypes {
   isOwner(mfn: number, d: number): boolean;
@@ -25,9 +25,11 @@ export interface PageTypes {
   pin(mfn: number, d: number, type: number): number;
   /** −EINVAL: it has none. */
   unpin(mfn: number, d: number): number;
-  /** Others write it from now on: before it is mapped. */
-  share(mfn: number): void;
+  /** The hypervisor and others write it from now on, until its domain ends: it stays writable. False: it is in use as something else. */
+  share(mfn: number): boolean;
   isShared(mfn: number): boolean;
+  /** Whether another domain has it mapped. */
+  setGranted(mfn: number, isGranted: boolean): void;
   /** Forgets all about a frame that is free from now on. */
   forget(mfn: number): void;
 }
@@ -66,7 +68,7 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
           contents.flush(d);
           domain.addFlushEpoch(d, 1);
         }
-        page.setType(mfn, (page.type(mfn) & PGT_shared) | type);
+        page.setType(mfn, (page.type(mfn) & (PGT_shared | PGT_granted)) | type);
       }
     } else if ((page.type(mfn) & PGT_type_mask) !== type) return -XEN_EBUSY;
     if (isTable(type) && (page.type(mfn) & PGT_validated) === 0) {
@@ -131,8 +133,15 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
       putPageAndType(mfn);
       return 0;
     },
-    share: (mfn) => page.setType(mfn, page.type(mfn) | PGT_shared),
-    isShared: (mfn) => (page.type(mfn) & PGT_shared) !== 0,
+    share(mfn) {
+      if ((page.type(mfn) & PGT_shared) !== 0) return true;
+      if (getPageAndType(mfn, ownerOf(mfn) - 1, PGT.writable_page) !== 0) return false;
+      page.setType(mfn, page.type(mfn) | PGT_shared);
+      return true;
+    },
+    isShared: (mfn) => (page.type(mfn) & (PGT_shared | PGT_granted)) !== 0,
+    setGranted: (mfn, isGranted) =>
+      page.setType(mfn, isGranted ? page.type(mfn) | PGT_granted : page.type(mfn) & ~PGT_granted),
     forget(mfn) {
       for (const set of [page.setType, page.setTypeCount, page.setCount, page.setStamp]) set(mfn, 0);
     },
