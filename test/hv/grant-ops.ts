@@ -4,7 +4,7 @@ import { readKernel } from '../../src/loader/kernel.js';
 import { invariants } from '../../src/machine/invariants.js';
 import { PAGE_SIZE } from '../../src/shared/image.js';
 import * as G from '../../src/shared/public/grant-table.js';
-import { type AbiLayout, offsetsOf, sizeOf } from '../../src/shared/public/layout.js';
+import { offsetsOf } from '../../src/shared/public/layout.js';
 import * as X from '../../src/shared/public/xen.js';
 import { elfOf } from '../support/elf.js';
 import { guest, machineConfig, type Simulation, simulate } from '../support/in-process.js';
@@ -79,7 +79,7 @@ export function kernels(count = 2, vcpus = 1): Kernels {
   const sim = simulate(machineConfig({ pcpus: count, guests }));
   const { hv } = sim.built.core;
   const { context } = hv;
-  const { domain, vcpu, regs, image: memory, queues } = context;
+  const { domain, regs, image: memory, queues } = context;
   const view = new DataView(memory.buffer);
 
   function kernelOf(n: number): Kernel {
@@ -160,7 +160,6 @@ export function kernels(count = 2, vcpus = 1): Kernels {
 
   const all = Array.from({ length: count }, (_, n) => kernelOf(n));
   const find = invariants(sim.built);
-  void vcpu;
   return { sim, hv, kernels: all, broken: find };
 }
 
@@ -176,5 +175,3 @@ export function setUp(kernel: Kernel, frames: number, dom: number = X.DOMID_SELF
   ]);
   return kernel.i16(ARGS + f.status);
 }
-
-export const bytesOf = (of: AbiLayout<unknown, unknown>): number => sizeOf(of, 64);

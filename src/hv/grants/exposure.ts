@@ -4,8 +4,8 @@
  *
  * Its VCPU may be running ahead of the turns just now, by less than L, and what another pCPU does must reach it no sooner. So it is told by
  * a turn of its own pCPU, L later at most, and who maps the frame waits until no run of its own can have begun that was limited by
- * something before that turn: two L, as if the flush was asked for and acknowledged. That a frame is not mapped any more it learns with its
- * next turn, without anybody's wait. A domain whose VCPUs run in turns only, or not just now, is told at once.
+ * something before that turn: two L, as if the flush was asked for and acknowledged. That a frame is not mapped any more it learns when it
+ * next comes to a turn by itself, without anybody's wait. A domain whose VCPUs run in turns only, or not just now, is told at once.
  *
  * In free mode memory is shared as it is, and nobody needs to know.
  *
