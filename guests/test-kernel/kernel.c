@@ -34,6 +34,7 @@ void kmain(const u8 *info) {
 	section("traps", test_traps);
 	section("privileged", test_privileged);
 	section("events", test_events);
+	section("grants", test_grants);
 	section("vcpus", test_vcpus);
 	number(passed);
 	text(" passed, ");

@@ -35,6 +35,8 @@ extern void (*handler)(struct frame *frame);
 #define HYPERVISOR_callback_op 30
 #define HYPERVISOR_event_channel_op 32
 #define HYPERVISOR_set_timer_op 15
+#define HYPERVISOR_update_va_mapping 14
+#define HYPERVISOR_grant_table_op 20
 #define HYPERVISOR_vcpu_op 24
 #define HYPERVISOR_physdev_op 33
 #define PHYSDEVOP_set_iopl 6
@@ -84,8 +86,9 @@ u64 number_after(const char *where, const char *what, u64 otherwise);
 /* One result: what was found is to be what was expected. */
 void check(const char *what, u64 found, u64 expected);
 
-/* traps.c, privileged.c, events.c, vcpus.c */
+/* traps.c, privileged.c, events.c, grants.c, vcpus.c */
 void test_traps(void);
 void test_vcpus(void);
 void test_privileged(void);
 void test_events(void);
+void test_grants(void);
