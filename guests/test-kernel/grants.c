@@ -1,4 +1,4 @@
-/* Grants of the domain's own to itself: there may be no other. What others may have is a matter of the hypervisor's own tests. */
+/* Grants of the domain's own to itself, as there may be no other; and with another domain that does the same, if the command line names it. */
 #include "kernel.h"
 
 #define GNTTABOP_map_grant_ref 0
@@ -134,4 +134,42 @@ void test_grants(void) {
 	map.ref = REF;
 	check("map_grant_ref", (u64)grants(GNTTABOP_map_grant_ref, &map), 0);
 	check("no more", (u64)map.status, -1ul);
+}
+
+#define ROUNDS 3000
+
+/* Grants a page to the other domain, and looks at the one of that while both are written: what is seen has an order, and ends with the last. */
+void test_peer(u16 peer) {
+	handler = note;
+	u64 frame = 0, seen = 0, steps = 0, backwards = 0, last = 0;
+	struct setup setup = { DOMID_SELF, 1, 1, &frame };
+	check("setup_table", (u64)grants(GNTTABOP_setup_table, &setup), 0);
+	check("the table is mapped", (u64)set(table, frame << 12 | PRESENT_AND_WRITABLE), 0);
+	page[0] = 1;
+	grant(REF, peer, mfn_of((u64)page), GTF_permit_access);
+	struct map map;
+	do {
+		/* It is written before anybody else has it, too. */
+		for (u32 n = 0; n < 1000; n++) page[1]++;
+		map = (struct map){ (u64)there, GNTMAP_host_map | GNTMAP_readonly, REF, peer, 1, 0, 0 };
+		check("map_grant_ref", (u64)grants(GNTTABOP_map_grant_ref, &map), 0);
+	} while (map.status != 0);
+	for (u64 n = 2; n <= ROUNDS; n++) {
+		page[0] = n;
+		u64 x = there[0];
+		if (x < last) backwards++;
+		if (x != last) steps++;
+		last = x;
+		seen = seen * 31 + x + there[1];
+	}
+	while (there[0] < ROUNDS) seen++;
+	check("nothing goes backwards", backwards, 0);
+	check("the last", there[0], ROUNDS);
+	struct unmap unmap = { (u64)there, 0, map.handle, 1 };
+	check("unmap_grant_ref", (u64)grants(GNTTABOP_unmap_grant_ref, &unmap), 0);
+	check("its status", (u64)unmap.status, 0);
+	while (entries[REF].flags != GTF_permit_access) seen++;
+	text("seen ");
+	hex(seen);
+	text(steps > 0 ? "\n" : " at once\n");
 }

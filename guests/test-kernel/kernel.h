@@ -92,3 +92,4 @@ void test_vcpus(void);
 void test_privileged(void);
 void test_events(void);
 void test_grants(void);
+void test_peer(u16 peer);
