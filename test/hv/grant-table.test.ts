@@ -224,6 +224,9 @@ describe('a grant', () => {
     expect(write.status).to.equal(G.GNTST_okay);
     expect(a.flags(8)).to.equal(G.GTF_permit_access | G.GTF_reading | G.GTF_writing);
     okay(m);
+    // One does not go by the other's handle: it would stay, with a reference for the wrong one.
+    expect(b.unmap(write.handle, MAP)).to.equal(G.GNTST_general_error);
+    expect(b.unmap(read.handle, MAP + PAGE_SIZE)).to.equal(G.GNTST_general_error);
     expect(b.unmap(write.handle, MAP + PAGE_SIZE)).to.equal(G.GNTST_okay);
     expect(a.flags(8)).to.equal(G.GTF_permit_access | G.GTF_reading);
     expect(b.unmap(read.handle)).to.equal(G.GNTST_okay);

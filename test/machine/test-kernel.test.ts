@@ -18,7 +18,7 @@ function kernel(name: string, file: string, vcpus = 1): GuestConfig {
   return guest({ name, vcpus, memoryMib: 16, workload: noWorkload(file), kernel: kernelFile });
 }
 
-const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\nvcpus: ok\n\d+ passed, 0 failed\n$/;
+const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\ngrants: ok\nvcpus: ok\n\d+ passed, 0 failed\n$/;
 
 describe('the test kernel', function () {
   this.timeout(120_000);
@@ -48,6 +48,28 @@ describe('the test kernel', function () {
       }
     }
     expect(hashes.size).to.equal(1);
+  });
+
+  it('sees what another one writes into a granted page in an order, in ordered mode in one', async () => {
+    const kernels = [1, 2].map((id) => {
+      const kernelFile = readKernelFile(file, `peer=${3 - id}`);
+      return guest({ name: `k${id}`, memoryMib: 16, workload: noWorkload(file), kernel: kernelFile });
+    });
+    const config: MachineConfig = machineConfig({ pcpus: 2, durationNs: 1e9, debug: false, guests: kernels });
+    const said = new Set<string>();
+    for (const mode of ['ordered', 'free'] as const) {
+      for (const threads of [1, 2, 2]) {
+        const { domains, hash } = await runMachine({ ...config, mode, threads });
+        for (const { console, ended } of domains) {
+          expect(console, `${mode} mode, ${threads} threads`).to.match(
+            /^traps: ok\nprivileged: ok\nseen [0-9a-f]+( at once)?\n\d+ passed, 0 failed\n$/,
+          );
+          expect(ended).to.equal('poweroff');
+        }
+        if (mode === 'ordered') said.add([hash, ...domains.map((d) => d.console)].join());
+      }
+    }
+    expect([...said]).to.have.length(1);
   });
 
   it('does so built anew', async function () {

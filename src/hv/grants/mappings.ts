@@ -11,6 +11,7 @@ import * as G from '../../shared/public/grant-table.js';
 import type { HvContext } from '../context.js';
 import type { Frames, Kept } from '../frames.js';
 import type { MachineMemory } from '../mm/memory.js';
+import type { EntryPlace } from '../mm/page-tables.js';
 import { mfnOf, PGT, PTE, PTE_HIGH } from '../mm/records.js';
 import { walk } from '../mm/walk.js';
 import { NOBODY } from '../records.js';
@@ -106,7 +107,7 @@ export function mappings(
   }
 
   /** The entry of a level-1 table of v's domain that a place means; undefined: there is none. */
-  function entryOf(v: number, { lo, hi }: Place, isEntry: boolean): { table: number; n: number } | undefined {
+  function entryOf(v: number, { lo, hi }: Place, isEntry: boolean): EntryPlace | undefined {
     const d = vcpu.domain(v);
     const found = isEntry
       ? { table: mfnOf(lo, hi), n: (lo & (PAGE_SIZE - 1)) >> 3 }
@@ -191,7 +192,8 @@ export function mappings(
           const entry = entryOf(v, host, isEntry);
           const from = other === undefined ? undefined : entryOf(v, other, false);
           if (entry === undefined || (other !== undefined && from === undefined)) return G.GNTST_general_error;
-          if (!mm.tables.unmapGrant(entry.table, entry.n, track.mfn(t), from)) return G.GNTST_general_error;
+          if (!mm.tables.unmapGrant(entry.table, entry.n, track.mfn(t), use.isReadOnly ? 0 : PTE.rw, from))
+            return G.GNTST_general_error;
         }
         track.setFlags(t, flags & ~((isHost ? G.GNTMAP_host_map : 0) | (isDevice ? G.GNTMAP_device_map : 0)));
         const isLeft = (track.flags(t) & (G.GNTMAP_host_map | G.GNTMAP_device_map)) !== 0;

@@ -55,10 +55,10 @@ export const GRANTED = struct('granted-frame', {
   next: 'i32',
 });
 
-/** @param domains 1 where none has page tables */
+/** @param domains 0 where none has page tables */
 export const grantRegions = (domains: number, frames: number): Region[] => [
-  tableRegion(GRANT_TABLE, domains),
-  tableRegion(ACTIVE, domains > 1 ? domains * GRANT_ENTRIES : 1),
-  tableRegion(MAPTRACK, domains > 1 ? domains * MAPTRACK_ENTRIES : 1),
+  tableRegion(GRANT_TABLE, Math.max(1, domains)),
+  tableRegion(ACTIVE, Math.max(1, domains * GRANT_ENTRIES)),
+  tableRegion(MAPTRACK, Math.max(1, domains * MAPTRACK_ENTRIES)),
   tableRegion(GRANTED, frames),
 ];

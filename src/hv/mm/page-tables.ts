@@ -17,6 +17,11 @@ import type { M2p } from './m2p.js';
 import { type Contents, type PageTypes, pageTypes } from './page-types.js';
 import { mfnOf, PAGE_TABLE_ENTRIES, PGT, PTE, PTE_HIGH, XEN_SLOTS } from './records.js';
 
+export interface EntryPlace {
+  readonly table: number;
+  readonly n: number;
+}
+
 export interface PageTables {
   readonly types: PageTypes;
   /** Image address of a machine frame. */
@@ -36,9 +41,10 @@ export interface PageTables {
   mapGrant(table: number, n: number, lo: number, hi: number): void;
   /**
    * It does so no more: there is nothing, or what another entry says, which goes from there.
-   * @returns false, and nothing has changed, where it maps no grant of that frame
+   * @param rw PTE.rw or 0: what it is to be unmapped as, for whoever has two mappings of a frame must not keep the other one
+   * @returns false, and nothing has changed, where it maps no grant of that frame, so
    */
-  unmapGrant(table: number, n: number, mfn: number, other: { table: number; n: number } | undefined): boolean;
+  unmapGrant(table: number, n: number, mfn: number, rw: number, other: EntryPlace | undefined): boolean;
 }
 
 /** The frame of an entry whose address bits are all ones. */
@@ -174,10 +180,11 @@ export function pageTables(
       write(at, adjusted(1, lo, hi | PTE_HIGH.grant));
       put(1, oldLo, oldHi);
     },
-    unmapGrant(mfn, n, granted, other) {
+    unmapGrant(mfn, n, granted, rw, other) {
       const at = entryAt(mfn, n);
       const [lo, hi] = [i32[at]!, i32[at + 1]!];
-      if ((lo & PTE.present) === 0 || (hi & PTE_HIGH.grant) === 0 || mfnOf(lo, hi) !== granted) return false;
+      if ((lo & (PTE.present | PTE.rw)) !== (PTE.present | rw)) return false;
+      if ((hi & PTE_HIGH.grant) === 0 || mfnOf(lo, hi) !== granted) return false;
       if (other === undefined) {
         write(at, [0, 0]);
         return true;
