@@ -35,7 +35,10 @@ export interface MoreReferences {
 }
 
 /** @returns what is broken; bind it once, call it often. Domains without page tables cost nothing */
-export function pageInvariants({ context }: Pick<Hypervisor, 'context'>, more: readonly MoreReferences[] = []): () => string[] {
+export function pageInvariants(
+  { context }: Pick<Hypervisor, 'context'>,
+  more: readonly MoreReferences[] = [],
+): () => string[] {
   const { image, domain, vcpu, shape } = context;
   const { i32 } = image;
   const page = image.table(PAGE);
