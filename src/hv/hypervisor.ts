@@ -12,6 +12,7 @@ import { type Destruction, destruction } from './destroy.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { frames } from './frames.js';
+import { guestConsoles } from './guest-console.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
 import { irqLines, timersOfLines } from './irq.js';
@@ -168,6 +169,7 @@ export function createHypervisor(
     frames: heap,
     affinities: masks,
     console,
+    consoles: guestConsoles(context),
     deferred: putOff,
     work: work(),
     initialised: processor.initialise,

@@ -11,6 +11,7 @@ import { callbackOp } from './callback-op.js';
 import { consoleIo } from './console-io.js';
 import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
+import { grantTableOp } from './grant-table-op.js';
 import { memoryOp } from './memory-op.js';
 import { mmuUpdates } from './mmu-update.js';
 import { mmuextOp } from './mmuext-op.js';
@@ -49,6 +50,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   update_va_mapping: 'supported',
   update_va_mapping_otherdomain: { partial: 'of its own' },
   mmuext_op: { partial: 'no large pages' },
+  grant_table_op: { partial: 'version 1; of domains with page tables' },
 };
 
 /** Name -> number, from xen.h. */
@@ -95,6 +97,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     update_va_mapping: mmu.updateVaMapping,
     update_va_mapping_otherdomain: mmu.updateVaMappingOtherdomain,
     mmuext_op: mmuextOp(parts),
+    grant_table_op: grantTableOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
   for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;

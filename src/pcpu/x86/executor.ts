@@ -29,6 +29,7 @@ import { busLock } from './bus-lock.js';
 import { sharedCode } from './code-cache.js';
 import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
+import { debugStops } from './debug-stops.js';
 import { registerDump } from './dump.js';
 import { emulation } from './emulation.js';
 import { type Entries, entries } from './entries.js';
@@ -141,6 +142,8 @@ export function x86Executor(
 
   const code = sharedCode(image, image.region('x86-code-frames').base, frames.base);
 
+  const stops = debugStops(image, self, blocks);
+
   const core: X86Core = x86Core(
     image,
     {
@@ -162,6 +165,7 @@ export function x86Executor(
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
       more,
+      stops,
       bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers, waiting),
       cpuid,
     },
@@ -207,7 +211,13 @@ export function x86Executor(
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
     [onPcpu, block, budget] = [p, st, instructions];
-    const reason = core.run(st, instructions, v, p);
+    let reason = core.run(st, instructions, v, p);
+    // Halted in the midst of its run, it goes on as if nothing had been.
+    while (reason === EXIT.debug) {
+      stops!.halt(v, waiting);
+      const rest = i32[word(st + ST.left)]!;
+      reason = rest === 0 ? EXIT.budget : core.run(st, rest, v, p);
+    }
     const ran = budget - i32[word(st + ST.left)]!;
     const isCutOff = reason === EXIT.kept || (reason === EXIT.exception && i32[word(st + ST.vector)] !== VECTOR.DB);
     setDone(st, done(st) + ran + (isCutOff ? 1 : 0));
@@ -230,6 +240,7 @@ export function x86Executor(
 
   /** Ends the domain of v, with what its VCPU was at. */
   function crash(v: number): void {
+    stops?.crashed(v, i32[word(blockOf(v) + ST.vector)]!, waiting);
     for (const line of registerDump(image, blockOf(v), core.mmu))
       hv.console.print(`d${domain.id(vcpu.domain(v))}v${vcpu.id(v)} ${line}`);
     hv.domains.crash(vcpu.domain(v), CRASH.exception);
@@ -473,5 +484,6 @@ export function x86Executor(
       return 0;
     },
   };
+  stops?.guard(executor, waiting);
   return executor;
 }
