@@ -22,7 +22,7 @@ function kernel(name: string, file: string, vcpus = 1, more = ''): GuestConfig {
 const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\nmemory: ok\nvcpus: ok\nrace: ok\n\d+ passed, 0 failed\n$/;
 
 describe('the test kernel', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   const file = join(FOLDER, 'test-kernel.elf');
 
   it('finds everything as it is to be', async () => {

@@ -6,7 +6,6 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import type { HvContext } from '../context.js';
 import type { MachineMemory } from '../mm/memory.js';
-import { PGT } from '../mm/records.js';
 import { GRANT_FRAMES, GRANT_TABLE } from './records.js';
 
 export interface GrantTables {
@@ -38,13 +37,7 @@ export function grantTables(
     grow(d, frames) {
       const before = table.frames(d);
       // The hypervisor writes them, so none may become a page table; and the domain may have mapped them before.
-      for (let n = before; n < frames; n++) {
-        if (types.getPageAndType(mfn(d, n), d, PGT.writable_page) !== 0) {
-          while (--n >= before) types.putPageAndType(mfn(d, n));
-          return false;
-        }
-        types.share(mfn(d, n));
-      }
+      for (let n = before; n < frames; n++) if (!types.share(mfn(d, n))) return false;
       if (frames > before) {
         table.setFrames(d, frames);
         flush(d);
