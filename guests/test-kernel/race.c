@@ -28,7 +28,7 @@ static u64 sum(void) {
 
 void test_race(void) {
 	const char *line = (const char *)start_info + START_INFO_CMDLINE;
-	u64 vcpus = number_after(line, "vcpus=", 1), rounds = number_after(line, "rounds=", 100), changed = 0, refused = 0, idle = 0;
+	u64 vcpus = number_after(line, "vcpus=", 1), rounds = number_after(line, "rounds=", 10), changed = 0, refused = 0, idle = 0;
 	if (vcpus < 2) return;
 	job = write_all;
 	wake(1);

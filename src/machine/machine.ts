@@ -20,6 +20,7 @@ import { modelMemory } from '../pcpu/model/memory.js';
 import { LIVE_JOB, TOOL_POST } from '../pcpu/model/privcmd-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
 import { type Doorbells, doorbells } from '../shared/doorbell.js';
+import { PAGE_SIZE } from '../shared/image.js';
 import { MAX_RATELIMIT_US, MAX_WEIGHT, MIN_RATELIMIT_US, MIN_WEIGHT } from '../shared/limits.js';
 import { XEN_EBUSY, XEN_EEXIST, XEN_EINVAL, XEN_ENOENT, XEN_ENOSPC } from '../shared/public/errno.js';
 import { lastTrace, type TraceRecord, traceBases, traceRecords } from '../shared/trace-ring.js';
@@ -390,6 +391,15 @@ export class Machine {
       throw new RangeError('only a paused machine can be verified');
     this.#broken ??= invariants(this.#built);
     return this.#broken();
+  }
+
+  /** Memory of the domain of this number as it is in the image, behind its shared info page: to be read while the machine is paused, or over. */
+  memoryOf(id: number): Uint8Array {
+    const { domains, context } = this.#built.core.hv;
+    const d = domains.find(id);
+    if (d < 0) throw new RangeError(`there is no domain ${id}`);
+    const first = context.domain.frames(d) + PAGE_SIZE;
+    return this.#built.image.u8.subarray(first, first + context.domain.nrFrames(d) * PAGE_SIZE);
   }
 
   /**

@@ -23,7 +23,7 @@ const FRAME = 4096;
 export const MORE = 1;
 
 /** It looks about after so much, a page or an element at a time: page tables may map more than could be written in a lifetime. */
-const MOST = 4096;
+const MOST = 1024;
 const [COST_OF_PAGE, COST_OF_ELEMENT] = [256, 1];
 
 /** @returns executes the string instruction of the VCPU's record: 0, or MORE, or −1: an exception is set up */
