@@ -13,6 +13,7 @@ import { invariants } from '../../src/machine/invariants.js';
 import { Machine } from '../../src/machine/machine.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { VGCF_in_kernel } from '../../src/shared/public/arch-x86.js';
 import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_EPERM } from '../../src/shared/public/errno.js';
 import { offsetsOf } from '../../src/shared/public/layout.js';
@@ -187,6 +188,16 @@ describe('a hypercall of a kernel', () => {
     const cr3 = at(FREE) + offsetsOf(vcpu_guest_context, 64).ctrlreg + 24;
     const initialise = (): number => call(__HYPERVISOR_vcpu_op, VCPUOP_initialise, 1, FREE);
     image.u8.fill(0, at(FREE), at(FREE) + 8192);
+    view.setBigUint64(cr3, BigInt(root) << 12n, true);
+    // An application has page tables of its own.
+    expect(initialise()).to.equal(-XEN_EINVAL);
+    view.setInt32(at(FREE) + offsetsOf(vcpu_guest_context, 64).flags, VGCF_in_kernel, true);
+    for (const field of ['kernel_sp', 'fs_base', 'gs_base_kernel', 'gs_base_user', 'syscall_callback_eip'] as const) {
+      const address = at(FREE) + offsetsOf(vcpu_guest_context, 64)[field];
+      view.setBigUint64(address, 1n << 47n, true);
+      expect(initialise(), field).to.equal(-XEN_EINVAL);
+      view.setBigUint64(address, 0n, true);
+    }
     view.setBigUint64(cr3, BigInt(root + 1) << 12n, true);
     expect(initialise()).to.equal(-XEN_EINVAL);
     view.setBigUint64(cr3, (1n << 40n) | (BigInt(root) << 12n), true);

@@ -10,14 +10,13 @@ import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
+import { MOST_LDT_ENTRIES } from '../mm/descriptors.js';
 import { PGT } from '../mm/records.js';
 import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
 import { flusher } from './flusher.js';
 
 /** More are not looked at in one call. */
 const MOST_OPS = 1 << 16;
-/** Entries of a local descriptor table at most. */
-const MOST_LDT_ENTRIES = 8192;
 
 export function mmuextOp(parts: CallParts): Handler {
   const { context, memory, mm, entries } = parts;
@@ -83,6 +82,7 @@ export function mmuextOp(parts: CallParts): Handler {
         const count = arg2Lo >>> 0;
         if ((arg1Lo & (PAGE_SIZE - 1)) !== 0 || !isCanonical(arg1Hi) || arg2Hi !== 0 || count > MOST_LDT_ENTRIES)
           return -XEN_EINVAL;
+        mm.descriptors.dropLdt(v);
         entries.setLdt(v, address64(arg1Lo, arg1Hi), count);
         return 0;
       }

@@ -1,6 +1,7 @@
 /** multicall: a list of hypercalls in the guest's memory, run in order; each entry gets its own result. */
 import { XEN_EFAULT, XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { __HYPERVISOR_iret } from '../../shared/public/xen.js';
 import { multicall_entry } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
 import { type CallParts, type Handler, pointer } from './call.js';
@@ -29,8 +30,10 @@ export function multicall(parts: CallParts, dispatch: Handler): Handler {
         regs.setHi(v, k, width === 64 ? memory.u32(entry + at.args + k * word + 4) : 0);
       }
       const result = dispatch(v);
+      // All registers are those of its frame; nobody is there to go on.
+      if (regs.nr(v) === __HYPERVISOR_iret && result === 0) break;
       memory.setU32(entry + at.result, result);
-      if (width === 64) memory.setU32(entry + at.result + 4, result < 0 ? 0xffffffff : 0);
+      if (width === 64) memory.setU32(entry + at.result + 4, Math.floor(result / 2 ** 32));
     }
     vcpu.setInMulticall(v, 0);
     return 0;

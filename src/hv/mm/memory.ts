@@ -2,12 +2,14 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { type HvContext, pageLock } from '../context.js';
+import { type DescriptorTables, descriptorTables } from './descriptors.js';
 import { m2p } from './m2p.js';
 import { type PageTables, pageTables } from './page-tables.js';
 import { PGT } from './records.js';
 
 export interface MachineMemory {
   readonly tables: PageTables;
+  readonly descriptors: DescriptorTables;
   /** Does something under the page lock of domain d. */
   locked<T>(d: number, act: () => T): T;
   /** The number that its domain calls a frame by. */
@@ -45,6 +47,7 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
     for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
   });
   const { types } = tables;
+  const descriptors = descriptorTables(hv, types, touched);
 
   function locked<T>(d: number, act: () => T): T {
     const self = machine.turnOf(me);
@@ -62,6 +65,7 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
 
   return {
     tables,
+    descriptors,
     locked,
     setPfn: (mfn, pfn) => table?.set(mfn, pfn),
     setTable(v, mfn, of) {
@@ -73,8 +77,10 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
       }
       if (mfn === 0 && isKernel) return -XEN_EINVAL;
       if (mfn !== 0 && types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table) !== 0) return -XEN_EINVAL;
-      if (isKernel) vcpu.setGuestTable(v, mfn);
-      else vcpu.setGuestTableUser(v, mfn);
+      if (isKernel) {
+        descriptors.dropLdt(v);
+        vcpu.setGuestTable(v, mfn);
+      } else vcpu.setGuestTableUser(v, mfn);
       // Nobody may walk what is no page table any more.
       switched(v, of);
       if (old !== 0) types.putPageAndType(old);

@@ -11,6 +11,7 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EBUSY, XEN_EINVAL } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
+import { checkDescriptors } from './descriptors.js';
 import type { M2p } from './m2p.js';
 import { type PageTypes, pageTypes } from './page-types.js';
 import { mfnOf, PAGE_TABLE_ENTRIES, PGT, PTE, PTE_HIGH, XEN_SLOTS } from './records.js';
@@ -70,6 +71,7 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
 
   /** Entries that name no frame of anybody's stay; the hypervisor's own are put in. */
   function validate(mfn: number, d: number, level: number): number {
+    if (level === PGT.seg_desc_page) return checkDescriptors(i32, frame(mfn) >> 2);
     for (let n = 0; n < PAGE_TABLE_ENTRIES; n++) {
       const at = entryAt(mfn, n);
       if (isXens(level, n)) {
@@ -91,6 +93,7 @@ export function pageTables(hv: HvContext, table: M2p | undefined, flush: (d: num
   }
 
   function devalidate(mfn: number, _d: number, level: number): void {
+    if (level === PGT.seg_desc_page) return;
     for (let n = 0; n < PAGE_TABLE_ENTRIES; n++)
       if (!isXens(level, n)) put(level, i32[entryAt(mfn, n)]!, i32[entryAt(mfn, n) + 1]!);
   }

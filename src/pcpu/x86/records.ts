@@ -1,7 +1,7 @@
 /** What x86 guests need of the image; nothing where there are none. */
 import { type Region, rawRegion } from '../../shared/image.js';
 import { busRegion } from './bus-lock.js';
-import { ENTRIES_BYTES } from './entries.js';
+import { ENTRIES_BYTES } from './entry-table.js';
 import { STATE_BYTES, TLB_BYTES } from './state.js';
 
 export interface X86Shape {
