@@ -34,6 +34,8 @@ void kmain(const u8 *info) {
 	section("traps", test_traps);
 	section("privileged", test_privileged);
 	section("events", test_events);
+	section("user", test_user);
+	section("descriptors", test_descriptors);
 	section("vcpus", test_vcpus);
 	number(passed);
 	text(" passed, ");

@@ -18,7 +18,7 @@ function kernel(name: string, file: string, vcpus = 1): GuestConfig {
   return guest({ name, vcpus, memoryMib: 16, workload: noWorkload(file), kernel: kernelFile });
 }
 
-const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\nvcpus: ok\n\d+ passed, 0 failed\n$/;
+const PASSED = /^traps: ok\nprivileged: ok\nevents: ok\nuser: ok\ndescriptors: ok\nvcpus: ok\n\d+ passed, 0 failed\n$/;
 
 describe('the test kernel', function () {
   this.timeout(120_000);
