@@ -52,6 +52,14 @@ const SUPPORTED = [
   X.__HYPERVISOR_sysctl,
   X.__HYPERVISOR_platform_op,
   X.__HYPERVISOR_memory_op,
+  X.__HYPERVISOR_set_gdt,
+  X.__HYPERVISOR_update_descriptor,
+  X.__HYPERVISOR_set_segment_base,
+  X.__HYPERVISOR_fpu_taskswitch,
+  X.__HYPERVISOR_set_debugreg,
+  X.__HYPERVISOR_get_debugreg,
+  X.__HYPERVISOR_nmi_op,
+  X.__HYPERVISOR_vm_assist,
 ];
 
 const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
@@ -61,6 +69,7 @@ const registers = fc.array(word, { minLength: 6, maxLength: 6 });
 /** Registers that a kernel might really use: commands, VCPUs, lengths as they are, pointers to an argument area. */
 const exact = (x: number): readonly [number, number] => [EXACT, x];
 const area = fc.nat(2).map((n): readonly [number, number] => [3, n]);
+const exactly = (x: number) => fc.constant(exact(x));
 const upTo = (max: number) => fc.nat(max).map(exact);
 const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_event_channel_op), fc.tuple(upTo(11), area)),
@@ -71,6 +80,8 @@ const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_xen_version), fc.tuple(upTo(11), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_console_io), fc.tuple(upTo(2), upTo(600), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_memory_op), fc.tuple(upTo(9), area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_vm_assist), fc.tuple(upTo(2), fc.oneof(upTo(6), exactly(32)))),
+  fc.tuple(fc.constant(X.__HYPERVISOR_nmi_op), fc.tuple(upTo(2), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_domctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_sysctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_multicall), fc.tuple(area, upTo(5))),
@@ -159,6 +170,7 @@ const POINTER: Readonly<Record<number, number>> = {
   [X.__HYPERVISOR_physdev_op]: 1,
   [X.__HYPERVISOR_vcpu_op]: 2,
   [X.__HYPERVISOR_console_io]: 2,
+  [X.__HYPERVISOR_nmi_op]: 1,
 };
 
 /**
@@ -189,7 +201,7 @@ function mayWriteOwnEvents(p: Probe, d: number, nr: number, given: readonly bigi
 /** mmuext_op says how many operations were done where one failed, too: where that is written, undefined where it is not. */
 function countDone(p: Probe, d: number, nr: number, given: readonly bigint[]): number | undefined {
   if (nr !== X.__HYPERVISOR_mmuext_op) return undefined;
-  const at = p.context.domain.width(d) === 64 ? given[2]! : given[2]! & 0xffffffffn;
+  const at = BigInt.asUintN(p.context.domain.width(d), given[2]!);
   return at === 0n || at + 4n > BigInt(p.context.domain.nrFrames(d) * PAGE_SIZE) ? undefined : Number(at);
 }
 
