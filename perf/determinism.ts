@@ -1,17 +1,18 @@
 /**
  * `npm run determinism`: every example with 1, 2, 4 threads and one worker per pCPU, many runs each, first on an idle
- * host and then beside busy loops; and, where there is gcc, a machine with guests of machine code. One hash must come out. Prints a table;
- * exit code 1 on any mismatch.
+ * host and then beside busy loops; the test kernel; where there is gcc, a machine with guests of machine code; and where it is installed, Debian's
+ * GRUB, at whose console something is typed. One hash must come out. Prints a table; exit code 1 on any mismatch.
  *
  *   node dist/perf/determinism.js [--runs 20] [--busy LOOPS] [--only NAME]
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { loadKernel } from '../src/config/boot-scenario.js';
 import { loadScenario } from '../src/config/scenario.js';
 import type { MachineConfig } from '../src/machine/config.js';
 import { Machine } from '../src/machine/machine.js';
@@ -39,9 +40,10 @@ if (!Number.isSafeInteger(runs) || runs < 1 || !Number.isSafeInteger(busyLoops) 
   process.exit(2);
 }
 
-async function hashOf(config: MachineConfig): Promise<string> {
+async function hashOf(config: MachineConfig, typed: string | undefined): Promise<string> {
   const machine = await Machine.create(config);
   try {
+    if (typed !== undefined) await machine.type(0, new TextEncoder().encode(typed));
     const { hash, outcome, simulatedNs } = await machine.run();
     // A run that ends early would agree with itself, too.
     return `${hash} ${outcome} ${simulatedNs}`;
@@ -55,12 +57,26 @@ interface Example {
   readonly config: MachineConfig;
   /** 1, 2, 4 and one per pCPU, as far as there are pCPUs. */
   readonly threads: readonly number[];
+  /** At the console of its first kernel, from the beginning. */
+  readonly typed?: string;
 }
 
-function exampleOf(name: string, file: string): Example {
-  const { config } = loadScenario(file);
+function exampleOf(name: string, config: MachineConfig, typed?: string): Example {
   const threads = [...new Set([1, 2, 4, config.pcpus])].filter((n) => n <= config.pcpus).sort((a, b) => a - b);
-  return { name, config, threads };
+  return { name, config, threads, ...(typed !== undefined && { typed }) };
+}
+
+/** Of Debian's package grub-xen-host. */
+const GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin';
+const TYPED = 'echo hello\nhelp\nxen_ls\nhalt\n';
+
+function booted(): Example[] {
+  const testKernel = fileURLToPath(new URL('../../guests/test-kernel/test-kernel.elf', import.meta.url));
+  const boot = (file: string, memoryMib: number, commandLine = ''): MachineConfig =>
+    loadKernel(file, { memoryMib, commandLine }, { pcpus: 4 }).config;
+  const all = [exampleOf('test-kernel', boot(testKernel, 16, 'vcpus=4'))];
+  if (existsSync(GRUB)) all.push(exampleOf('grub', boot(GRUB, 64), TYPED));
+  return all;
 }
 
 /** VCPUs of one domain that count under a lock, two domains that send each other events, two that compute, and a workload. */
@@ -82,7 +98,7 @@ function machineCode(): Example[] {
     execFileSync(fileURLToPath(new URL('../../perf/x86/build.sh', import.meta.url)), [folder]);
     writeFileSync(join(folder, 'web.json'), JSON.stringify(WEB));
     writeFileSync(join(folder, 'machine-code.yaml'), MACHINE_CODE);
-    return [exampleOf('machine-code', join(folder, 'machine-code.yaml'))];
+    return [exampleOf('machine-code', loadScenario(join(folder, 'machine-code.yaml')).config)];
   } catch (error) {
     // Of build.sh: there is no compiler.
     if ((error as { status?: number }).status === 77) return [];
@@ -94,19 +110,19 @@ function machineCode(): Example[] {
 
 const examples: Example[] = readdirSync(EXAMPLES)
   .filter((name) => name.endsWith('.yaml'))
-  .map((name) => exampleOf(name, join(EXAMPLES, name)))
-  .concat(machineCode())
+  .map((name) => exampleOf(name, loadScenario(join(EXAMPLES, name)).config))
+  .concat(booted(), machineCode())
   .filter(({ name }) => name.includes(values.only));
 
 const wanted = new Map<string, string>();
 let mismatches = 0;
 
 /** Runs one example on one number of threads; prints a row. */
-async function row(host: string, { name, config }: Example, threads: number): Promise<void> {
+async function row(host: string, { name, config, typed }: Example, threads: number): Promise<void> {
   const began = performance.now();
   let differing = 0;
   for (let run = 0; run < runs; run++) {
-    const hash = await hashOf({ ...config, threads });
+    const hash = await hashOf({ ...config, threads }, typed);
     const first = wanted.get(name) ?? hash;
     wanted.set(name, first);
     if (hash !== first) differing++;

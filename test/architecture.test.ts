@@ -24,12 +24,13 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   balancer: ['shared'],
   hv: ['shared', 'balancer'],
   devices: ['shared', 'hv'],
-  pcpu: ['shared', 'balancer', 'hv', 'devices'],
-  machine: ['shared', 'workload', 'loader', 'toolstack', 'balancer', 'hv', 'devices', 'pcpu'],
+  pcpu: ['shared', 'balancer', 'hv', 'devices', 'xenstore'],
+  machine: ['shared', 'xenstore', 'workload', 'loader', 'toolstack', 'balancer', 'hv', 'devices', 'pcpu'],
+  gdb: ['workload', 'pcpu', 'machine'],
   xl: ['shared', 'workload', 'toolstack', 'machine'],
   config: ['shared', 'workload', 'loader', 'toolstack', 'machine', 'xl'],
   report: ['toolstack', 'machine', 'config'],
-  cli: ['workload', 'machine', 'config', 'report', 'xl'],
+  cli: ['workload', 'machine', 'gdb', 'config', 'report', 'xl'],
   'index.ts': ['workload', 'hv', 'pcpu', 'machine', 'config', 'report'],
 };
 
@@ -42,6 +43,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   devices: /^node:/,
   xenstore: /^node:/,
   pcpu: /^(node:|iced-x86$|comlink$|comlink\/)/,
+  gdb: /^node:/,
   machine: /^(node:|amaro$|comlink$|comlink\/|piscina$|simple-statistics$|hdr-histogram-js$|pure-rand\/)/,
 };
 
@@ -160,8 +162,11 @@ describe('rooms and doors', () => {
     expect(strangers.map(({ from, specifier }) => `${from}: ${specifier}`)).to.deep.equal([]);
   });
 
-  it('lets only the worker entry and the machine know threads', () => {
-    const known = ['pcpu/worker.ts', 'pcpu/comlink-node.d.ts', 'machine/machine.ts'];
+  it('lets only the worker entry, the machine and who unpacks kernels know threads', () => {
+    const known = [
+      ...['pcpu/worker.ts', 'pcpu/comlink-node.d.ts', 'machine/machine.ts'],
+      ...['loader/unpack-now.ts', 'loader/unpack-worker.ts'],
+    ];
     const users = new Set(
       imports.filter(({ specifier }) => specifier === 'node:worker_threads').map(({ from }) => from),
     );

@@ -7,7 +7,7 @@ import { DEFAULT_MEMORY_MIB } from '../config/scenario-guests.js';
 import { DURATION_HELP, parseDuration, parseFrequency, parseNumber } from '../config/units.js';
 import { type FaultInjection, PROFILES, TIME_INJECTIONS } from '../machine/config.js';
 import { ask, defaultSocket } from '../xl/socket.js';
-import { bootCommand } from './boot-command.js';
+import { type BootSurroundings, bootCommand } from './boot-command.js';
 import { checkTimeCommand, parseInjection } from './check-time-command.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { type RunOptions, reportError, runCommand, type Surroundings } from './run-command.js';
@@ -15,6 +15,7 @@ import { type UpSurroundings, upCommand } from './up-command.js';
 
 /** Log lines kept per task with `--logdir`: rt-app, too, keeps the newest of a ring. */
 const DEFAULT_LOG_LINES = 4096;
+const MOST_PORT = 65535;
 
 function version(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
@@ -41,7 +42,20 @@ const injection = (text: string): FaultInjection => {
   return read;
 };
 const number = reading(parseNumber, 'a number');
+const tcpPort = reading((text) => {
+  const port = parseNumber(text);
+  return port !== undefined && Number.isInteger(port) && port >= 0 && port <= MOST_PORT ? port : undefined;
+}, `a TCP port, 0 to ${MOST_PORT}`);
 const frequency = reading(parseFrequency, 'a frequency, such as 1GHz or 2400000000');
+
+/** Of `boot`. */
+interface BootFlags {
+  memory?: number;
+  cmdline?: string;
+  ramdisk?: string;
+  input?: string;
+  gdb?: number;
+}
 
 /** As commander hands them over: what was not given is absent. */
 interface Flags {
@@ -106,7 +120,11 @@ function toRunOptions(flags: Flags): RunOptions {
   };
 }
 
-const around: Surroundings & UpSurroundings = {
+const around: Surroundings & UpSurroundings & BootSurroundings = {
+  // Opened only by those who read it.
+  get stdin() {
+    return process.stdin;
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   // Loaded only when a machine is wanted: --help and a mistake in a file answer at once.
@@ -188,20 +206,28 @@ function commandLine(finish: (code: number) => void): Command {
     program
       .command('boot')
       .description(
-        'boot a kernel, a static ELF executable for x86-64, as one domain with as many VCPUs as pCPUs (default 1)',
+        'boot a paravirtual x86-64 kernel as one domain with as many VCPUs as pCPUs (default 1), its console on the terminal',
       )
-      .argument('<kernel>', 'ELF file'),
+      .argument('<file>', 'kernel (ELF, packed or not, or bzImage), or an xl.cfg file that names one'),
   )
-    .option('--memory <mib>', 'memory of the domain, MiB', number, DEFAULT_MEMORY_MIB)
-    .option('--cmdline <text>', 'command line of the kernel', '')
+    .option('--memory <mib>', `memory of the domain, MiB (default ${DEFAULT_MEMORY_MIB})`, number)
+    .option('--cmdline <text>', 'command line of the kernel')
+    .option('--ramdisk <file>', 'its ramdisk')
+    .option('--input <file>', 'type what is in this file at its console, from the beginning')
+    .option('--gdb <port>', 'halt before the first instruction, and wait for gdb at this TCP port; 0 = any', tcpPort)
     .option('--json [file]', 'write the whole result as JSON, to stdout instead of what the kernel says')
     .addHelpText(
       'after',
-      '\nExit codes: 0 the kernel powered off, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
+      '\nExit codes: 0 the kernel powered off or asked for a reboot, 1 it crashed or did not end, 2 usage or configuration, 3 a fault of the simulator.',
     )
-    .action(async (file: string, flags: Flags & { memory: number; cmdline: string }) =>
+    .action(async (file: string, flags: Flags & BootFlags) =>
       finish(
-        await bootCommand(file, { memoryMib: flags.memory, commandLine: flags.cmdline }, toRunOptions(flags), around),
+        await bootCommand(
+          file,
+          { memoryMib: flags.memory, commandLine: flags.cmdline, ramdisk: flags.ramdisk },
+          { ...toRunOptions(flags), gdb: flags.gdb, input: flags.input },
+          around,
+        ),
       ),
     );
   program

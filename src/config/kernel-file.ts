@@ -10,20 +10,29 @@ import { ConfigError, type Place } from '../workload/config-error.js';
 import type { Workload } from '../workload/workload.js';
 import { readingError } from './yaml-file.js';
 
-/**
- * @param from where it is named
- * @throws ConfigError
- */
-export function readKernelFile(file: string, commandLine: string, from?: Place): BuiltKernel {
-  let contents: Uint8Array;
+function readBytes(file: string, from?: Place): Uint8Array {
   try {
-    contents = readFileSync(file);
+    return readFileSync(file);
   } catch (error) {
     throw readingError(file, error, from);
   }
+}
+
+/**
+ * @param from where it is named @param ramdisk file of its ramdisk
+ * @throws ConfigError
+ */
+export function readKernelFile(
+  file: string,
+  commandLine: string,
+  from?: Place,
+  ramdisk?: { readonly file: string; readonly from?: Place | undefined },
+): BuiltKernel {
+  const contents = readBytes(file, from);
   try {
     const image = readKernel(unpackNow(contents));
-    if (image.class === 64) return { file, image, commandLine };
+    const loaded = ramdisk && { ramdisk: readBytes(ramdisk.file, ramdisk.from) };
+    if (image.class === 64) return { file, image, commandLine, ...loaded };
   } catch (error) {
     const isFiles = error instanceof ElfError || error instanceof XenImageError || error instanceof UnpackError;
     if (isFiles) throw new ConfigError(`${file}: ${error.message}`, from);

@@ -184,6 +184,12 @@ export function kernelGuest(kernel: BuiltKernel, vcpus: number, memoryMib: numbe
   return { config: { ...config, memoryMib, kernel }, placeOf };
 }
 
+/** Domain 0 of a kernel by itself: it has nothing to do but to serve that. */
+export function domain0(): ReadGuest {
+  const { config, placeOf } = workloadGuest(noWorkload('Domain-0'), 1);
+  return { config: { ...config, privileged: true }, placeOf };
+}
+
 /** The domain that runs a bare workload file, named after it. */
 export function workloadGuest(workload: Workload, vcpus: number): ReadGuest {
   const config: GuestConfig = {

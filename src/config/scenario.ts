@@ -16,9 +16,8 @@ import { parseRtApp } from '../workload/rt-app.js';
 import { dom0Guest } from './dom0.js';
 import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
-import { readKernelFile } from './kernel-file.js';
 import { DEVICE_KEYS, readDevices } from './scenario-devices.js';
-import { kernelGuest, type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
+import { type ReadGuest, readGuests, workloadGuest } from './scenario-guests.js';
 import { placeOfPool, readPools } from './scenario-pools.js';
 import { type MachineSection, scenarioSchema } from './scenario-schema.js';
 import { readUserFile, YamlFile } from './yaml-file.js';
@@ -120,19 +119,13 @@ function relativeTo(path: string, section: MachineSection): MachineSection {
     : section;
 }
 
-/** What `ringzero boot` says of the domain. */
-export interface BootSettings {
-  readonly memoryMib: number;
-  readonly commandLine: string;
-}
-
 function machineSettings(section: MachineSection): Partial<MachineConfig> {
   const written = Object.entries(section).filter(([, value]) => value !== undefined);
   return Object.fromEntries(written.map(([key, value]) => [MACHINE_KEYS[key as keyof MachineSection], value]));
 }
 
 /** pCPUs come first: CPU lists are read against them. A topology by itself says how many there are. */
-function pcpusOf({ pcpus, topology }: MachineSection, overrides: MachineOverrides): number {
+export function pcpusOf({ pcpus, topology }: MachineSection, overrides: MachineOverrides): number {
   const told = overrides.pcpus ?? pcpus;
   if (told !== undefined || topology === undefined) return told ?? DEFAULT_PCPUS;
   return topologyPcpus(wholeTopology(topology, undefined));
@@ -168,7 +161,7 @@ function workloadDuration(guests: readonly GuestConfig[]): number {
   return given.length === 0 ? DEFAULT_DURATION_NS : Math.max(...given);
 }
 
-function buildConfig(
+export function buildConfig(
   section: MachineSection,
   overrides: MachineOverrides,
   guests: readonly GuestConfig[],
@@ -226,7 +219,7 @@ function placeOfProblem(
   return yaml?.place(key === undefined ? ['machine'] : ['machine', key]);
 }
 
-function checkConfig(
+export function checkConfig(
   config: MachineConfig,
   overrides: MachineOverrides,
   yaml: YamlFile | undefined,
@@ -240,7 +233,7 @@ function checkConfig(
 }
 
 /** CPU lists are read against the pCPUs and name them in complaints, so their number must be sound before that. */
-function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: YamlFile | undefined): void {
+export function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: YamlFile | undefined): void {
   const probe = buildConfig({ pcpus: section.pcpus }, { pcpus: pcpusOf(section, overrides) }, []);
   const problem = findConfigProblem(probe);
   if (problem?.path[0] !== 'pcpus') return;
@@ -248,7 +241,7 @@ function checkPcpus(section: MachineSection, overrides: MachineOverrides, yaml: 
   throw new ConfigError(problem.message, yaml?.place(['machine', 'pcpus']));
 }
 
-function threadWarnings(config: MachineConfig, overrides: MachineOverrides): string[] {
+export function threadWarnings(config: MachineConfig, overrides: MachineOverrides): string[] {
   const asked = overrides.threads ?? 0;
   const needless =
     asked > config.pcpus ? [`--threads ${asked}: ${config.pcpus} pCPUs need no more than ${config.threads}`] : [];
@@ -311,17 +304,6 @@ function loadWorkload(path: string, overrides: MachineOverrides): Scenario {
     expectations: [],
     warnings: [...workloadWarnings([guest.config]), ...threadWarnings(config, overrides)],
   };
-}
-
-/** A kernel by itself is one domain with a VCPU for every pCPU, until it is done. */
-export function loadKernel(path: string, boot: BootSettings, overrides: MachineOverrides = {}): Scenario {
-  checkPcpus({}, overrides, undefined);
-  const pcpus = pcpusOf({}, { pcpus: 1, ...overrides });
-  const kernel = readKernelFile(path, boot.commandLine);
-  const guest = kernelGuest(kernel, pcpus, boot.memoryMib);
-  const config = buildConfig({ pcpus }, { durationNs: Number.POSITIVE_INFINITY, ...overrides }, [guest.config]);
-  checkConfig(config, overrides, undefined, [guest]);
-  return { config, expectations: [], warnings: threadWarnings(config, overrides) };
 }
 
 /**

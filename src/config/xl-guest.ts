@@ -23,7 +23,16 @@ export interface XlWarning {
   readonly at: Place;
 }
 
+/** What a domain boots, with the places of the names. */
+export interface XlKernel {
+  readonly kernel: { readonly name: string; readonly at: Place };
+  readonly ramdisk?: { readonly name: string; readonly at: Place };
+  readonly commandLine: string;
+}
+
 export interface XlGuest {
+  /** Undefined where it names no kernel. */
+  readonly boots: XlKernel | undefined;
   readonly guest: Omit<GuestConfig, 'workload' | 'abi'>;
   /** Settings without effect here. */
   readonly warnings: readonly XlWarning[];
@@ -191,5 +200,17 @@ export function xlGuest(config: XlConfig, defaults: XlGuestDefaults): XlGuest {
     cpus: affinityOf('cpus', merged.get('cpus'), maxvcpus, defaults.pcpus),
     cpusSoft: affinityOf('cpus_soft', merged.get('cpus_soft'), maxvcpus, defaults.pcpus),
   };
-  return { guest, warnings: warningsFor(merged) };
+  return { guest, boots: kernelOf(merged), warnings: warningsFor(merged) };
+}
+
+/** As libxl puts it together: `cmdline`, or else `root=` and `extra`. */
+function kernelOf(merged: ReadonlyMap<string, Merged>): XlKernel | undefined {
+  const named = (key: string): { name: string; at: Place } | undefined => {
+    const setting = merged.get(key);
+    return setting && { name: textOf(key, setting), at: setting.value.at };
+  };
+  const [kernel, ramdisk, cmdline, root, extra] = ['kernel', 'ramdisk', 'cmdline', 'root', 'extra'].map(named);
+  if (kernel === undefined) return undefined;
+  const words = [root && `root=${root.name}`, extra?.name].filter((word) => word !== undefined);
+  return { kernel, ...(ramdisk && { ramdisk }), commandLine: cmdline?.name ?? words.join(' ') };
 }

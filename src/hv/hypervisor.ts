@@ -11,6 +11,7 @@ import { type Destruction, destruction } from './destroy.js';
 import { type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { frames } from './frames.js';
+import { guestConsoles } from './guest-console.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
 import { irqLines, timersOfLines } from './irq.js';
@@ -167,6 +168,7 @@ export function createHypervisor(
     frames: heap,
     affinities: masks,
     console,
+    consoles: guestConsoles(context),
     deferred: putOff,
     initialised: processor.initialise,
     flushTlb: processor.flushTlb,

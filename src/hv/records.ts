@@ -6,6 +6,7 @@ import { FIRST_RESERVED_GDT_PAGE } from '../shared/public/arch-x86.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
+import { grantRegions } from './grants/records.js';
 import { irqRegions } from './irq-records.js';
 import { COPIES_BYTES, PAGE } from './mm/records.js';
 
@@ -391,8 +392,8 @@ export const TIMER_REQUESTS = struct('timer-requests', { first: 'i32' }, 64);
 /** The registers a hypercall travels in: number, then up to six arguments as 64-bit halves. */
 export const REGS = struct('hypercall-regs', { nr: 'i32', lo: ['i32', 6], hi: ['i32', 6] });
 
-/** Bytes of console output kept for each domain. */
-export const CONSOLE_BYTES = 4096;
+/** Bytes of console output kept for each domain, a power of 2: of machines with kernels that have a console ring, and of others. */
+const CONSOLE_BYTES = { kernels: 1 << 16, workloads: 1 << 12 } as const;
 /** Bytes of the hypervisor's own console ring (Xen's conring_size). */
 export const XEN_CONSOLE_BYTES = 16_384;
 
@@ -449,10 +450,11 @@ export const hvRegions = (shape: HvShape): Region[] => [
   tableRegion(EVTCHN, shape.domains * shape.evtchns),
   ...irqRegions(shape.domains, shape.irqs),
   rawRegion('wake-latency', HISTOGRAM_BYTES, shape.domains),
-  rawRegion('console', CONSOLE_BYTES, shape.domains),
+  rawRegion('console', shape.xenFrames > 0 ? CONSOLE_BYTES.kernels : CONSOLE_BYTES.workloads, shape.domains),
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
   rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
   tableRegion(PAGE, Math.max(1, shape.frames)),
+  ...grantRegions(shape.xenFrames > 0 ? shape.domains : 1),
   // Each runner's own.
   rawRegion('guest-copies', COPIES_BYTES, shape.runners),
   rawRegion('dummy-vcpu-info', 64, 1),

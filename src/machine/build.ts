@@ -16,6 +16,7 @@ import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-s
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
+import { debuggerRecords } from '../pcpu/x86/debugger-records.js';
 import { Image, PAGE_SIZE, PAGES_PER_MIB } from '../shared/image.js';
 import { MAX_VIRT_CPUS, MIN_IRQS } from '../shared/limits.js';
 import { oscillators } from '../shared/oscillator.js';
@@ -23,6 +24,7 @@ import { vcpu_guest_context } from '../shared/public/arch-x86-layout.js';
 import { sizeOf } from '../shared/public/layout.js';
 import { vcpu_info } from '../shared/public/xen-layout.js';
 import { allRest } from '../shared/stop-machine.js';
+import { buildBackEnds, type ServedDomain } from './build-back-ends.js';
 import { startDevices } from './build-devices.js';
 import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
@@ -162,6 +164,7 @@ export function machineShape(config: MachineConfig): MachineShape {
         spare((SPARE_TASKS + 1) * Math.min(mostSpare, SPARE_TASKS)),
       logLines: config.taskLogLines,
       tools: toolRoom(config.toolstack),
+      backEnds: guests.filter(({ kernel }) => kernel !== undefined).length,
     },
     x86: {
       vcpus: guests.some(({ kernel }) => kernel !== undefined) ? vcpus : 0,
@@ -252,6 +255,7 @@ export function buildMachine(
   const shape = machineShape(config);
   const params = runParams(config, shape.hv.runners, cores, policy);
   const image = Image.create(machineMap(shape, params.hv.policies));
+  if (config.hasDebugger === true && shape.x86.vcpus > 0) debuggerRecords(image).isOn = true;
   // The main thread boots alone, in order: what goes on at the same time begins with the domains.
   const core = processorCore(
     image,
@@ -289,6 +293,7 @@ export function buildMachine(
   const mem = modelMemory(image, hv);
   const links = serviceLinks(config.guests);
   const rings: number[] = [];
+  const served: ServedDomain[] = [];
   const cursor: LoadCursor = {
     domain: domainNumber(config.guests, config.guests.length),
     task: 0,
@@ -336,11 +341,12 @@ export function buildMachine(
         firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
       }),
     );
-    if (guest.kernel !== undefined) loadKernel(core, d, guest.kernel);
+    if (guest.kernel !== undefined) served.push({ d, guest, rings: loadKernel(core, d, guest.kernel) });
     rings.push(hv.context.domain.frames(d) + areas.rings);
     vcpusIn[pool] = firstOfGuest + mostVcpus(guest);
   }
   buildLinks(mem, config.guests, links, rings);
+  if (served.length > 0) buildBackEnds(core, served, config.guests[0]!);
   hv.context.host.setLastDomid(0, Math.max(0, config.guests.length - 1 + domainNumber(config.guests, 0)));
   if (config.toolstack !== undefined) {
     // There may be something to do at any time.

@@ -1,7 +1,8 @@
 /** Reads a finished (or stopped) machine's numbers out of the image. */
-import { consoleText } from '../hv/calls/console-io.js';
+
 import { privateLock, runqLock } from '../hv/context.js';
 import { CRASH_TEXT } from '../hv/domain.js';
+import { consoleText } from '../hv/guest-console.js';
 import { LOCK_TIME } from '../hv/lock-time.js';
 import { PERFC, PERFC_NAMES } from '../hv/perfc.js';
 import { DOMAIN_STATE, XEN_CONSOLE_BYTES } from '../hv/records.js';

@@ -77,6 +77,7 @@ export interface BuiltKernel {
   readonly file: string;
   readonly image: PvKernel;
   readonly commandLine: string;
+  readonly ramdisk?: Uint8Array | undefined;
 }
 
 /** VCPUs of a guest, on line or not. */
@@ -229,6 +230,8 @@ export interface MachineConfig {
   /** Cpupools that can be made while the machine runs, with any built-in scheduler. @default 0 */
   readonly sparePools?: number | undefined;
   readonly guests: readonly GuestConfig[];
+  /** Whether a debugger can halt the first guest's VCPUs, which is one of machine code: see debug-port.ts. @default false */
+  readonly hasDebugger?: boolean | undefined;
   /** What domain 0's tools are to do; the first guest must be domain 0. */
   readonly toolstack?: ToolstackConfig | undefined;
 }

@@ -3,8 +3,9 @@
  * console and xenstore (tools/libs/guest). What it writes into frames the hypervisor then looks at as it does at any page table.
  */
 import { EVENT_TABLE_LOCK } from '../hv/context.js';
+import { GRANT_FRAMES } from '../hv/grants/records.js';
 import { writeHypercallPage } from '../hv/hypercall-page.js';
-import { PTE } from '../hv/mm/records.js';
+import { PGT, PTE } from '../hv/mm/records.js';
 import type { ProcessorCore } from '../pcpu/processor.js';
 import { resetState } from '../pcpu/x86/reset.js';
 import { GPR_NAMES, ST, STATE_BYTES } from '../pcpu/x86/state.js';
@@ -14,8 +15,6 @@ import { MAX_GUEST_CMDLINE, SIF_MOD_START_PFN } from '../shared/public/xen.js';
 import type { BuiltKernel } from './config.js';
 import { kernelLayout, prefixOf } from './kernel-layout.js';
 
-/** Frames of a grant table (gnttab_max_frames of Xen, by default 64). */
-export const GRANT_FRAMES = 64;
 /** Frames of a domain beside its memory: the shared info page before it, its grant table behind it. */
 export const EXTRA_FRAMES = 1 + GRANT_FRAMES;
 
@@ -42,18 +41,31 @@ const MAGIC = 'xen-3.0-x86_64';
 const ENTRIES = 512;
 
 /** Why a kernel does not fit into a domain of so much memory. */
-export function kernelProblem({ image }: BuiltKernel, frames: number): string | undefined {
+export function kernelProblem({ image, ramdisk }: BuiltKernel, frames: number): string | undefined {
   for (const { address, bytes } of image.segments) {
     if (address < image.virtBase) return `a segment at 0x${address.toString(16)}: before the domain's memory`;
     if (address + bytes - image.virtBase > BigInt(frames * PAGE_SIZE))
       return `a segment ends at 0x${(address + bytes).toString(16)}, where there is no memory any more`;
   }
-  const { pages } = kernelLayout(image, frames, 0);
-  return pages > frames ? `it needs ${pages} frames with what belongs to it, and has ${frames}` : undefined;
+  const { pages } = kernelLayout(image, frames, ramdisk?.length ?? 0);
+  return pages > frames
+    ? `it needs ${pages} frames with what belongs to it, and the domain has ${frames}: give it more memory`
+    : undefined;
+}
+
+/** A page that a domain shares with domain 0, by its image address, and the port that belongs to it. */
+export interface KernelRing {
+  readonly page: number;
+  readonly port: number;
+}
+
+export interface KernelRings {
+  readonly console: KernelRing;
+  readonly xenstore: KernelRing;
 }
 
 /** Fills the frames of domain d and the registers of its VCPU 0. */
-export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel): void {
+export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel): KernelRings {
   const { image, domain } = hv.context;
   const { u8, i32 } = image;
   const view = new DataView(image.buffer);
@@ -64,11 +76,13 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   const frame = (pfn: number): number => hv.mm.tables.frame(firstMfn + pfn);
   const kernelImage = kernel.image;
   const { virtBase } = kernelImage;
-  const layout = kernelLayout(kernelImage, nrPages, 0);
+  const { ramdisk } = kernel;
+  const layout = kernelLayout(kernelImage, nrPages, ramdisk?.length ?? 0);
   const virtual = (pfn: number): bigint => BigInt.asUintN(64, virtBase + BigInt(pfn * PAGE_SIZE));
 
   domain.setIsPaged(d, 1);
   for (const { address, contents } of kernelImage.segments) u8.set(contents, frame(0) + Number(address - virtBase));
+  if (ramdisk !== undefined) u8.set(ramdisk, frame(layout.ramdisk));
   if (kernelImage.hypercallPage !== undefined)
     writeHypercallPage(u8, frame(0) + Number(kernelImage.hypercallPage - virtBase));
   for (let pfn = 0; pfn < nrPages; pfn++) {
@@ -111,19 +125,34 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   u8.set(encoder.encode(MAGIC), info + INFO.magic);
   put64(INFO.nrPages, nrPages);
   put64(INFO.sharedInfo, mfnOfShared * PAGE_SIZE);
-  view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
+  if (ramdisk !== undefined) {
+    put64(INFO.modStart, kernelImage.modStartPfn ? layout.ramdisk : virtual(layout.ramdisk));
+    put64(INFO.modLen, ramdisk.length);
+    view.setUint32(info + INFO.flags, kernelImage.modStartPfn ? SIF_MOD_START_PFN : 0, true);
+  }
   put64(INFO.storeMfn, firstMfn + layout.xenstore);
-  view.setUint32(info + INFO.storeEvtchn, port(), true);
+  const rings = {
+    xenstore: { page: frame(layout.xenstore), port: port() },
+    console: { page: frame(layout.console), port: port() },
+  };
+  view.setUint32(info + INFO.storeEvtchn, rings.xenstore.port, true);
   put64(INFO.consoleMfn, firstMfn + layout.console);
-  view.setUint32(info + INFO.consoleEvtchn, port(), true);
+  view.setUint32(info + INFO.consoleEvtchn, rings.console.port, true);
   put64(INFO.ptBase, virtual(layout.tables[0]!.pfn));
   put64(INFO.nrPtFrames, layout.tables.length);
   put64(INFO.mfnList, kernelImage.initP2m ?? virtual(layout.p2m));
   put64(INFO.firstP2mPfn, kernelImage.initP2m === undefined ? 0 : layout.p2m);
   put64(INFO.nrP2mFrames, kernelImage.initP2m === undefined ? 0 : layout.p2mPages);
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
-  for (const shared of [layout.xenstore, layout.console]) types.share(firstMfn + shared);
-  types.share(mfnOfShared);
+  // Others write them: they are never page tables.
+  hv.mm.locked(d, () => {
+    for (const mfn of [mfnOfShared, firstMfn + layout.xenstore, firstMfn + layout.console]) {
+      types.share(mfn);
+      hv.mm.hold(d, hv.mm.tables.frame(mfn), PAGE_SIZE);
+    }
+  });
+  // The hypervisor writes it, so it must not become a page table.
+  types.getPageAndType(mfnOfShared, d, PGT.writable_page);
 
   const v = domain.firstVcpu(d);
   const st = image.region('x86-vcpu').base + v * STATE_BYTES;
@@ -136,4 +165,5 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   i32[(st + ST.isPresent) >> 2] = 1;
   const rc = hv.mm.locked(d, () => hv.mm.setTable(v, firstMfn + layout.tables[0]!.pfn, 'kernel'));
   if (rc !== 0) throw new Error(`the page tables of domain ${d} were refused: ${rc}`);
+  return rings;
 }

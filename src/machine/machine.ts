@@ -10,10 +10,12 @@ import { type Remote, releaseProxy, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Piscina } from 'piscina';
 import type { SedfSpec } from '../hv/domain.js';
+import { consoleSince } from '../hv/guest-console.js';
 import type { PoolParams } from '../hv/sched/interface.js';
 import { PolicyError, type UserPolicy } from '../hv/sched/user-policy.js';
 import { lowestFloor, type PcpuView, viewOf, type WorkerControl } from '../pcpu/control.js';
 import { CONTROL, RUN, WORKER } from '../pcpu/control-records.js';
+import { BACK_END, CONSOLE_IN_BYTES } from '../pcpu/model/back-end-records.js';
 import { modelMemory } from '../pcpu/model/memory.js';
 import { LIVE_JOB, TOOL_POST } from '../pcpu/model/privcmd-records.js';
 import type { WorkerTask } from '../pcpu/worker.js';
@@ -28,6 +30,7 @@ import { findConfigProblem, paramsProblem, sedfProblem } from './check-config.js
 import { collect } from './collect.js';
 import { domainNumber, type GuestConfig, type MachineConfig } from './config.js';
 import { type CpupoolView, checked, type NewCpupool, poolViews, XenError } from './cpupools.js';
+import { DebugPort } from './debug-port.js';
 import { endOf } from './end-of-run.js';
 import { forHost } from './host-order.js';
 import { type DomainInfo, domainInfos } from './inspect.js';
@@ -300,6 +303,18 @@ export class Machine {
     return this.#command((c) => c.resume());
   }
 
+  /**
+   * For a debugger outside, of a machine made with `hasDebugger`.
+   * @throws RangeError for any other
+   */
+  debugPort(): DebugPort {
+    return new DebugPort(this.#built, this.config, {
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+      isFinished: () => this.#isFinished() || this.#fault !== undefined || this.#closed,
+    });
+  }
+
   /** Takes `turns` turns and pauses again. */
   async step(turns = 1): Promise<number> {
     if (this.#isFree) throw new RangeError('free mode has no one order of turns to step through');
@@ -503,6 +518,34 @@ export class Machine {
       if (made.length < some.length || (made.at(-1)?.rc ?? 0) < 0) break;
     }
     return results;
+  }
+
+  /**
+   * What the nth guest with a kernel has said on its console since its byte number `from`, as far as it is still there.
+   * @returns it, and the number of the byte behind it
+   */
+  consoleSince(n: number, from: number): { readonly bytes: Uint8Array; readonly end: number } {
+    const { image, core } = this.#built;
+    return consoleSince(image, core.hv.context.domain, image.table(BACK_END).domain(n), from);
+  }
+
+  /**
+   * Types at the console of the nth guest with a kernel. Before the machine runs it is there from the beginning.
+   * @returns how many bytes there was room for
+   */
+  async type(n: number, bytes: Uint8Array): Promise<number> {
+    const { image } = this.#built;
+    const { base } = image.region('console-in');
+    const { base: column, shift } = image.column(BACK_END, 'typed');
+    const at = column + (n << shift);
+    const typed = Atomics.load(image.i32, at);
+    const room = CONSOLE_IN_BYTES - ((typed - image.table(BACK_END).given(n)) >>> 0);
+    const length = Math.min(room, bytes.length);
+    for (let k = 0; k < length; k++)
+      image.u8[base + n * CONSOLE_IN_BYTES + ((typed + k) & (CONSOLE_IN_BYTES - 1))] = bytes[k]!;
+    Atomics.store(image.i32, at, (typed + length) | 0);
+    if (this.#granted && length > 0) await this.#command((c) => c.typed(n));
+    return length;
   }
 
   /** The scheduler's ratelimit from now on: 0 (off) or 100..500000, us. @throws RangeError where the scheduler cannot change it */

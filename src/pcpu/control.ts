@@ -9,6 +9,7 @@ import { SHUTDOWN_poweroff } from '../shared/public/sched.js';
 import { VIRQ_CONSOLE } from '../shared/public/xen.js';
 import { TRACE } from '../shared/trace-ring.js';
 import { CONTROL, OUTCOME, RUN } from './control-records.js';
+import { BACK_END } from './model/back-end-records.js';
 import { TOOL_POST } from './model/privcmd-records.js';
 import type { ProcessorCore } from './processor.js';
 import type { SafePoint } from './safe-point.js';
@@ -32,6 +33,7 @@ const COMMAND = {
   destroy: 15,
   setRatelimit: 16,
   cpupool: 17,
+  typed: 18,
 } as const;
 
 export interface PcpuView {
@@ -83,6 +85,8 @@ export interface WorkerControl {
   shutdown(domain: number): Promise<number>;
   /** Tells domain 0's tools that job 0 is to be done. */
   giveJob(): Promise<number>;
+  /** Tells domain 0 that something was typed at the console of back end b (back-end-records.ts). */
+  typed(b: number): Promise<number>;
   /** Takes a pCPU other than 0 off line, or brings one back. What is so already stays so. */
   offline(pcpu: number): Promise<number>;
   online(pcpu: number): Promise<number>;
@@ -226,6 +230,13 @@ export function workerControl(image: Image, core: ProcessorCore, safe: SafePoint
           Atomics.add(image.i32, GIVEN, 1);
           // What is typed reaches domain 0 as bytes of the console.
           events.sendVirq(domain.firstVcpu(0), VIRQ_CONSOLE);
+        }),
+      ),
+    typed: (b) =>
+      command('typed', () =>
+        core.turns.interact(core.pcpus[0]!, () => {
+          const port = image.table(BACK_END).consolePort(b);
+          if (port !== 0) events.setPending(0, port);
         }),
       ),
     offline: (p) =>

@@ -193,6 +193,7 @@ describe('xlGuest', () => {
   it('fills in defaults', () => {
     expect(guestOf('name = "d"')).to.deep.equal({
       guest: { name: 'd', vcpus: 1, memoryMib: 64, weight: 256, cap: 0, cpus: [], cpusSoft: [] },
+      boots: undefined,
       warnings: [],
     });
   });

@@ -38,7 +38,7 @@ const PRELUDE = [
   '#include <xen/xen.h>',
   ...[
     ...['event_channel', 'sched', 'vcpu', 'version', 'callback', 'nmi', 'trace', 'memory'],
-    ...['domctl', 'sysctl', 'physdev', 'platform', 'elfnote'],
+    ...['domctl', 'sysctl', 'physdev', 'platform', 'elfnote', 'grant_table'],
   ].map((header) => `#include <xen/${header}.h>`),
   '#define __XEN__', // errno.h shows EINTR and ERESTART to the hypervisor alone
   '#include <xen/errno.h>',

@@ -9,6 +9,7 @@ import type { Destruction } from '../destroy.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
 import type { Frames } from '../frames.js';
+import type { GuestConsoles } from '../guest-console.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Hotplug } from '../hotplug.js';
 import type { MachineMemory } from '../mm/memory.js';
@@ -74,6 +75,7 @@ export interface CallParts {
   readonly frames: Frames;
   readonly affinities: Affinities;
   readonly console: ConsoleRing;
+  readonly consoles: GuestConsoles;
   /** Tells the processor what VCPU v begins with, a vcpu_guest_context at an image address: 0, or −EINVAL where it cannot. */
   readonly initialised: (v: number, context: number) => number;
   /** Where VCPUs' kernels are entered by the hypervisor. */

@@ -12,6 +12,7 @@ import { consoleIo } from './console-io.js';
 import { descriptorCalls } from './descriptors.js';
 import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
+import { grantTableOp } from './grant-table-op.js';
 import { memoryOp } from './memory-op.js';
 import { miscHypercalls } from './misc-hypercalls.js';
 import { mmuUpdates } from './mmu-update.js';
@@ -58,6 +59,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   mmu_update: { partial: 'of its own page tables' },
   update_va_mapping: 'supported',
   mmuext_op: { partial: 'no large pages' },
+  grant_table_op: { partial: 'version 1; of domains with page tables' },
 };
 
 /** Name -> number, from xen.h. */
@@ -113,6 +115,7 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     mmu_update: mmu.mmuUpdate,
     update_va_mapping: mmu.updateVaMapping,
     mmuext_op: mmuextOp(parts),
+    grant_table_op: grantTableOp(parts),
   };
   const handlers: Handler[] = new Array<Handler>(64).fill(absent);
   for (const [name, handler] of Object.entries(byName)) handlers[HYPERCALL_NUMBERS[name] ?? 63] = handler;

@@ -16,6 +16,7 @@ import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import { STORE } from '../../shared/store-words.js';
 import type { Executor } from '../turn.js';
+import { type BackEnds, backEnds } from './back-ends.js';
 import { balloon } from './balloon.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
 import { type Drivers, drivers } from './drivers.js';
@@ -57,6 +58,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
   const locks = sync(mem, tasks);
   const irqs: Drivers = drivers(mem, calls, tasks, devices, locks.suspend);
   const asking = requests(mem, tasks, calls, sleep);
+  const backs: BackEnds = backEnds(mem, calls);
   const demands = store(mem, calls);
   const boot = guestBoot(
     mem,
@@ -65,6 +67,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     (v) => {
       if (kd.storeArea(vcpu.domain(v)) !== 0) demands.open(v);
       asking.offer(v);
+      if (vcpu.domain(v) === 0) backs.bind(v);
     },
     irqs,
   );
@@ -333,6 +336,13 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
     // Channels of services notify VCPU 0.
     if (kd.fronts(d) + kd.backs(d) > 0 && vcpu.id(v) === 0) asking.takeEvents(v, (port) => takePort(d, selected, port));
     if (kv.firstDevice(v) !== 0) irqs.begin(v, (port) => takePort(d, selected, port));
+    if (d === 0 && vcpu.id(v) === 0) {
+      const ns = backs.begin(v, (port) => takePort(d, selected, port));
+      if (ns > 0) {
+        kv.setHandling(v, 1);
+        kv.addDebt(v, ns);
+      }
+    }
     if (!timer) return;
     // What the timer was for is looked at below, or when the next task begins to compute.
     kv.setPreemptAt(v, Infinity);
@@ -415,6 +425,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
   /** Interrupt handlers are through: those they woke may come before the task that was interrupted. */
   function handled(v: number): void {
     irqs.finish(v);
+    if (vcpu.domain(v) === 0 && vcpu.id(v) === 0) backs.finish(v);
     if (kv.current(v) !== 0 && tasks.shouldPreempt(v)) tasks.preempt(v);
   }
 

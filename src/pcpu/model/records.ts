@@ -6,6 +6,7 @@ import { wordsFor } from '../../shared/bitmap.js';
 import { type Region, rawRegion, tableRegion } from '../../shared/image.js';
 import { MAX_VIRT_CPUS } from '../../shared/limits.js';
 import { struct } from '../../shared/struct.js';
+import { backEndRegions } from './back-end-records.js';
 import { type ToolShape, toolRegions } from './privcmd-records.js';
 import { type RequestShape, requestRegions } from './request-records.js';
 
@@ -323,6 +324,8 @@ export interface ModelShape {
   readonly timerSlots: number;
   readonly logLines: number;
   readonly tools: ToolShape;
+  /** Domains whose console and xenstore domain 0 serves. */
+  readonly backEnds: number;
 }
 
 export const modelRegions = (s: ModelShape): Region[] => [
@@ -338,5 +341,6 @@ export const modelRegions = (s: ModelShape): Region[] => [
   ...requestRegions(s.requests),
   rawRegion('task-timer-queues', 4, Math.max(1, s.timerSlots)),
   ...toolRegions(s.tools),
+  ...backEndRegions(s.backEnds),
   rawRegion('task-log', 8 * LOG_FIELDS * s.logLines, Math.max(1, s.tasks)),
 ];

@@ -3,6 +3,7 @@ import type { Image } from '../../shared/image.js';
 import type { BusLock } from './bus-lock.js';
 import { codeCache, type SharedCode } from './code-cache.js';
 import { debugRegisters } from './debug-registers.js';
+import type { DebugStops } from './debug-stops.js';
 import { exactFloat } from './floating.js';
 import type { Form } from './forms.js';
 import {
@@ -74,6 +75,8 @@ export interface Surroundings {
   readonly shared: SharedPages | undefined;
   /** Where several workers run code at the same time. */
   readonly bus: BusLock | undefined;
+  /** Where there may be a debugger outside. */
+  readonly stops?: DebugStops | undefined;
   /** CPUID: eax, ebx, ecx, edx. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
   /** @default Xen's */
@@ -147,12 +150,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (isCode) written(frame);
     return isCode;
   }
-  const { bus } = outside;
+  const { bus, stops } = outside;
   const left = (frame: number): void => {
     if (code.hasCode(frame)) written(frame);
   };
   const frames = { hasCode: code.hasCode, written: writtenTo, left: bus && left };
-  const paging = mmu(image, outside.memory, frames, outside.shared, outside.rootOf, debug);
+  const watch = stops?.watching(debug) ?? debug;
+  const paging = mmu(image, outside.memory, frames, outside.shared, outside.rootOf, watch);
   const locked = bus && lockedAccesses(image, paging, writtenTo, bus);
   /** Writes of others to code that this core has followed. */
   let seenWrites = code.writes();
@@ -483,6 +487,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     i32[word(entry)] = low & ~4095;
     i32[word(entry) + 1] = high;
     i32[word(entry + CODE_TLB_ENTRY.records)] = records;
+    if (stops?.isPageWithStops(low, high) === true) forgetCodeAt(tlb, tlbPlace(low));
     return record;
   }
 
@@ -518,14 +523,21 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     let rest = budget;
     for (;;) {
       const isStepping = steps.isOn(st);
-      i32[word(st + ST.stepping)] = isStepping ? 1 : 0;
+      const isNear = stops?.isNear(st) === true;
+      const isSlow = isStepping || isNear;
+      i32[word(st + ST.stepping)] = isSlow ? 1 : 0;
       i32[word(st + ST.left)] = rest;
-      if (isStepping && steps.before(st)) return EXIT.exception;
+      if (isNear && stops!.before(st)) return EXIT.debug;
+      if (isStepping && steps.before(st)) {
+        stops?.after(st, EXIT.exception, false);
+        return EXIT.exception;
+      }
       const record = locate(st);
       const most = longest(st, record);
-      const slice = isStepping ? 1 : Math.min(rest, most);
+      const slice = isSlow ? 1 : Math.min(rest, most);
       [given, beyond] = [slice, rest - slice];
       i32[word(st + ST.left)] = slice;
+      stops?.begin(isSlow);
       const reason = record === 0 || most === 0 ? EXIT.exception : loop(st, record, slice);
       const done = given - i32[word(st + ST.left)]!;
       rest += given - slice - done;
@@ -534,8 +546,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       if (record !== 0) settle(st);
       if (reason === EXIT.exception && i32[word(st + ST.vector)] === VECTOR.kept) {
         if (isStepping) steps.undone(st);
-        return EXIT.kept;
+        if (stops?.isToRepeat() !== true) return EXIT.kept;
+        if (bus?.isHeld() === true) bus.release();
+        continue;
       }
+      const isToHalt = stops?.after(st, reason, done > 0) === true;
       // It faulted between its two accesses, as another pCPU changed the page tables.
       if (bus?.isHeld() === true) bus.release();
       if (reason === EXIT.exception) {
@@ -545,6 +560,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       }
       if (isStepping && steps.after(st, reason, done > 0)) return EXIT.exception;
       if (reason === EXIT.syscall) return reason;
+      if (isToHalt) return EXIT.debug;
       if (rest === 0) return EXIT.budget;
     }
   }

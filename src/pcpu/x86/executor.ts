@@ -24,6 +24,7 @@ import { busLock } from './bus-lock.js';
 import { sharedCode } from './code-cache.js';
 import { type X86Core, x86Core } from './core.js';
 import { cpuid } from './cpuid.js';
+import { debugStops } from './debug-stops.js';
 import { registerDump } from './dump.js';
 import { emulation } from './emulation.js';
 import { type Entries, entries } from './entries.js';
@@ -136,6 +137,8 @@ export function x86Executor(
 
   const code = sharedCode(image, image.region('x86-code-frames').base, frames.base);
 
+  const stops = debugStops(image, self, blocks);
+
   const core: X86Core = x86Core(
     image,
     {
@@ -163,6 +166,7 @@ export function x86Executor(
         return n < entry.ldt(v).entries ? hv.mm.descriptors.ldtEntry(v, n) || -1 : 0;
       },
       more,
+      stops,
       bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers, waiting),
       cpuid,
     },
@@ -234,7 +238,13 @@ export function x86Executor(
   function runFor(v: number, p: number, instructions: number): number {
     const st = blockOf(v);
     [onPcpu, block, budget] = [p, st, instructions];
-    const reason = core.run(st, instructions, v, p);
+    let reason = core.run(st, instructions, v, p);
+    // Halted in the midst of its run, it goes on as if nothing had been.
+    while (reason === EXIT.debug) {
+      stops!.halt(v, waiting);
+      const rest = i32[word(st + ST.left)]!;
+      reason = rest === 0 ? EXIT.budget : core.run(st, rest, v, p);
+    }
     const ran = budget - i32[word(st + ST.left)]!;
     const isCutOff = reason === EXIT.kept || (reason === EXIT.exception && i32[word(st + ST.vector)] !== VECTOR.DB);
     setDone(st, done(st) + ran + (isCutOff ? 1 : 0));
@@ -257,6 +267,7 @@ export function x86Executor(
 
   /** Ends the domain of v, with what its VCPU was at. */
   function crash(v: number): void {
+    stops?.crashed(v, i32[word(blockOf(v) + ST.vector)]!, waiting);
     for (const line of registerDump(image, blockOf(v), core.mmu))
       hv.console.print(`d${domain.id(vcpu.domain(v))}v${vcpu.id(v)} ${line}`);
     hv.domains.crash(vcpu.domain(v), CRASH.exception);
@@ -443,5 +454,6 @@ export function x86Executor(
       return begin(v, context);
     },
   };
+  stops?.guard(executor, waiting);
   return executor;
 }

@@ -39,6 +39,8 @@ export interface CodeFrames {
 /** Breakpoints for data (debug-registers.ts): who accesses a page that has one comes here each time. */
 export interface Watch {
   isWatched(st: number, low: number, high: number): boolean;
+  /** Of such a page: whether it is not to be touched now, but by an instruction that is run by itself. @default it may be */
+  isTooFast?(st: number, low: number, high: number): boolean;
   /** So many bytes at `address` of the block are read or written. */
   accessed(st: number, size: number, access: Access): void;
 }
@@ -195,8 +197,13 @@ export function mmu(
       i32[word(st + ST.vector)] = VECTOR.kept;
       return -1;
     }
+    if (access === 'fetch') return table;
+    if (watch.isTooFast?.(st, low, high) === true) {
+      i32[word(st + ST.vector)] = VECTOR.kept;
+      return -1;
+    }
     const isDirty = (i32[at]! & PTE.dirty) !== 0;
-    if (access !== 'fetch' && !watch.isWatched(st, low, high))
+    if (!watch.isWatched(st, low, high))
       remember(tlbOf(st), low, high, table, isWritable && isDirty && !code.hasCode(table));
     return table;
   }

@@ -1,6 +1,7 @@
 /** What x86 guests need of the image; nothing where there are none. */
 import { type Region, rawRegion } from '../../shared/image.js';
 import { busRegion } from './bus-lock.js';
+import { debuggerRegions } from './debugger-records.js';
 import { ENTRIES_BYTES } from './entry-table.js';
 import { STATE_BYTES, TLB_BYTES } from './state.js';
 
@@ -31,5 +32,6 @@ export function x86Regions({ vcpus, pcpus, workers, frames }: X86Shape): Region[
     rawRegion('x86-code-frames', 4, 2 + frames),
     // Atomics (bus-lock.ts).
     busRegion(workers),
+    ...debuggerRegions(vcpus, workers),
   ];
 }

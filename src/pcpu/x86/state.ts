@@ -150,6 +150,8 @@ export const EXIT = {
   kept: 4,
   /** The core is to look how code is to be run: TF was set, or SS loaded; or a string instruction has done the one element it was to do. */
   attend: 5,
+  /** A debugger outside wants the VCPU halted here (debug-stops.ts); where it was to stop behind an instruction, that is done. */
+  debug: 6,
 } as const;
 
 /** What the core says in `value` of the block of a segment that is looked at; behind it are its access rights, in `address` its limit. */
