@@ -127,6 +127,9 @@ long mmuext(u32 cmd, u64 arg1, u64 arg2);
 /* user.c: the machine address of the page table of applications, and where one begins that calls the kernel at once. */
 extern u64 user_cr3, user_start;
 
+/* frames.c: one line of what an exception of an application has left, its stack apart. */
+void say_frame(const char *name, const struct frame *frame, u64 rip, u64 rsp, u64 cr2);
+
 /* traps.c, privileged.c, events.c, user.c, descriptors.c, vcpus.c */
 void set_trap(u8 vector, u8 flags);
 #define DPL3 3

@@ -66,6 +66,13 @@ const JMP_RAX = [0xff, 0xe0];
 const LOAD_RAX = [0x48, 0x8b, 0x00];
 const STORE_RAX = [0x48, 0x89, 0x00];
 
+/** push 0x2b, rsp, 0x202, cs, and 0 for RIP, flags, RCX, R11 and RAX; mov eax,23; syscall */
+const iretWith = (cs: number): number[] => [
+  ...[0x6a, 0x2b, 0x54, 0x68, 0x02, 0x02, 0, 0, 0x6a, cs],
+  ...[0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0],
+  ...[0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
+];
+
 describe('a kernel that does what it must not', () => {
   const cases: readonly (readonly [what: string, code: readonly number[], says: readonly string[]])[] = [
     ['an undefined instruction', [0x0f, 0x0b], ['unhandled #UD', 'RIP: 0000000000100000  ud2  (0f 0b)']],
@@ -123,6 +130,18 @@ describe('a kernel that does what it must not', () => {
       'what the x87 has at the beginning',
       [...[0x50, 0xd9, 0x3c, 0x24, 0x58], ...[0x0f, 0xb7, 0xc0, 0x48, 0x8b, 0x80, 0, 0, 0, 0x40]],
       ['unhandled #PF(0004) at 000000004000037f'],
+    ],
+    [
+      'an application without page tables',
+      iretWith(0x33),
+      ['d1v0 Guest switching to user mode with no user page tables', 'RIP: 000000000010001b'],
+    ],
+    ['a return to no segment, which nobody is told of', iretWith(0), ['unhandled #GP(0000)', 'RIP: 0000000000000000']],
+    // xor esp,esp; mov eax,23; syscall
+    [
+      'a return from nowhere',
+      [0x31, 0xe4, 0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
+      ['d1v0 Fault while reading IRET context from guest stack'],
     ],
     // push rax, over and over: through all that can be written.
     // Its page tables lie below the stack.

@@ -204,6 +204,7 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       if ((cs & BigInt(RPL)) === BigInt(RPL)) {
         if (!info.hasUserTable(v)) {
           info.say(v, 'Guest switching to user mode with no user page tables');
+          view.setInt32(st + ST.vector, VECTOR.kept, true);
           return false;
         }
         toggle(st);
