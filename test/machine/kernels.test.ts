@@ -137,10 +137,10 @@ describe('a kernel that does what it must not', () => {
       ['d1v0 Guest switching to user mode with no user page tables', 'RIP: 000000000010001b'],
     ],
     ['a return to no segment, which nobody is told of', iretWith(0), ['unhandled #GP(0000)', 'RIP: 0000000000000000']],
-    // xor esp,esp; mov eax,23; syscall
+    // mov esp,0x7ffff000; mov eax,23; syscall
     [
       'a return from nowhere',
-      [0x31, 0xe4, 0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
+      [0xbc, 0x00, 0xf0, 0xff, 0x7f, 0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
       ['d1v0 Fault while reading IRET context from guest stack'],
     ],
     // push rax, over and over: through all that can be written.
