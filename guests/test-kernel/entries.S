@@ -17,6 +17,20 @@ entry_\number:
 	jmp	common
 	.endm
 
+	/* System calls of applications have no number of their own; and where iret could not be done there are selectors in the frame, too. */
+	ENTRY	257, 0
+entry_258:
+	movq	(%rsp), %rcx
+	movq	8(%rsp), %r11
+	.irp	n, 0, 8, 16, 24
+	pushq	16+\n(%rsp)
+	popq	failsafe_selectors+\n(%rip)
+	.endr
+	addq	$48, %rsp
+	pushq	$0
+	pushq	$258
+	jmp	common
+
 	.altmacro
 	.macro	ENTRY_OF number
 	.if	\number == 8 || (\number >= 10 && \number <= 14) || \number == 17
@@ -46,7 +60,7 @@ common:
 	popq	%\register
 	.endr
 	addq	$16, %rsp
-	pushq	$0
+	pushq	iret_flags(%rip)
 	pushq	%rcx
 	pushq	%r11
 	pushq	%rax
@@ -62,8 +76,15 @@ common:
 	.endm
 entry_points:
 	.set	n, 0
-	.rept	257
+	.rept	259
 	POINT_OF	%n
 	.set	n, n + 1
 	.endr
+	.bss
+	.globl	iret_flags, failsafe_selectors
+	.balign	8
+iret_flags:
+	.skip	8
+failsafe_selectors:
+	.skip	32
 	.section .note.GNU-stack,"",@progbits

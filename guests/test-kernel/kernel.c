@@ -41,6 +41,8 @@ void kmain(const u8 *info) {
 	section("events", test_events);
 	section("memory", test_memory);
 	section("grants", test_grants);
+	section("user", test_user);
+	section("descriptors", test_descriptors);
 	section("vcpus", test_vcpus);
 	section("race", test_race);
 done:

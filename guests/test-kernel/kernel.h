@@ -17,9 +17,16 @@ static inline long hypercall4(long nr, long first, long second, long third, long
 	return nr;
 }
 /* entries.S */
-/* Of all vectors, and of the event callback behind them. */
-extern const u64 entry_points[257];
+/* Of all vectors, and of the callbacks behind them. */
+extern const u64 entry_points[259];
 #define EVENTS 256
+#define SYSCALLS 257
+#define FAILSAFE 258
+/* Of the next iret: VGCF_in_syscall. */
+extern volatile u64 iret_flags;
+#define VGCF_in_syscall 0x100
+/* DS, ES, FS, GS as the last failsafe callback found them. */
+extern volatile u64 failsafe_selectors[4];
 
 /* What an entry finds. `handler` may change it: it goes on as it says then. */
 struct frame {
@@ -38,6 +45,9 @@ extern void (*handler)(struct frame *frame);
 #define HYPERVISOR_multicall 13
 #define HYPERVISOR_update_va_mapping 14
 #define HYPERVISOR_vm_assist 21
+#define VMASST_CMD_enable 0
+#define VMASST_CMD_disable 1
+#define VMASST_TYPE_writable_pagetables 2
 #define HYPERVISOR_mmuext_op 26
 #define DOMID_SELF 0x7ff0
 #define MMU_NORMAL_PT_UPDATE 0
@@ -53,14 +63,27 @@ extern void (*handler)(struct frame *frame);
 #define UVMF_TLB_FLUSH 1
 #define UVMF_INVLPG 2
 #define UVMF_ALL 4
+#define HYPERVISOR_set_gdt 2
 #define HYPERVISOR_stack_switch 3
+#define HYPERVISOR_fpu_taskswitch 5
+#define HYPERVISOR_set_debugreg 8
+#define HYPERVISOR_get_debugreg 9
+#define HYPERVISOR_update_descriptor 10
+#define HYPERVISOR_set_segment_base 25
+#define HYPERVISOR_nmi_op 28
+#define MMUEXT_PIN_L4_TABLE 3
+#define MMUEXT_SET_LDT 13
+#define MMUEXT_NEW_USER_BASEPTR 15
+#define SEGBASE_FS 0
+#define SEGBASE_GS_USER 1
+#define SEGBASE_GS_KERNEL 2
+#define SEGBASE_GS_USER_SEL 3
 #define HYPERVISOR_console_io 18
 #define HYPERVISOR_xen_version 17
 #define HYPERVISOR_sched_op 29
 #define HYPERVISOR_callback_op 30
 #define HYPERVISOR_event_channel_op 32
 #define HYPERVISOR_set_timer_op 15
-#define HYPERVISOR_update_va_mapping 14
 #define HYPERVISOR_grant_table_op 20
 #define HYPERVISOR_vcpu_op 24
 #define HYPERVISOR_physdev_op 33
@@ -76,6 +99,12 @@ extern void (*handler)(struct frame *frame);
 #define VIRQ_TIMER 0
 #define CALLBACKOP_register 0
 #define CALLBACKTYPE_event 0
+#define CALLBACKTYPE_failsafe 1
+#define CALLBACKTYPE_syscall 2
+#define CALLBACKTYPE_nmi 4
+#define CALLBACKTYPE_sysenter 5
+#define CALLBACKTYPE_syscall32 7
+#define CALLBACKF_mask_events 1
 #define FLAT_KERNEL_CS 0xe033
 #define FLAT_KERNEL_SS 0xe02b
 #define EFLAGS_IF 0x200
@@ -115,10 +144,28 @@ void check(const char *what, u64 found, u64 expected);
 extern void (*volatile job)(u64 id);
 void wake(u32 id);
 
-/* One file each. */
 void test_memory(void);
 void test_race(void);
+/* mappings.c: an entry of a page table; a page of the kernel as it may be mapped; mmuext_op with one operation. */
+#define PTE_PRESENT 1
+#define PTE_WRITABLE 2
+#define PTE_USER 4
+u64 entry_of(const void *page, u64 flags);
+long remap(const void *page, u64 flags);
+long mmuext(u32 cmd, u64 arg1, u64 arg2);
+
+/* user.c: the machine address of the page table of applications, and where one begins that calls the kernel at once. */
+extern u64 user_cr3, user_start;
+
+/* frames.c: one line of what an exception of an application has left, its stack apart. */
+void say_frame(const char *name, const struct frame *frame, u64 rip, u64 rsp, u64 cr2);
+
+/* One file each. */
+void set_trap(u8 vector, u8 flags);
+#define DPL3 3
 void test_traps(void);
+void test_user(void);
+void test_descriptors(void);
 void test_vcpus(void);
 void test_privileged(void);
 void test_events(void);

@@ -30,7 +30,7 @@ static void note(struct frame *frame) {
 
 #define mfn(what) mfn_of((u64)(what))
 /* What maps an address in the first 4 MiB. */
-static u64 entry_of(const void *at) {
+static u64 entry_at(const void *at) {
 	const u64 *first = (const u64 *)(*(const u64 *)(start_info + START_INFO_PT_BASE) + 3 * PAGE);
 	return first[(u64)at >> 12];
 }
@@ -157,15 +157,15 @@ static void test_mappings(void) {
 
 	/* Accessed and dirty bits. */
 	map(window, mfn(one) << 12 | P | RW, UVMF_INVLPG);
-	check("neither", entry_of(window) & (A | D), 0);
+	check("neither", entry_at(window) & (A | D), 0);
 	(void)*(volatile u64 *)window;
-	check("accessed", entry_of(window) & (A | D), A);
+	check("accessed", entry_at(window) & (A | D), A);
 	*(volatile u64 *)window = 7;
-	check("dirty", entry_of(window) & (A | D), A | D);
+	check("dirty", entry_at(window) & (A | D), A | D);
 	check("one that keeps them", update(table_of(1, window), (u64)window >> 12 & 511, MMU_PT_UPDATE_PRESERVE_AD, mfn(one) << 12 | P | RW), 0);
-	check("are kept", entry_of(window) & (A | D), A | D);
+	check("are kept", entry_at(window) & (A | D), A | D);
 	check("one that does not", update(table_of(1, window), (u64)window >> 12 & 511, MMU_NORMAL_PT_UPDATE, mfn(one) << 12 | P | RW), 0);
-	check("are not", entry_of(window) & (A | D), 0);
+	check("are not", entry_at(window) & (A | D), 0);
 
 	/* A list ends at what is refused, and says how much was done. */
 	struct update list[4];
@@ -333,8 +333,7 @@ static void test_long_list(void) {
 
 /* A level-1 table that is mapped, and that its kernel writes as if it could. */
 static void test_writable_tables(void) {
-	/* Where another test has enabled it, a hypervisor that knows no vm_assist does it all the same. */
-	if (hypercall(HYPERVISOR_vm_assist, 0, 2, 0) != 0 && !number_after((const char *)start_info + START_INFO_CMDLINE, "writable=", 0)) return;
+	check("enable", (u64)hypercall(HYPERVISOR_vm_assist, VMASST_CMD_enable, VMASST_TYPE_writable_pagetables, 0), 0);
 	u64 before = faults, was, entry = mfn(one) << 12 | P | RW | US | A | 1ul << 52;
 	clear(t1);
 	read_only(t1);
@@ -379,6 +378,9 @@ static void test_writable_tables(void) {
 	u64 *top = *(u64 *const *)(start_info + START_INFO_PT_BASE);
 	__asm__ volatile("movq %%rax, (%%rdi)" : : "a"(0), "D"(top + 9) : "memory", "rcx", "r11");
 	check("the top", faults, ++before);
+	check("disable", (u64)hypercall(HYPERVISOR_vm_assist, VMASST_CMD_disable, VMASST_TYPE_writable_pagetables, 0), 0);
+	__asm__ volatile("movq %%rax, (%%rdi)" : : "a"(0), "D"(t1) : "memory", "rcx", "r11");
+	check("not any more", faults, ++before);
 	skipped = 0;
 	check("unpin", unpin(t1), 0);
 	check("writable", writable(t1), 0);

@@ -2,7 +2,6 @@
 #include "kernel.h"
 
 struct trap_info { u8 vector, flags; u16 cs; u64 address; };
-#define DPL3 3
 #define MASKS 4
 
 static struct frame seen;
@@ -17,7 +16,7 @@ static void note(struct frame *frame) {
 	frame->rip += skipped;
 }
 
-static void set(u8 vector, u8 flags) {
+void set_trap(u8 vector, u8 flags) {
 	struct trap_info traps[2] = { { vector, flags, FLAT_KERNEL_CS, entry_points[vector] }, { 0, 0, 0, 0 } };
 	check("set_trap_table", (u64)hypercall(HYPERVISOR_set_trap_table, (long)traps, 0, 0), 0);
 }
@@ -53,7 +52,7 @@ void test_traps(void) {
 	static const u8 vectors[] = { 0, 3, 4, 6, 13, 14, 19, 0x80 };
 	handler = note;
 	SHARED->vcpu[0].mask = 0;
-	for (u32 n = 0; n < sizeof vectors; n++) set(vectors[n], vectors[n] == 3 || vectors[n] == 0x80 ? DPL3 : 0);
+	for (u32 n = 0; n < sizeof vectors; n++) set_trap(vectors[n], vectors[n] == 3 || vectors[n] == 0x80 ? DPL3 : 0);
 
 	skipped = 2;
 	FAULT("divl %%edx", "xorl %%edx, %%edx");
@@ -90,12 +89,12 @@ void test_traps(void) {
 	skipped = 2;
 	FAULT("int $0x81", "");
 	common(13, 0x81 * 8 + 2);
-	set(0x81, 0);
+	set_trap(0x81, 0);
 	FAULT("int $0x81", "");
 	common(13, 0x81 * 8 + 2);
 
 	/* Upcalls stay masked until iret. */
-	set(6, MASKS);
+	set_trap(6, MASKS);
 	FAULT("ud2", "");
 	common(6, 0);
 	check("upcalls are masked", seen_mask, 1);

@@ -1,6 +1,6 @@
 /*
  * Several VCPUs: each is brought up with a table of traps and an event callback of its own, takes an exception, and then passes events on,
- * round and round.
+ * round and round. Every other one begins as an application, which calls its kernel.
  */
 #include "kernel.h"
 
@@ -16,13 +16,16 @@
 #define REGS_RSP 152
 #define REGS_RDI 112
 #define TRAP_CTXT 720
+#define KERNEL_SP 4976
 #define CTRLREG 4984
 #define EVENT_CALLBACK 5112
+#define SYSCALL_CALLBACK 5128
 
 static u8 context[CONTEXT_BYTES] __attribute__((aligned(8)));
 static u8 stacks[MOST][STACK_BYTES] __attribute__((aligned(16)));
 static u32 ports[MOST], vcpus;
 void (*volatile job)(u64 id);
+static volatile u64 calls;
 static volatile u64 faults[MOST], events[MOST], last_vector[MOST];
 
 static void set(u64 at, u64 value) { *(u64 *)(context + at) = value; }
@@ -34,8 +37,18 @@ static u32 self(const struct frame *frame) {
 	return at < sizeof stacks ? (u32)(at / STACK_BYTES) : 0;
 }
 
+static void other(u64 id);
+
 static void take(struct frame *frame) {
 	u32 id = self(frame);
+	if (frame->number == SYSCALLS) {
+		__atomic_fetch_add(&calls, (frame->cs & 3) == 3, __ATOMIC_SEQ_CST);
+		frame->rip = (u64)other;
+		frame->cs = FLAT_KERNEL_CS & ~3;
+		frame->rsp = (u64)stacks[id] + STACK_BYTES - 8;
+		frame->rdi = id;
+		return;
+	}
 	if (frame->number != EVENTS) {
 		faults[id]++;
 		last_vector[id] = frame->number;
@@ -79,9 +92,13 @@ static void bring_up(u32 id) {
 		trap[1] = 3;
 		*(u64 *)(trap + 8) = entry_points[vectors[n]];
 	}
-	set(FLAGS, VGCF_in_kernel);
+	u32 is_application = id & 1;
+	set(FLAGS, is_application ? 0 : VGCF_in_kernel);
+	set(KERNEL_SP, (u64)stacks[id] + STACK_BYTES);
+	set(SYSCALL_CALLBACK, entry_points[SYSCALLS]);
+	set(CTRLREG + 8, user_cr3);
 	set(EVENT_CALLBACK, entry_points[EVENTS]);
-	set(USER_REGS + REGS_RIP, (u64)other);
+	set(USER_REGS + REGS_RIP, is_application ? user_start : (u64)other);
 	set(USER_REGS + REGS_RSP, (u64)stacks[id] + STACK_BYTES - 8);
 	set(USER_REGS + REGS_RDI, id);
 	/* Both are machine addresses or lie in the flat memory, whose first frame is the shared info page. */
@@ -90,7 +107,7 @@ static void bring_up(u32 id) {
 	check("VCPUOP_up", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_up, id, 0), 0);
 }
 
-/* After traps.c: 6 and 0x80 have a handler; and events.c: there is a callback. */
+/* After traps.c: 6 and 0x80 have a handler; events.c: there is a callback; and user.c: applications have page tables. */
 void test_vcpus(void) {
 	handler = take;
 	vcpus = (u32)number_after((const char *)start_info + START_INFO_CMDLINE, "vcpus=", 1);
@@ -107,6 +124,7 @@ void test_vcpus(void) {
 		hypercall(HYPERVISOR_set_timer_op, (long)(SHARED->vcpu[0].time.system_time + 1000000), 0, 0);
 		hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
 	}
+	check("calls of applications", calls, vcpus / 2);
 	for (u32 id = 0; id < vcpus; id++) {
 		check("exceptions of each", faults[id], 2);
 		check("the last", last_vector[id], 0x80);

@@ -10,6 +10,8 @@
 #define MFN_LIST 104
 /* Of vcpu_guest_context (arch-x86/xen.h). */
 #define CONTEXT_BYTES 5168
+#define FLAGS 512
+#define VGCF_in_kernel 4
 #define USER_REGS 520
 #define RIP 128
 #define RSP 152
@@ -27,6 +29,7 @@ void bring_up(u32 vcpus, void (*entry)(u64 id)) {
 	u64 table = *(const u64 *)(start_info + PT_BASE) >> 12;
 	u64 cr3 = (*(const u64 *const *)(start_info + MFN_LIST))[table] << 12;
 	for (u64 id = 1; id < vcpus; id++) {
+		set(FLAGS, VGCF_in_kernel);
 		set(USER_REGS + RIP, (u64)entry);
 		set(USER_REGS + RSP, (u64)stacks[id] + sizeof stacks[id] - 8);
 		set(USER_REGS + RDI, id);

@@ -2,6 +2,7 @@
 import { HISTOGRAM_BYTES } from '../shared/histogram.js';
 import { type Region, rawRegion, tableRegion } from '../shared/image.js';
 import { oscillatorRegion } from '../shared/oscillator.js';
+import { FIRST_RESERVED_GDT_PAGE } from '../shared/public/arch-x86.js';
 import { NR_VIRQS } from '../shared/public/xen.js';
 import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
@@ -100,6 +101,10 @@ export const VCPU = struct(
     /** Of domains with page tables of their own: machine frames of the top-level tables of its kernel and of its applications; 0 = none. */
     guestTable: 'i32',
     guestTableUser: 'i32',
+    /** Those of its global descriptor table, and how many entries it said it has; those of pages of its local one that are known; 0 = none. */
+    gdtFrames: ['i32', FIRST_RESERVED_GDT_PAGE],
+    gdtEntries: 'i32',
+    ldtFrames: ['i32', 16],
     /** States whose time changed since it was last published, a bit each. */
     runstateDirty: 'i32',
     /** Image address of the registered runstate area, 0 = none. */
@@ -161,10 +166,10 @@ export const DOMAIN = struct(
     nrFrames: 'i32',
     /** 1: machine code, which has page tables of its own; its frames are memory behind the shared info page, and those of its grant table. */
     isPaged: 'i32',
+    /** What it has asked for by vm_assist, a bit for each type: two words. */
+    vmAssist: ['i32', 2],
     /** Grows with each flush of all TLBs of the domain; from 1 on. Page lock. */
     flushEpoch: 'i32',
-    /** What its kernel asked for by vm_assist: a bit for each VMASST_TYPE. */
-    vmAssist: 'i32',
     /** Image address of the shared info page. */
     sharedInfo: 'i32',
     weight: 'i32',

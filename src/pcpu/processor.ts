@@ -3,7 +3,7 @@ import { type Devices, devices } from '../devices/devices.js';
 import { createHypervisor, type Hypervisor } from '../hv/hypervisor.js';
 import { PCPU } from '../hv/records.js';
 import type { Image } from '../shared/image.js';
-import { XEN_EINVAL } from '../shared/public/errno.js';
+import { XEN_EINVAL, XEN_ENODEV } from '../shared/public/errno.js';
 import { type StopMachine, stopMachine } from '../shared/stop-machine.js';
 import { CONTROL, RUN, WORKER } from './control-records.js';
 import { type KeyTree, keyForest, keyTree } from './key-tree.js';
@@ -88,6 +88,8 @@ export function processorCore(
     isEnded,
   );
   const hasMachineCode = machineCode !== undefined && shape.x86.vcpus > 0;
+  /** What runs VCPU v, if that is of machine code. */
+  const ownOf = (v: number): X86Executor | undefined => (x86?.isOwn(v) === true ? x86 : undefined);
   // The hypervisor switches guests, the executor makes hypercalls: the two are tied here.
   const hv: Hypervisor = createHypervisor(image, shape.hv, params.hv, self, {
     switchOut: (v, p) => executor.switchOut(v, p),
@@ -102,6 +104,10 @@ export function processorCore(
       clearTraps: (v) => x86?.entries.clearTraps(v),
       setCallback: (v, type, address, masksEvents) => x86?.entries.setCallback(v, type, address, masksEvents),
       setKernelStack: (v, sp) => x86?.entries.setKernelStack(v, sp),
+      setSegmentBase: (v, which, base) => ownOf(v)?.setSegmentBase(v, which, base),
+      setTaskSwitched: (v, isSet) => ownOf(v)?.setTaskSwitched(v, isSet),
+      setDebugRegister: (v, n, x) => ownOf(v)?.setDebugRegister(v, n, x) ?? -XEN_ENODEV,
+      debugRegister: (v, n) => ownOf(v)?.debugRegister(v, n),
       setIopl: (v, iopl) => x86?.entries.setIopl(v, iopl),
       setLdt: (v, address, count) => x86?.entries.setLdt(v, address, count),
       iret: (v) => (x86?.isOwn(v) === true ? x86.iret(v) : -XEN_EINVAL),

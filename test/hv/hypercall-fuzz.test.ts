@@ -54,6 +54,14 @@ const SUPPORTED = [
   X.__HYPERVISOR_platform_op,
   X.__HYPERVISOR_memory_op,
   X.__HYPERVISOR_grant_table_op,
+  X.__HYPERVISOR_set_gdt,
+  X.__HYPERVISOR_update_descriptor,
+  X.__HYPERVISOR_set_segment_base,
+  X.__HYPERVISOR_fpu_taskswitch,
+  X.__HYPERVISOR_set_debugreg,
+  X.__HYPERVISOR_get_debugreg,
+  X.__HYPERVISOR_nmi_op,
+  X.__HYPERVISOR_vm_assist,
 ];
 
 const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
@@ -63,6 +71,7 @@ const registers = fc.array(word, { minLength: 6, maxLength: 6 });
 /** Registers that a kernel might really use: commands, VCPUs, lengths as they are, pointers to an argument area. */
 const exact = (x: number): readonly [number, number] => [EXACT, x];
 const area = fc.nat(2).map((n): readonly [number, number] => [3, n]);
+const exactly = (x: number) => fc.constant(exact(x));
 const upTo = (max: number) => fc.nat(max).map(exact);
 const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_event_channel_op), fc.tuple(upTo(11), area)),
@@ -74,6 +83,8 @@ const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_console_io), fc.tuple(upTo(2), upTo(600), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_memory_op), fc.tuple(upTo(9), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_grant_table_op), fc.tuple(upTo(13), area, upTo(2))),
+  fc.tuple(fc.constant(X.__HYPERVISOR_vm_assist), fc.tuple(upTo(2), fc.oneof(upTo(6), exactly(32)))),
+  fc.tuple(fc.constant(X.__HYPERVISOR_nmi_op), fc.tuple(upTo(2), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_domctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_sysctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_multicall), fc.tuple(area, upTo(5))),
@@ -162,6 +173,7 @@ const POINTER: Readonly<Record<number, number>> = {
   [X.__HYPERVISOR_physdev_op]: 1,
   [X.__HYPERVISOR_vcpu_op]: 2,
   [X.__HYPERVISOR_console_io]: 2,
+  [X.__HYPERVISOR_nmi_op]: 1,
 };
 
 /**

@@ -13,6 +13,7 @@ import { invariants } from '../../src/machine/invariants.js';
 import { Machine } from '../../src/machine/machine.js';
 import type { RunResult } from '../../src/machine/result.js';
 import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../../src/pcpu/x86/state.js';
+import { VGCF_in_kernel } from '../../src/shared/public/arch-x86.js';
 import { vcpu_guest_context } from '../../src/shared/public/arch-x86-layout.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_EPERM, XEN_ESRCH } from '../../src/shared/public/errno.js';
 import { offsetsOf } from '../../src/shared/public/layout.js';
@@ -64,6 +65,13 @@ const MOV_RAX = (x: bigint): number[] => [
 const JMP_RAX = [0xff, 0xe0];
 const LOAD_RAX = [0x48, 0x8b, 0x00];
 const STORE_RAX = [0x48, 0x89, 0x00];
+
+/** push 0x2b, rsp, 0x202, cs, and 0 for RIP, flags, RCX, R11 and RAX; mov eax,23; syscall */
+const iretWith = (cs: number): number[] => [
+  ...[0x6a, 0x2b, 0x54, 0x68, 0x02, 0x02, 0, 0, 0x6a, cs],
+  ...[0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0],
+  ...[0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
+];
 
 describe('a kernel that does what it must not', () => {
   const cases: readonly (readonly [what: string, code: readonly number[], says: readonly string[]])[] = [
@@ -122,6 +130,18 @@ describe('a kernel that does what it must not', () => {
       'what the x87 has at the beginning',
       [...[0x50, 0xd9, 0x3c, 0x24, 0x58], ...[0x0f, 0xb7, 0xc0, 0x48, 0x8b, 0x80, 0, 0, 0, 0x40]],
       ['unhandled #PF(0004) at 000000004000037f'],
+    ],
+    [
+      'an application without page tables',
+      iretWith(0x33),
+      ['d1v0 Guest switching to user mode with no user page tables', 'RIP: 000000000010001b'],
+    ],
+    ['a return to no segment, which nobody is told of', iretWith(0), ['unhandled #GP(0000)', 'RIP: 0000000000000000']],
+    // mov esp,0x7ffff000; mov eax,23; syscall
+    [
+      'a return from nowhere',
+      [0xbc, 0x00, 0xf0, 0xff, 0x7f, 0xb8, 0x17, 0, 0, 0, 0x0f, 0x05],
+      ['d1v0 Fault while reading IRET context from guest stack'],
     ],
     // push rax, over and over: through all that can be written.
     // Its page tables lie below the stack.
@@ -187,6 +207,16 @@ describe('a hypercall of a kernel', () => {
     const cr3 = at(FREE) + offsetsOf(vcpu_guest_context, 64).ctrlreg + 24;
     const initialise = (): number => call(__HYPERVISOR_vcpu_op, VCPUOP_initialise, 1, FREE);
     image.u8.fill(0, at(FREE), at(FREE) + 8192);
+    view.setBigUint64(cr3, BigInt(root) << 12n, true);
+    // An application has page tables of its own.
+    expect(initialise()).to.equal(-XEN_EINVAL);
+    view.setInt32(at(FREE) + offsetsOf(vcpu_guest_context, 64).flags, VGCF_in_kernel, true);
+    for (const field of ['kernel_sp', 'fs_base', 'gs_base_kernel', 'gs_base_user', 'syscall_callback_eip'] as const) {
+      const address = at(FREE) + offsetsOf(vcpu_guest_context, 64)[field];
+      view.setBigUint64(address, 1n << 47n, true);
+      expect(initialise(), field).to.equal(-XEN_EINVAL);
+      view.setBigUint64(address, 0n, true);
+    }
     view.setBigUint64(cr3, BigInt(root + 1) << 12n, true);
     expect(initialise()).to.equal(-XEN_EINVAL);
     view.setBigUint64(cr3, (1n << 40n) | (BigInt(root) << 12n), true);

@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { noWorkload, readKernelFile } from '../../src/config/kernel-file.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
-import { VMASST_TYPE_writable_pagetables } from '../../src/shared/public/xen.js';
 import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
 import { runMachine } from '../support/run-machine.js';
 
@@ -72,16 +71,6 @@ describe('the test kernel', function () {
       }
     }
     expect([...said]).to.have.length(1);
-  });
-
-  it('writes its page tables as if it could, where it has asked for that', () => {
-    const sim = simulate(
-      machineConfig({ pcpus: 1, durationNs: 1e9, guests: [kernel('test', file, 1, ' writable=1')] }),
-    );
-    const { context, domains } = sim.built.core.hv;
-    context.domain.setVmAssist(domains.find(1), 1 << VMASST_TYPE_writable_pagetables);
-    sim.run();
-    expect(sim.result().domains[0]!.console).to.match(PASSED);
   });
 
   it('finds no write in a page table that was written until it became one', async () => {

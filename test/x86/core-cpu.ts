@@ -32,7 +32,7 @@ const POPFQ = [0x9d];
 const PUSHFQ = [0x9c];
 
 /** What Linux has its applications load. */
-const LINUX_SELECTORS = { code: [0x23, 0x33], data: [0x2b] };
+const LINUX_SELECTORS = { code: [0x23, 0x33], data: [0x2b] } as const;
 const [LINUX_CS, LINUX_SS] = [0x33, 0x2b];
 
 /** DR7: breakpoints 0 and 1 for reads and writes of 8 bytes. */

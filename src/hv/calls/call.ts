@@ -37,7 +37,15 @@ export interface GuestEntries {
   clearTraps(v: number): void;
   /** @param type a CALLBACKTYPE */
   setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
+  /** Where entries from applications begin. Their selector is always that of the flat segment. */
   setKernelStack(v: number, sp: bigint): void;
+  /** The base of a segment of v's. @param which a SEGBASE; of the last, `base` is a selector */
+  setSegmentBase(v: number, which: number, base: bigint): void;
+  /** CR0.TS: the next use of the x87 and of xmm registers is #NM. */
+  setTaskSwitched(v: number, isSet: boolean): void;
+  /** @returns 0, or −ENODEV: there is none of this number; −EPERM: it may not be so */
+  setDebugRegister(v: number, n: number, x: bigint): number;
+  debugRegister(v: number, n: number): bigint | undefined;
   setIopl(v: number, iopl: number): void;
   /** The local descriptor table of v: so many entries at an address. */
   setLdt(v: number, address: bigint, entries: number): void;

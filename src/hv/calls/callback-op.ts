@@ -1,13 +1,25 @@
-/** set_callbacks and callback_op (xen.h, callback.h): where a guest wants its upcalls. Addresses are its own. */
+/**
+ * set_callbacks, callback_op and nmi_op (xen.h, callback.h, nmi.h; xen/arch/x86/pv/callback.c): where a guest wants its upcalls, and system
+ * calls of its applications. Addresses are its own. Those of 32-bit system calls are kept and never used: there are no such applications.
+ */
 
 import { xen_callback_t } from '../../shared/public/arch-x86-layout.js';
 import * as C from '../../shared/public/callback.js';
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { XENNMI_register_callback, XENNMI_unregister_callback, xennmi_callback } from '../../shared/public/nmi.js';
 import { FAULT } from '../guest-memory.js';
 import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
 
-export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; readonly callbackOp: Handler } {
+/** Can be replaced, not taken away. */
+const LASTING: readonly number[] = [
+  ...[C.CALLBACKTYPE_event, C.CALLBACKTYPE_failsafe, C.CALLBACKTYPE_syscall],
+  ...[C.CALLBACKTYPE_syscall32, C.CALLBACKTYPE_sysenter],
+];
+/** Vector of non-maskable interrupts, and that its handler is entered with upcalls masked (trap_info.flags). */
+const [NMI, MASKS_EVENTS] = [2, 4];
+
+export function callbackOp(parts: CallParts): Readonly<Record<'setCallbacks' | 'callbackOp' | 'nmiOp', Handler>> {
   const { context, memory, entries } = parts;
   const { vcpu, domain, regs } = context;
 
@@ -15,9 +27,7 @@ export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; 
   function register(v: number, type: number, address: number, high: number, masksEvents: boolean): number {
     const is64 = domain.width(vcpu.domain(v)) === 64;
     if (is64 && !isCanonical(high)) return -XEN_EINVAL;
-    const isKnown =
-      type === C.CALLBACKTYPE_event || type === C.CALLBACKTYPE_failsafe || type === C.CALLBACKTYPE_syscall;
-    if (is64 && isKnown)
+    if (is64 && LASTING.includes(type))
       entries.setCallback(v, type, address64(address, high), type === C.CALLBACKTYPE_event || masksEvents);
     switch (type) {
       case C.CALLBACKTYPE_event:
@@ -29,6 +39,12 @@ export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; 
       case C.CALLBACKTYPE_syscall:
         if (!is64) return -XEN_EINVAL;
         vcpu.setSyscallCallback(v, address);
+        return 0;
+      case C.CALLBACKTYPE_syscall32:
+      case C.CALLBACKTYPE_sysenter:
+        return 0;
+      case C.CALLBACKTYPE_nmi:
+        entries.setTrap(v, NMI, MASKS_EVENTS, address64(address, high));
         return 0;
       default:
         return -XEN_ENOSYS;
@@ -63,9 +79,29 @@ export function callbackOp(parts: CallParts): { readonly setCallbacks: Handler; 
         case C.CALLBACKOP_unregister: {
           const arg = pointer(parts, v, 1, sizeOf(C.callback_unregister, width));
           if (arg === FAULT) return -XEN_EFAULT;
-          // Event, failsafe and syscall callbacks can be replaced, not taken away.
-          return memory.u16(arg) <= C.CALLBACKTYPE_syscall ? -XEN_EINVAL : -XEN_ENOSYS;
+          const type = memory.u16(arg);
+          if (type === C.CALLBACKTYPE_nmi) {
+            entries.setTrap(v, NMI, 0, 0n);
+            return 0;
+          }
+          return LASTING.includes(type) ? -XEN_EINVAL : -XEN_ENOSYS;
         }
+        default:
+          return -XEN_ENOSYS;
+      }
+    },
+    nmiOp(v) {
+      switch (regs.lo(v, 0)) {
+        case XENNMI_register_callback: {
+          const width = domain.width(vcpu.domain(v)) === 64 ? 64 : 32;
+          const arg = pointer(parts, v, 1, sizeOf(xennmi_callback, width));
+          if (arg === FAULT) return -XEN_EFAULT;
+          const high = width === 64 ? memory.u32(arg + 4) | 0 : 0;
+          return register(v, C.CALLBACKTYPE_nmi, memory.u32(arg), high, false);
+        }
+        case XENNMI_unregister_callback:
+          entries.setTrap(v, NMI, 0, 0n);
+          return 0;
         default:
           return -XEN_ENOSYS;
       }

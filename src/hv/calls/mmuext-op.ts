@@ -8,13 +8,11 @@ import { XEN_EACCES, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP } from '../../shared
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
+import { MOST_LDT_ENTRIES } from '../mm/descriptors.js';
 import { isGuestAddress, PGT } from '../mm/records.js';
 import { address64, type CallParts, type Handler, pageTableOwner } from './call.js';
 import { flusher, type Whose } from './flusher.js';
 import { requestList } from './request-list.js';
-
-/** Entries of a local descriptor table at most. */
-const MOST_LDT_ENTRIES = 8192;
 
 export function mmuextOp(parts: CallParts): Handler {
   const { context, memory, mm, entries } = parts;
@@ -81,6 +79,7 @@ export function mmuextOp(parts: CallParts): Handler {
         const count = arg2Lo >>> 0;
         const [lo, hi] = count === 0 ? [0, 0] : [arg1Lo, arg1Hi];
         if ((lo & (PAGE_SIZE - 1)) !== 0 || !isGuestAddress(hi) || count > MOST_LDT_ENTRIES) return -XEN_EINVAL;
+        mm.descriptors.dropLdt(v);
         entries.setLdt(v, address64(lo, hi), count);
         return 0;
       }

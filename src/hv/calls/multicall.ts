@@ -5,7 +5,7 @@
  */
 import { XEN_EFAULT, XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
-import { __HYPERVISOR_multicall } from '../../shared/public/xen.js';
+import { __HYPERVISOR_iret, __HYPERVISOR_multicall } from '../../shared/public/xen.js';
 import { multicall_entry } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
 import { address64, type CallParts, type Handler, pointer } from './call.js';
@@ -51,8 +51,13 @@ export function multicall(parts: CallParts, dispatch: Handler): Handler {
         continue;
       }
       const result = isWritten || answer < 0 ? answer : -XEN_EFAULT;
+      // All registers are those of its frame; nobody is there to go on.
+      if (regs.nr(v) === __HYPERVISOR_iret && result === 0) {
+        vcpu.setInMulticall(v, 0);
+        return 0;
+      }
       memory.setU32(entry + at.result, result);
-      if (width === 64) memory.setU32(entry + at.result + 4, result < 0 ? 0xffffffff : 0);
+      if (width === 64) memory.setU32(entry + at.result + 4, Math.floor(result / 2 ** 32));
     }
     vcpu.setInMulticall(v, 0);
     if (n === count) return 0;

@@ -9,10 +9,12 @@ import { PERFC } from '../perfc.js';
 import type { CallParts, Handler } from './call.js';
 import { callbackOp } from './callback-op.js';
 import { consoleIo } from './console-io.js';
+import { descriptorCalls } from './descriptors.js';
 import { domctl } from './domctl.js';
 import { eventChannelOp } from './event-channel-op.js';
 import { grantTableOp } from './grant-table-op.js';
 import { memoryOp } from './memory-op.js';
+import { miscHypercalls } from './misc-hypercalls.js';
 import { mmuUpdates } from './mmu-update.js';
 import { mmuextOp } from './mmuext-op.js';
 import { multicall } from './multicall.js';
@@ -31,7 +33,15 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   set_trap_table: 'supported',
   set_callbacks: 'supported',
   stack_switch: 'supported',
-  iret: { partial: 'back into the kernel; of machine code' },
+  iret: { partial: 'of machine code of 64 bits' },
+  set_gdt: 'supported',
+  update_descriptor: 'supported',
+  set_segment_base: 'supported',
+  fpu_taskswitch: 'supported',
+  set_debugreg: 'supported',
+  get_debugreg: 'supported',
+  nmi_op: { partial: 'there are no such interrupts' },
+  vm_assist: { partial: 'kept; architectural_iopl has an effect' },
   sched_op_compat: 'supported',
   sched_op: { partial: 'no remote_shutdown, watchdog, pin_override' },
   set_timer_op: 'supported',
@@ -40,7 +50,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   xen_version: { partial: 'no command line, no build id' },
   console_io: { partial: 'no input' },
   multicall: 'supported',
-  callback_op: { partial: 'no nmi and sysenter callbacks' },
+  callback_op: { partial: 'no 32-bit system calls' },
   physdev_op: { partial: 'eoi, irq_status_query, set_iopl, map_pirq and unmap_pirq (of lines), get_free_pirq' },
   platform_op: { partial: 'settime32, settime64, getidletime, get_cpuinfo, cpu_online, cpu_offline; domain 0 only' },
   domctl: { partial: 'life, VCPUs, affinity, memory limits and scheduling of domains (docs/dom0.md); domain 0 only' },
@@ -72,6 +82,8 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
   const sched = schedOp(parts);
   const callbacks = callbackOp(parts);
   const trap = traps(parts);
+  const tables = descriptorCalls(parts);
+  const misc = miscHypercalls(parts);
   const mmu = mmuUpdates(parts);
   const dispatch: Handler = (v) => (handlers[regs.nr(v)] ?? absent)(v);
   const byName: Readonly<Record<string, Handler>> = {
@@ -79,6 +91,14 @@ export function hypercallDispatch(parts: CallParts): HypercallDispatch {
     set_callbacks: callbacks.setCallbacks,
     stack_switch: trap.stackSwitch,
     iret: trap.iret,
+    set_gdt: tables.setGdt,
+    update_descriptor: tables.updateDescriptor,
+    set_segment_base: misc.setSegmentBase,
+    fpu_taskswitch: misc.fpuTaskswitch,
+    set_debugreg: misc.setDebugreg,
+    get_debugreg: misc.getDebugreg,
+    nmi_op: callbacks.nmiOp,
+    vm_assist: misc.vmAssist,
     sched_op_compat: sched.schedOpCompat,
     sched_op: sched.schedOp,
     set_timer_op: sched.setTimerOp,

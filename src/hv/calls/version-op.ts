@@ -52,7 +52,7 @@ export function versionOp(parts: CallParts): Handler {
 
   /** Those of paravirtual guests. */
   function features(d: number): number {
-    const isAbove4Gb = (domain.vmAssist(d) & (1 << VMASST_TYPE_pae_extended_cr3)) !== 0;
+    const isAbove4Gb = (domain.vmAssist(d, 0) & (1 << VMASST_TYPE_pae_extended_cr3)) !== 0;
     const bits = [
       XENFEAT_memory_op_vnode_supported,
       XENFEAT_mmu_pt_update_preserve_ad,

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { type HvContext, pageLock } from '../context.js';
+import { type DescriptorTables, descriptorTables } from './descriptors.js';
 import { type M2p, m2p } from './m2p.js';
 import { type PageTables, pageTables } from './page-tables.js';
 import { PGT } from './records.js';
@@ -9,6 +10,7 @@ import { type Reservation, reservation } from './reservation.js';
 
 export interface MachineMemory {
   readonly tables: PageTables;
+  readonly descriptors: DescriptorTables;
   /** Does something under the page lock of domain d. */
   locked<T>(d: number, act: () => T): T;
   readonly reservation: Reservation;
@@ -60,6 +62,7 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lost
     },
   });
   const { types } = tables;
+  const descriptors = descriptorTables(hv, types, touched);
 
   function locked<T>(d: number, act: () => T): T {
     const self = machine.turnOf(me);
@@ -81,6 +84,7 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lost
 
   return {
     tables,
+    descriptors,
     locked,
     reservation: given,
     m2p: table,
@@ -95,8 +99,10 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lost
       if (mfn === 0 && isKernel) return -XEN_EINVAL;
       const rc = mfn === 0 ? 0 : types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table);
       if (rc !== 0) return rc;
-      if (isKernel) vcpu.setGuestTable(v, mfn);
-      else vcpu.setGuestTableUser(v, mfn);
+      if (isKernel) {
+        descriptors.dropLdt(v);
+        vcpu.setGuestTable(v, mfn);
+      } else vcpu.setGuestTableUser(v, mfn);
       // Nobody may walk what is no page table any more.
       switched(v, of);
       if (old !== 0) types.putPageAndType(old);

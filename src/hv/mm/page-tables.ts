@@ -13,6 +13,7 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EAGAIN, XEN_EBUSY, XEN_EINVAL, XEN_EPERM } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
+import { checkDescriptors } from './descriptors.js';
 import type { M2p } from './m2p.js';
 import { type Contents, type PageTypes, pageTypes } from './page-types.js';
 import { mfnOf, PAGE_TABLE_ENTRIES, PGT, PTE, PTE_HIGH, XEN_SLOTS } from './records.js';
@@ -108,6 +109,7 @@ export function pageTables(
 
   /** Entries that name no frame of anybody's stay; the hypervisor's own are put in. */
   function validate(mfn: number, d: number, level: number): number {
+    if (level === PGT.seg_desc_page) return checkDescriptors(i32, frame(mfn) >> 2);
     for (let n = 0; n < PAGE_TABLE_ENTRIES; n++) {
       const at = entryAt(mfn, n);
       if (isXens(level, n)) {
@@ -128,6 +130,7 @@ export function pageTables(
   }
 
   function devalidate(mfn: number, _d: number, level: number): void {
+    if (level === PGT.seg_desc_page) return;
     for (let n = 0; n < PAGE_TABLE_ENTRIES; n++)
       if (!isXens(level, n)) put(level, i32[entryAt(mfn, n)]!, i32[entryAt(mfn, n) + 1]!);
   }

@@ -65,7 +65,8 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
   const { i32 } = image;
   const ownerOf = (mfn: number): number => i32[(owners.base >> 2) + mfn]!;
   const isOwner = (mfn: number, d: number): boolean => mfn < owners.count && ownerOf(mfn) === d + 1;
-  const isTable = (type: number): boolean => type >= PGT.l1_page_table && type <= PGT.l4_page_table;
+  /** Page tables and descriptors are looked at before they are used. */
+  const isLookedAt = (type: number): boolean => type >= PGT.l1_page_table && type <= PGT.seg_desc_page;
 
   function getPage(mfn: number, d: number): boolean {
     if (!isOwner(mfn, d)) return false;
@@ -96,7 +97,7 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
         page.setType(mfn, (page.type(mfn) & (PGT_shared | PGT_granted | PGT_leaving)) | type);
       }
     } else if ((page.type(mfn) & PGT_type_mask) !== type) return -XEN_EINVAL;
-    if (isTable(type) && (page.type(mfn) & PGT_validated) === 0) {
+    if (isLookedAt(type) && (page.type(mfn) & PGT_validated) === 0) {
       // A table that leads to itself finds this type taken, and none of its entries may be a table of its own level.
       page.addTypeCount(mfn, 1);
       const rc = contents.validate(mfn, d, type);

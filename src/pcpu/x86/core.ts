@@ -16,6 +16,7 @@ import {
   type Services,
   SLOT,
 } from './handlers.js';
+import { interruptReturn } from './interrupt-return.js';
 import type { Step } from './ir.js';
 import { lockedAccesses } from './locked.js';
 import { meaningOf } from './meanings/index.js';
@@ -23,7 +24,8 @@ import { type MachineMemory, type Mmu, mmu, pageAfter, type SharedPages } from '
 import { outwait } from './outwait.js';
 import { isPair } from './pairs.js';
 import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
-import { type FlatSelectors, segments, XEN_SELECTORS } from './segments.js';
+import type { FlatSelectors } from './segment-descriptors.js';
+import { type OwnDescriptors, type Segments, segments, XEN_SELECTORS } from './segments.js';
 import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
 import { stepping } from './stepping.js';
 import { MORE, strings } from './strings.js';
@@ -79,10 +81,13 @@ export interface Surroundings {
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
   /** @default Xen's */
   readonly selectors?: FlatSelectors;
+  /** Guests' own segments. @default there are none */
+  readonly descriptors?: OwnDescriptors;
 }
 
 export interface X86Core {
   readonly mmu: Mmu;
+  readonly segments: Segments;
   /**
    * Runs VCPU v, whose block `st` is, from `rip` on, with the TLB of pCPU p. @param budget instructions at most, at least 1
    * @returns one of EXIT but `miss` and `attend`; `left` of the block says how many of the budget are left, `rip` of it where to go on,
@@ -196,7 +201,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const float87 = x87(image, paging, writtenTo);
 
   const float = exactFloat(image);
-  const loadSegment = segments(image, outside.selectors ?? XEN_SELECTORS);
+  const segment = segments(image, outside.selectors ?? XEN_SELECTORS, outside.descriptors);
+  const iret = interruptReturn(image, paging, segment);
 
   /** Instructions that handlers have been given since they were called, and those of the budget that they have not. */
   let [given, beyond] = [0, 0];
@@ -246,7 +252,13 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         const came = string(st);
         return came === 0 ? 0 : 1 + (came === MORE ? EXIT.attend : EXIT.exception);
       },
-      loadSegment: (st) => (loadSegment(st) ? 0 : 1 + EXIT.exception),
+      loadSegment: (st) => (segment.load(st) ? 0 : 1 + EXIT.exception),
+      lookAtSegment: (st) => (segment.look(st) ? 0 : 1 + EXIT.exception),
+      interruptReturn(st) {
+        if (!iret(st)) return 1 + EXIT.exception;
+        steps.returned();
+        return 1 + EXIT.attend;
+      },
     },
   };
 
@@ -636,6 +648,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
 
   return {
     mmu: paging,
+    segments: segment,
     run,
     runRedirected(st, v, p, page, to) {
       const [low, high] = [Number(BigInt.asIntN(32, page)), Number(BigInt.asIntN(32, page >> 32n))];

@@ -61,7 +61,7 @@ export function registerDump(image: Image, st: number, paging: Mmu): string[] {
   const { text, isKnown } = instructionAt(image, st, paging, rip);
   return [
     ...(vector === VECTOR.UD && isKnown ? [`x86: not implemented: ${text}`] : []),
-    `unhandled #${name}${code}${where}`,
+    ...(vector === VECTOR.kept ? [] : [`unhandled #${name}${code}${where}`]),
     `RIP: ${hex(rip)}  ${text}`,
     `RFLAGS: ${hex(BigInt(readRflags(view, st)))}`,
     ...ROWS.map((row) => row.map((n) => `${n.padStart(3)}: ${hex(register(n))}`).join('  ')),

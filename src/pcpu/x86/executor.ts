@@ -14,12 +14,8 @@ import { writeHypercallPage } from '../../hv/hypercall-page.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
-import { VGCF_failsafe_disables_events, VGCF_syscall_disables_events } from '../../shared/public/arch-x86.js';
-import { cpu_user_regs, trap_info, vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
-import { CALLBACKTYPE_event, CALLBACKTYPE_failsafe, CALLBACKTYPE_syscall } from '../../shared/public/callback.js';
-import { XEN_EINVAL } from '../../shared/public/errno.js';
-import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
-import { __HYPERVISOR_iret } from '../../shared/public/xen.js';
+import { offsetsOf } from '../../shared/public/layout.js';
+import { __HYPERVISOR_iret, VMASST_TYPE_architectural_iopl } from '../../shared/public/xen.js';
 import { vcpu_info } from '../../shared/public/xen-layout.js';
 import { MachineEnded } from '../../shared/spinlock.js';
 import type { KeyTree } from '../key-tree.js';
@@ -33,9 +29,11 @@ import { debugStops } from './debug-stops.js';
 import { registerDump } from './dump.js';
 import { emulation } from './emulation.js';
 import { type Entries, entries } from './entries.js';
+import { type KernelRegisters, kernelRegisters } from './kernel-registers.js';
 import { CODE_BYTES } from './records.js';
-import { resetState } from './reset.js';
-import { EXIT, GPR_NAMES, ST, STATE_BYTES, VECTOR } from './state.js';
+import { LOCAL } from './segment-descriptors.js';
+import { EXIT, ST, STATE_BYTES, VECTOR } from './state.js';
+import { vcpuContext } from './vcpu-context.js';
 import { writableTables } from './writable-tables.js';
 
 const [RAX, RDX, RSI, RDI, R8, R10] = [0, 2, 6, 7, 8, 10];
@@ -48,7 +46,7 @@ const LONGEST = 1 << 16;
 const WINDOW_PART = 8;
 const WINDOWS = 4;
 
-export interface X86Executor extends Executor {
+export interface X86Executor extends Executor, KernelRegisters {
   /** Whether VCPU v's code is machine code. */
   isOwn(v: number): boolean;
   readonly entries: Entries;
@@ -164,6 +162,12 @@ export function x86Executor(
         const ticks = BigInt(Math.floor(counters.read(onPcpu, at)));
         return [Number(BigInt.asIntN(32, ticks)), Number(BigInt.asIntN(32, ticks >> 32n))];
       },
+      descriptors(st, selector) {
+        const v = vcpuOf(st);
+        const n = selector >> 3;
+        if ((selector & LOCAL) === 0) return hv.mm.descriptors.gdtEntry(v, n);
+        return n < entry.ldt(v).entries ? hv.mm.descriptors.ldtEntry(v, n) || -1 : 0;
+      },
       more,
       stops,
       bus: isOrdered ? undefined : busLock(i32, image.region('x86-bus').base, self, workers, waiting),
@@ -171,6 +175,26 @@ export function x86Executor(
     },
   );
 
+  /** See GuestInfo in entries.ts. */
+  function findLocalTable(v: number, offset: number): boolean {
+    const at = entry.ldt(v).address + BigInt(offset);
+    const [lo, hi] = [Number(BigInt.asIntN(32, at)), Number(BigInt.asIntN(32, at >> 32n))];
+    return hv.mm.locked(vcpu.domain(v), () => hv.mm.descriptors.mapLdt(v, Math.floor(offset / PAGE_SIZE), lo, hi));
+  }
+
+  /** A selector names an entry of a page of the local table that is not known: it is found, or it is a page fault of who asked. */
+  function findLocalTableOf(v: number): boolean {
+    const st = blockOf(v);
+    const offset = i32[word(st + ST.errorCode)]!;
+    if (findLocalTable(v, offset)) return true;
+    i32[word(st + ST.vector)] = VECTOR.PF;
+    i32[word(st + ST.errorCode)] = 0;
+    view.setBigUint64(st + ST.cr2, BigInt.asUintN(64, entry.ldt(v).address + BigInt(offset)), true);
+    return false;
+  }
+
+  const isLevelReal = (v: number): boolean =>
+    (domain.vmAssist(vcpu.domain(v), 0) & (1 << VMASST_TYPE_architectural_iopl)) !== 0;
   const infoOf = offsetsOf(vcpu_info, 64);
   const entry: Entries = entries(
     image,
@@ -181,14 +205,22 @@ export function x86Executor(
         image.u8[vcpu.infoAddr(v) + infoOf.evtchn_upcall_mask] = isMasked ? 1 : 0;
       },
       setCr2: (v, address) => view.setBigUint64(vcpu.infoAddr(v) + infoOf['arch.cr2'], address, true),
+      hasUserTable: (v) => vcpu.guestTableUser(v) !== 0,
+      showsIopl: isLevelReal,
+      findLocalTable,
+      say: (v, what) => hv.console.print(`d${domain.id(vcpu.domain(v))}v${vcpu.id(v)} ${what}`),
     },
     blockOf,
   );
+  const registers = kernelRegisters(image, core, blockOf, findLocalTable);
+  const begin = vcpuContext(image, hv, core, entry, blockOf);
 
   const cr2Of = (st: number): number => vcpu.infoAddr(vcpuOf(st)) + infoOf['arch.cr2'];
+  const isKernel = (st: number): boolean => i32[word(st + ST.isUser)] === 0;
   const emulate = emulation(image, core, {
-    isKernel: (st) => i32[word(st + ST.isUser)] === 0,
-    iopl: (st) => entry.iopl(vcpuOf(st)),
+    isKernel,
+    // A kernel with real levels is in ring 0 of them.
+    iopl: (st) => (isKernel(st) && isLevelReal(vcpuOf(st)) ? 3 : entry.iopl(vcpuOf(st))),
     isFirst: (st) => vcpu.id(vcpuOf(st)) === 0,
     counter: () => BigInt(Math.floor(counters.read(hv.smp.self(), now()))),
     cpuid,
@@ -333,29 +365,10 @@ export function x86Executor(
     if (isEnded()) throw new MachineEnded('the machine was ended while another pCPU was waited for');
   }
 
-  /** What a vcpu_guest_context says of where v's kernel is entered. */
-  function initialiseEntries(v: number, context: number): void {
-    const at = offsetsOf(vcpu_guest_context, 64);
-    const trap = offsetsOf(trap_info, 64);
-    const u64 = (where: number): bigint => view.getBigUint64(where, true);
-    for (let n = 0; n < 256; n++) {
-      const from = context + at.trap_ctxt + n * sizeOf(trap_info, 64);
-      entry.setTrap(v, n, image.u8[from + trap.flags]!, u64(from + trap.address));
-    }
-    const flags = Number(u64(context + at.flags) & 0xffffffffn);
-    entry.setCallback(v, CALLBACKTYPE_event, u64(context + at.event_callback_eip), true);
-    const failsafeMasks = (flags & VGCF_failsafe_disables_events) !== 0;
-    entry.setCallback(v, CALLBACKTYPE_failsafe, u64(context + at.failsafe_callback_eip), failsafeMasks);
-    const syscallMasks = (flags & VGCF_syscall_disables_events) !== 0;
-    entry.setCallback(v, CALLBACKTYPE_syscall, u64(context + at.syscall_callback_eip), syscallMasks);
-    entry.setKernelStack(v, u64(context + at.kernel_sp));
-    const rflags = offsetsOf(cpu_user_regs, 64).rflags;
-    entry.setIopl(v, Number((u64(context + at.user_regs + rflags) >> 12n) & 3n));
-  }
-
   const isOwn = (v: number): boolean => i32[word(blockOf(v) + ST.isPresent)] !== 0;
 
   const executor: X86Executor = {
+    ...registers,
     isOwn,
     ahead,
     mayGoOn: () => false,
@@ -368,10 +381,14 @@ export function x86Executor(
       const reason = i32[word(st + ST.pending)]! - 1;
       i32[word(st + ST.pending)] = 0;
       if (reason === EXIT.exception) {
-        enter(v, p, (w, q) => writeTable(st, w, q) || emulate(st, w, q) || entry.exception(w, q));
+        const isFound = i32[word(st + ST.vector)] === VECTOR.localTable && findLocalTableOf(v);
+        if (!isFound) enter(v, p, (w, q) => writeTable(st, w, q) || emulate(st, w, q) || entry.exception(w, q));
         if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
       }
-      if (reason === EXIT.syscall) {
+      if (reason === EXIT.syscall && !isKernel(st)) {
+        enter(v, p, entry.syscall);
+        if (pcpu.softirq(p) !== 0 || pcpu.current(p) !== v) return;
+      } else if (reason === EXIT.syscall) {
         setAnchor(st, now());
         hypercall(v);
         // It may have given up its pCPU, or not be there any more.
@@ -456,33 +473,7 @@ export function x86Executor(
       // The first VCPU of a domain has had its registers from the domain builder.
       const first = domain.firstVcpu(vcpu.domain(v));
       if (!isOwn(first)) return 0;
-      const st = blockOf(v);
-      const at = offsetsOf(vcpu_guest_context, 64);
-      // A frame number, with its uppermost bits, if it had any, in the lowest (arch-x86/xen.h: xen_pfn_to_cr3).
-      const tableOf = (n: number): number => {
-        const cr3 = view.getBigUint64(context + at.ctrlreg + 8 * n, true);
-        return (cr3 & 0xfffn) === 0n && cr3 >> 44n === 0n ? Number(cr3 >> 12n) : Number.POSITIVE_INFINITY;
-      };
-      const d = vcpu.domain(v);
-      const isTaken = hv.mm.locked(
-        d,
-        () => hv.mm.setTable(v, tableOf(3), 'kernel') === 0 && hv.mm.setTable(v, tableOf(1), 'user') === 0,
-      );
-      if (!isTaken) return -XEN_EINVAL;
-      const user = offsetsOf(cpu_user_regs, 64) as Readonly<Record<string, number>>;
-      const from = context + at.user_regs;
-      image.u8.fill(0, st, st + STATE_BYTES);
-      for (const [n, name] of GPR_NAMES.entries()) {
-        view.setBigUint64(st + 8 * n, view.getBigUint64(from + user[name]!, true), true);
-      }
-      view.setBigUint64(st + ST.rip, view.getBigUint64(from + user.rip!, true), true);
-      resetState(view, st);
-      for (let n = 0; n < 8; n++) {
-        core.setDebugRegister(st, n, view.getBigUint64(context + at.debugreg + 8 * n, true));
-      }
-      i32[word(st + ST.isPresent)] = 1;
-      initialiseEntries(v, context);
-      return 0;
+      return begin(v, context);
     },
   };
   stops?.guard(executor, waiting);

@@ -196,6 +196,10 @@ export type HelperName =
   | 'x87'
   /** The segment register that is the first operand. */
   | 'loadSegment'
+  /** What is known of the segment whose selector is the argument. */
+  | 'lookAtSegment'
+  /** Of words of so many bytes. */
+  | 'interruptReturn'
   /** For 16 bytes at the address. */
   | 'lockBus'
   | 'unlockBus'

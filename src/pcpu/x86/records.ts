@@ -2,7 +2,7 @@
 import { type Region, rawRegion } from '../../shared/image.js';
 import { busRegion } from './bus-lock.js';
 import { debuggerRegions } from './debugger-records.js';
-import { ENTRIES_BYTES } from './entries.js';
+import { ENTRIES_BYTES } from './entry-table.js';
 import { STATE_BYTES, TLB_BYTES } from './state.js';
 
 export interface X86Shape {

@@ -89,7 +89,7 @@ export const ST = {
   hits: 984,
   /** CR0.TS (task-switched.ts): 0 or 1. */
   ts: 988,
-  /** Base of GS while applications run, which the kernel knows as SHADOW_GS_BASE. */
+  /** Base of GS in the other mode: of applications while the kernel runs, which knows it as SHADOW_GS_BASE, and of that while they run. */
   userGsBase: 992,
   /** What the kernel has set in CR4. */
   cr4: 1000,
@@ -154,10 +154,15 @@ export const EXIT = {
   debug: 6,
 } as const;
 
+/** What the core says in `value` of the block of a segment that is looked at; behind it are its access rights, in `address` its limit. */
+export const SEGMENT_LOOK = { visible: 1, readable: 2, writable: 4 } as const;
+
 /** Exceptions by vector (Intel SDM vol. 3, 6.15). */
 export const VECTOR = {
   /** No exception: the reason of EXIT.kept. */
   kept: 256,
+  /** The same: a page of the local descriptor table is to be found, of which `errorCode` is the offset of an entry. */
+  localTable: 257,
   DE: 0,
   DB: 1,
   BP: 3,
@@ -197,6 +202,10 @@ export const FLAG = {
   AC: 0x40000,
   ID: 0x200000,
 } as const;
+
+/** What a return in ring 3 may change. */
+export const LOADED_BY_IRET =
+  FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.TF | FLAG.DF | FLAG.OF | FLAG.NT | FLAG.RF | FLAG.AC | FLAG.ID;
 
 /** Places of each TLB, found by a hash of the page. That for data has two entries for each: its second half holds the second ones. */
 export const TLB_ENTRIES = 1024;

@@ -19,6 +19,8 @@ export interface Stepping {
   before(st: number): boolean;
   /** Behind it. @param isDone whether it was, for runs end elsewhere, too @returns whether #DB is set up */
   after(st: number, reason: number, isDone: boolean): boolean;
+  /** It has loaded all of the flags, RF among them, which is that of the next one. */
+  returned(): void;
   /** It ended in an exception, whatever way it was run. */
   raised(st: number): void;
   /** It was not run: memory that it accesses is not to be touched now. */
@@ -34,6 +36,7 @@ export function stepping({ i32 }: Image, debug: DebugRegisters): Stepping {
 
   /** Of the instruction that is run: whether TF was set, whether it is the one behind a load of SS, what that one had hit. */
   let [hadTf, wasShadowed, heldHits] = [false, false, 0];
+  let hasLoadedFlags = false;
 
   function setUp(st: number, breakpoints: number, isSingleStep: boolean): true {
     debug.report(st, breakpoints, isSingleStep);
@@ -56,6 +59,7 @@ export function stepping({ i32 }: Image, debug: DebugRegisters): Stepping {
       hadTf = (flags(st) & FLAG.TF) !== 0;
       // SYSRET with TF set traps before the instruction that it leads to.
       if (isBehindSyscall && hadTf) return setUp(st, 0, true);
+      hasLoadedFlags = false;
       wasShadowed = isShadowed(st);
       heldHits = hits(st);
       const isExempt = wasShadowed || (flags(st) & FLAG.RF) !== 0;
@@ -71,11 +75,15 @@ export function stepping({ i32 }: Image, debug: DebugRegisters): Stepping {
       // An element of a string: the instruction begins again, and is no breakpoint a second time.
       const isElement = reason === EXIT.attend && !isDone;
       if (!isDone && !isElement) return false;
-      setFlags(st, isElement ? flags(st) | FLAG.RF : flags(st) & ~FLAG.RF);
+      if (!hasLoadedFlags) setFlags(st, isElement ? flags(st) | FLAG.RF : flags(st) & ~FLAG.RF);
       // One that loads SS behind one that does holds off nothing more.
       if (wasShadowed) i32[word(st + ST.shadow)] = 0;
       if (reason === EXIT.syscall || isShadowed(st) || (!hadTf && hits(st) === 0)) return false;
       return setUp(st, hits(st), hadTf);
+    },
+
+    returned() {
+      hasLoadedFlags = true;
     },
 
     raised(st) {

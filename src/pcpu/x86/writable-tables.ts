@@ -90,7 +90,7 @@ export function writableTables(image: Image, { context, mm }: Hypervisor, core: 
     const d = vcpu.domain(v);
     if (view.getInt32(st + ST.vector, true) !== VECTOR.PF) return false;
     if ((view.getInt32(st + ST.errorCode, true) & REASONS) !== PROTECTED_WRITE) return false;
-    if ((domain.vmAssist(d) & (1 << VMASST_TYPE_writable_pagetables)) === 0) return false;
+    if ((domain.vmAssist(d, 0) & (1 << VMASST_TYPE_writable_pagetables)) === 0) return false;
     if (view.getInt32(st + ST.isUser, true) !== 0) return false;
     const address = view.getBigUint64(st + ST.cr2, true);
     return mm.locked(d, () => {

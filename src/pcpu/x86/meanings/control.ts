@@ -110,6 +110,9 @@ export const CONTROL: Readonly<Record<string, Meaning>> = {
     const vector = w.and(w.read(0), w.const(0xff));
     w.trap(w.isZero(w.const(0)), VECTOR.GP, w.or(w.shl(vector, 3), w.const(2)));
   },
+  Iret: (w) => w.helper('interruptReturn', w.const(2)),
+  Iretd: (w) => w.helper('interruptReturn', w.const(4)),
+  Iretq: (w) => w.helper('interruptReturn', w.const(8)),
   Ud2: raise(VECTOR.UD),
   Syscall: systemCall,
   // Serialising: all stores before it are seen.

@@ -3,9 +3,8 @@
  * raise #GP before anything else, whatever their operands are; a few tell it something. What CPUID does not name is #UD, as is what is so
  * at any level but 0: MONITOR, MWAIT, XSETBV, VMCALL and the like, and SYSENTER, as AMD's processors have it in 64-bit mode.
  */
-import { FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_DS32 } from '../../../shared/public/arch-x86.js';
 import type { Truth, Value } from '../ir.js';
-import { ST, VECTOR } from '../state.js';
+import { SEGMENT_LOOK, ST, VECTOR } from '../state.js';
 import { CR0, CR0_OF_XEN, GDTR, IDTR, LDTR, TR } from '../system-registers.js';
 import type { Meaning, Writer } from './writer.js';
 
@@ -39,40 +38,36 @@ const storeSelector =
   (w) =>
     w.write(0, w.const(selector));
 
-/** Xen's flat segments for ring 3, which can all be read: their access rights as LAR has them. Their limits are all ones. */
-const FLAT = [
-  { selector: FLAT_RING3_CS32[64], rights: 0xc0fb00, isWritable: false },
-  { selector: FLAT_RING3_DS32[64], rights: 0xc0f300, isWritable: true },
-  { selector: FLAT_RING3_CS64[64], rights: 0xa0fb00, isWritable: false },
-];
-const RPL = 3;
-
-/** Whether operand n is the selector of a segment, whatever ring it asks for. */
-const isSelectorOf = (w: Writer, selector: Value, of: number): Truth =>
-  w.compare('eq', w.or(w.and(selector, w.const(0xffff)), w.const(RPL)), w.const(of | RPL));
+/** Looks at the segment that operand n names. */
+function lookedAt(
+  w: Writer,
+  n: number,
+): { readonly is: (what: number) => Truth; readonly rights: Value; readonly limit: Value } {
+  w.helper('lookAtSegment', w.and(w.read(n), w.const(0xffff)));
+  const kinds = w.fixed(ST.value, 8);
+  return {
+    is: (what) => w.compare('ne', w.and(kinds, w.const(what)), w.const(0)),
+    rights: w.fixed(ST.value + 8, 8),
+    limit: w.fixed(ST.address, 8),
+  };
+}
 
 const verify =
-  (segments: readonly { readonly selector: number }[]): Meaning =>
+  (what: number): Meaning =>
   (w) => {
-    const selector = w.read(0);
-    const isAny = segments.map(({ selector: of }) => isSelectorOf(w, selector, of)).reduce((a, b) => w.either(a, b));
-    const { result, aux } = w.wordsOf(w.withZero(isAny));
+    const { result, aux } = w.wordsOf(w.withZero(lookedAt(w, 0).is(what)));
     w.setFlagWords(result, aux);
   };
 
 /** What is known of a segment, if there is one: else the destination stays. */
 const look =
-  (of: (segment: (typeof FLAT)[number]) => number): Meaning =>
+  (what: 'rights' | 'limit'): Meaning =>
   (w) => {
-    const selector = w.read(1);
     const size = w.size(0) === 2 ? 2 : 8;
-    let [found, isAny] = [w.operand(0, size), w.compare('ne', w.const(0), w.const(0))];
-    for (const segment of FLAT) {
-      const is = isSelectorOf(w, selector, segment.selector);
-      found = w.select(is, w.const(of(segment)), found);
-      isAny = w.either(isAny, is);
-    }
-    const { result, aux } = w.wordsOf(w.withZero(isAny));
+    const looked = lookedAt(w, 1);
+    const isVisible = looked.is(SEGMENT_LOOK.visible);
+    const found = w.select(isVisible, looked[what], w.operand(0, size));
+    const { result, aux } = w.wordsOf(w.withZero(isVisible));
     w.setOperand(0, size, found);
     w.setFlagWords(result, aux);
   };
@@ -84,8 +79,8 @@ export const SYSTEM: Readonly<Record<string, Meaning>> = {
   Sldt: storeSelector(LDTR),
   Str: storeSelector(TR),
   Smsw: storeStatus,
-  Verr: verify(FLAT),
-  Verw: verify(FLAT.filter(({ isWritable }) => isWritable)),
-  Lar: look(({ rights }) => rights),
-  Lsl: look(() => 0xffff_ffff),
+  Verr: verify(SEGMENT_LOOK.readable),
+  Verw: verify(SEGMENT_LOOK.writable),
+  Lar: look('rights'),
+  Lsl: look('limit'),
 };
