@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { noWorkload, readKernelFile } from '../../src/config/kernel-file.js';
 import type { GuestConfig, MachineConfig } from '../../src/machine/config.js';
-import { guest, machineConfig, simulate, workload } from '../support/in-process.js';
+import { guest, machineConfig, workload } from '../support/in-process.js';
 import { runMachine } from '../support/run-machine.js';
 
 const FOLDER = fileURLToPath(new URL('../../../guests/test-kernel/', import.meta.url));
