@@ -33,10 +33,17 @@ void kmain(const u8 *info) {
 	start_info = info;
 	section("traps", test_traps);
 	section("privileged", test_privileged);
+	u64 peer = number_after((const char *)info + START_INFO_CMDLINE, "peer=", 0);
+	if (peer != 0) {
+		test_peer((u16)peer);
+		goto done;
+	}
 	section("events", test_events);
 	section("memory", test_memory);
+	section("grants", test_grants);
 	section("vcpus", test_vcpus);
 	section("race", test_race);
+done:
 	number(passed);
 	text(" passed, ");
 	number(failed);

@@ -60,6 +60,8 @@ extern void (*handler)(struct frame *frame);
 #define HYPERVISOR_callback_op 30
 #define HYPERVISOR_event_channel_op 32
 #define HYPERVISOR_set_timer_op 15
+#define HYPERVISOR_update_va_mapping 14
+#define HYPERVISOR_grant_table_op 20
 #define HYPERVISOR_vcpu_op 24
 #define HYPERVISOR_physdev_op 33
 #define PHYSDEVOP_set_iopl 6
@@ -113,10 +115,12 @@ void check(const char *what, u64 found, u64 expected);
 extern void (*volatile job)(u64 id);
 void wake(u32 id);
 
-/* traps.c, privileged.c, events.c, memory.c, vcpus.c, race.c */
+/* One file each. */
 void test_memory(void);
 void test_race(void);
 void test_traps(void);
 void test_vcpus(void);
 void test_privileged(void);
 void test_events(void);
+void test_grants(void);
+void test_peer(u16 peer);

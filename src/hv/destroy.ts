@@ -12,6 +12,7 @@ import type { HvContext } from './context.js';
 import type { Deferred } from './deferred.js';
 import type { Domains } from './domain.js';
 import type { Frames } from './frames.js';
+import type { Grants } from './grants/grants.js';
 import type { Irqs } from './pirq.js';
 import type { Ports } from './ports.js';
 import { DOMAIN, DOMAIN_STATE, NOBODY, VCPU, VPF_down, VPF_dying } from './records.js';
@@ -32,12 +33,13 @@ export interface DestructionParts {
   readonly domains: Domains;
   readonly irqs: Irqs;
   readonly frames: Frames;
+  readonly grants: Pick<Grants, 'mappings'>;
   readonly console: ConsoleRing;
   readonly deferred: Deferred;
 }
 
 export function destruction(hv: HvContext, parts: DestructionParts): Destruction {
-  const { sched, timers, ports, domains, irqs, frames, console, deferred } = parts;
+  const { sched, timers, ports, domains, irqs, frames, grants, console, deferred } = parts;
   const { image, domain, vcpu, queues, shape } = hv;
   const { u8 } = image;
 
@@ -63,7 +65,7 @@ export function destruction(hv: HvContext, parts: DestructionParts): Destruction
       vcpu.setPauseFlags(v, VPF_down);
       vcpu.setRunstate(v, RUNSTATE_offline);
     }
-    frames.releaseAll(d);
+    frames.releaseAll(d, grants.mappings.end(d));
     clearRecord('domain', DOMAIN.size, d);
     clearRecord('wake-latency', HISTOGRAM_BYTES, d);
     console.print(`d${id}: destroyed`);

@@ -25,6 +25,7 @@ export const CRASH = {
   badCallback: 2,
   badEntry: 3,
   exception: 4,
+  lostGrant: 5,
 } as const;
 export type CrashReason = (typeof CRASH)[keyof typeof CRASH];
 
@@ -33,6 +34,7 @@ export const CRASH_TEXT: Readonly<Record<number, string>> = {
   [CRASH.badCallback]: 'the event callback is not an address of its code',
   [CRASH.badEntry]: 'a VCPU was started at an address that is not its code',
   [CRASH.exception]: 'an exception that it does not handle',
+  [CRASH.lostGrant]: 'a page-table entry that mapped a grant was overwritten, not unmapped',
 };
 
 /** Parameters of the SEDF scheduler, times in ns (XEN-FACTS §1). */

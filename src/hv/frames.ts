@@ -7,6 +7,15 @@
  */
 import { PAGE_SIZE } from '../shared/image.js';
 import { HEAP_LOCK, type HvContext } from './context.js';
+import { OWNER_GONE, PAGE, PGT_granted } from './mm/records.js';
+
+/** A frame of a domain that has ended, and how many mappings others have of it. */
+export interface Kept {
+  readonly mfn: number;
+  readonly references: number;
+  /** Whether it is still one that is touched in turns only. */
+  readonly isShared: boolean;
+}
 
 export interface Frames {
   /** How much there is. Once, before the first domain. */
@@ -19,8 +28,13 @@ export interface Frames {
   takeBack(d: number, pages: number): boolean;
   /** How many frames d may have from now on; it keeps what it has. */
   limit(d: number, pages: number): void;
-  /** Takes everything back. */
-  releaseAll(d: number): void;
+  /**
+   * Takes everything back. Frames that others have mapped are nobody's then, and no new domain's, until the last of them has let go: only
+   * the image lacks them, the host's count has them back at once. While all others stand still.
+   */
+  releaseAll(d: number, kept: readonly Kept[]): void;
+  /** One mapping less of a frame that was kept. */
+  putKept(mfn: number): void;
 }
 
 /** @param forget told of frames that are nobody's any more */
@@ -30,6 +44,7 @@ export function frames(
 ): Frames {
   const region = image.region('frames');
   const owners = image.region('frame-owners').base >> 2;
+  const page = image.table(PAGE);
   const { i32, u8 } = image;
 
   function locked<T>(act: () => T): T {
@@ -96,7 +111,7 @@ export function frames(
 
     limit: (d, pages) => locked(() => domain.setMaxPages(d, pages)),
 
-    releaseAll: (d) =>
+    releaseAll: (d, kept) =>
       locked(() => {
         host.addFreePages(0, domain.totPages(d));
         domain.setTotPages(d, 0);
@@ -104,8 +119,21 @@ export function frames(
           setOwner(firstOf(d), domain.backedFrames(d), 0);
           forget(firstOf(d), domain.backedFrames(d));
         }
+        for (const { mfn, references, isShared } of kept) {
+          setOwner(mfn, 1, OWNER_GONE);
+          page.setCount(mfn, references);
+          page.setType(mfn, isShared ? PGT_granted : 0);
+        }
         domain.setBackedFrames(d, 0);
         noteBacked(d);
+      }),
+
+    putKept: (mfn) =>
+      locked(() => {
+        page.addCount(mfn, -1);
+        if (page.count(mfn) > 0) return;
+        setOwner(mfn, 1, 0);
+        forget(mfn, 1);
       }),
   };
 }

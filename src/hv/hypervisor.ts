@@ -9,9 +9,10 @@ import { createContext, type HvParams } from './context.js';
 import { type Cpupools, cpupools } from './cpupool.js';
 import { deferred } from './deferred.js';
 import { type Destruction, destruction } from './destroy.js';
-import { type Domains, domains } from './domain.js';
+import { CRASH, type Domains, domains } from './domain.js';
 import { type EventChannels, eventChannels } from './event-channel.js';
 import { frames } from './frames.js';
+import { grants } from './grants/grants.js';
 import { guestConsoles } from './guest-console.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
@@ -78,9 +79,11 @@ export function createHypervisor(
     flushTlb: processor.flushTlb,
     switched: processor.switchedTable,
     touched: processor.touched,
+    lostGrant: (d) => doms.crash(d, CRASH.lostGrant),
   });
   const memory = guestMemory(context, processor.touched, mm);
   const heap = frames(context, mm.forget);
+  const granting = grants(context, { mm, smp: bus, frames: heap, flushTlb: processor.flushTlb });
   const masks = affinities(context);
   const console = consoleRing(context);
   const states = runstates(context, memory, check);
@@ -133,6 +136,7 @@ export function createHypervisor(
     domains: doms,
     irqs: lines,
     frames: heap,
+    grants: granting,
     console,
     deferred: putOff,
   });
@@ -155,6 +159,8 @@ export function createHypervisor(
     smp: bus,
     memory,
     mm,
+    grants: granting,
+    stall: (v: number, ns: number) => processor.stall(v, bus.self(), ns),
     runstates: states,
     time,
     timers: clock,

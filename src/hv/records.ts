@@ -449,7 +449,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
   rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
   tableRegion(PAGE, Math.max(1, shape.frames)),
-  ...grantRegions(shape.xenFrames > 0 ? shape.domains : 1),
+  ...grantRegions(shape.xenFrames > 0 ? shape.domains : 0, Math.max(1, shape.frames)),
   // Each runner's own.
   rawRegion('guest-copies', COPIES_BYTES, shape.runners),
   rawRegion('dummy-vcpu-info', 64, 1),

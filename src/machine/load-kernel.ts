@@ -145,12 +145,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   put64(INFO.nrP2mFrames, kernelImage.initP2m === undefined ? 0 : layout.p2mPages);
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
   // Others write them: they are never page tables.
-  hv.mm.locked(d, () => {
-    for (const mfn of [mfnOfShared, firstMfn + layout.xenstore, firstMfn + layout.console]) {
-      types.share(mfn);
-      hv.mm.hold(d, hv.mm.tables.frame(mfn), PAGE_SIZE);
-    }
-  });
+  for (const mfn of [mfnOfShared, firstMfn + layout.xenstore, firstMfn + layout.console]) types.share(mfn);
   // Nothing of its memory: it cannot become a page table before it becomes a grant table, nor be given back.
   for (let n = 0; n < GRANT_FRAMES; n++) types.share(firstMfn + nrPages + n);
 

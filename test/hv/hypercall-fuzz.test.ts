@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { invariants as findBroken } from '../../src/machine/invariants.js';
 import { PAGE_SIZE } from '../../src/shared/image.js';
 import * as errno from '../../src/shared/public/errno.js';
+import { GNTTABOP_set_version } from '../../src/shared/public/grant-table.js';
 import { offsetsOf } from '../../src/shared/public/layout.js';
 import { VCPUOP_register_vcpu_info } from '../../src/shared/public/vcpu.js';
 import * as X from '../../src/shared/public/xen.js';
@@ -52,6 +53,7 @@ const SUPPORTED = [
   X.__HYPERVISOR_sysctl,
   X.__HYPERVISOR_platform_op,
   X.__HYPERVISOR_memory_op,
+  X.__HYPERVISOR_grant_table_op,
 ];
 
 const word = fc.tuple(fc.nat(9), fc.nat({ max: 0xffffffff }));
@@ -71,6 +73,7 @@ const sensible = fc.oneof(
   fc.tuple(fc.constant(X.__HYPERVISOR_xen_version), fc.tuple(upTo(11), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_console_io), fc.tuple(upTo(2), upTo(600), area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_memory_op), fc.tuple(upTo(9), area)),
+  fc.tuple(fc.constant(X.__HYPERVISOR_grant_table_op), fc.tuple(upTo(13), area, upTo(2))),
   fc.tuple(fc.constant(X.__HYPERVISOR_domctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_sysctl), fc.tuple(area)),
   fc.tuple(fc.constant(X.__HYPERVISOR_multicall), fc.tuple(area, upTo(5))),
@@ -186,10 +189,12 @@ function mayWriteOwnEvents(p: Probe, d: number, nr: number, given: readonly bigi
   return isOver(direct) || (isInside && isOver(p.view.getUint32(domain.frames(d) + direct, true)));
 }
 
-/** mmuext_op says how many operations were done where one failed, too: where that is written, undefined where it is not. */
+/** mmuext_op says how many operations were done where one failed, too, and set_version which version there is: where that is written, undefined where it is not. */
 function countDone(p: Probe, d: number, nr: number, given: readonly bigint[]): number | undefined {
-  if (nr !== X.__HYPERVISOR_mmuext_op) return undefined;
-  const at = p.context.domain.width(d) === 64 ? given[2]! : given[2]! & 0xffffffffn;
+  const isVersion = nr === X.__HYPERVISOR_grant_table_op && (given[0]! & 0xffffffffn) === BigInt(GNTTABOP_set_version);
+  if (nr !== X.__HYPERVISOR_mmuext_op && !isVersion) return undefined;
+  const place = given[isVersion ? 1 : 2]!;
+  const at = p.context.domain.width(d) === 64 ? place : place & 0xffffffffn;
   return at === 0n || at + 4n > BigInt(p.context.domain.nrFrames(d) * PAGE_SIZE) ? undefined : Number(at);
 }
 

@@ -234,7 +234,7 @@ describe('a kernel that cannot be', () => {
   it('is refused', () => {
     expect(problem({}, kernel('k', nop, '', { abi: 32 }))).to.include('64-bit');
     expect(problem({}, kernel('k', elfOf([0x90], { bss: 2 * MEMORY })))).to.include('no memory any more');
-    expect(problem({}, kernel('k', elfOf([0x90], { bss: MEMORY - 0x110000 })))).to.include('and has 4096');
+    expect(problem({}, kernel('k', elfOf([0x90], { bss: MEMORY - 0x110000 })))).to.include('the domain has 4096');
     expect(problem({}, kernel('k', nop, '', { memoryMib: 4096 }))).to.include('room for');
     expect(problem({}, kernel('k', nop))).to.equal(undefined);
   });

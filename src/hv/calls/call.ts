@@ -11,6 +11,7 @@ import type { Destruction } from '../destroy.js';
 import type { Domains } from '../domain.js';
 import type { EventChannels } from '../event-channel.js';
 import type { Frames } from '../frames.js';
+import type { Grants } from '../grants/grants.js';
 import type { GuestConsoles } from '../guest-console.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Hotplug } from '../hotplug.js';
@@ -56,6 +57,9 @@ export interface CallParts {
   readonly smp: Smp;
   readonly memory: GuestMemory;
   readonly mm: MachineMemory;
+  readonly grants: Grants;
+  /** VCPU v, whose hypercall this is, gets on so much later. */
+  readonly stall: (v: number, ns: number) => void;
   readonly runstates: Runstates;
   readonly time: TimeKeeping;
   readonly timers: Timers;

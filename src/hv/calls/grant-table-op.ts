@@ -1,24 +1,27 @@
 /**
- * grant_table_op (grant_table.h; xen/common/grant_table.c): grant tables of version 1.
+ * grant_table_op (grant_table.h; xen/common/grant_table.c): grant tables of version 1, and what is put together of the others.
  *
- * Locking: see grants/table.ts.
+ * Locking: see grants/mappings.ts.
  */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
 import * as G from '../../shared/public/grant-table.js';
 import { offsetsOf, sizeOf, type Width, wordBytes } from '../../shared/public/layout.js';
 import { DOMID_SELF } from '../../shared/public/xen.js';
-import { grantTables } from '../grants/table.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { grantCopy } from './grant-copy.js';
+import { elementsOf } from './grant-elements.js';
+import { grantMaps } from './grant-map.js';
 import { PRIVILEGED } from './toolstack.js';
 
 export function grantTableOp(parts: CallParts): Handler {
-  const { context, memory, mm, domains, flushTlb } = parts;
+  const { context, memory, mm, domains, grants } = parts;
   const { vcpu, domain, regs } = context;
-  const tables = grantTables(context, mm, (d) => {
-    for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
-  });
+  const { tables } = grants;
+  const forEach = elementsOf(parts);
+  const maps = grantMaps(parts);
+  const copy = grantCopy(parts);
 
   const widthOf = (v: number): Width => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
   const setStatus = (at: number, status: number): void => memory.setU16(at, status);
@@ -94,6 +97,35 @@ export function grantTableOp(parts: CallParts): Handler {
     return 0;
   }
 
+  /** There is no version 2. */
+  function getStatusFrames(v: number): number {
+    const width = widthOf(v);
+    const arg = pointer(parts, v, 1, sizeOf(G.gnttab_get_status_frames, width));
+    if (regs.lo(v, 2) !== 1) return -XEN_EINVAL;
+    if (arg === FAULT) return -XEN_EFAULT;
+    const at = offsetsOf(G.gnttab_get_status_frames, width);
+    const d = target(v, memory.u16(arg + at.dom));
+    setStatus(arg + at.status, d < 0 ? d : G.GNTST_general_error);
+    return 0;
+  }
+
+  const swap: Handler = (v) =>
+    forEach(v, G.gnttab_swap_grant_ref, (arg) => {
+      const at = offsetsOf(G.gnttab_swap_grant_ref, widthOf(v));
+      const d = vcpu.domain(v);
+      const [a, b] = [memory.u32(arg + at.ref_a), memory.u32(arg + at.ref_b)];
+      setStatus(
+        arg + at.status,
+        mm.locked(d, () => tables.swap(d, a, b)),
+      );
+    });
+
+  /** A domain's frames are its own as long as there is it: none is one that it could give away. */
+  const transfer: Handler = (v) =>
+    forEach(v, G.gnttab_transfer, (arg) =>
+      setStatus(arg + offsetsOf(G.gnttab_transfer, widthOf(v)).status, G.GNTST_bad_page),
+    );
+
   return (v) => {
     // Above 2^31 in the count, or in the command something to go on with, is nothing that a guest gives.
     if (regs.lo(v, 2) < 0) return -XEN_EINVAL;
@@ -106,6 +138,21 @@ export function grantTableOp(parts: CallParts): Handler {
         return setVersion(v);
       case G.GNTTABOP_get_version:
         return getVersion(v);
+      case G.GNTTABOP_map_grant_ref:
+        return maps.map(v);
+      case G.GNTTABOP_unmap_grant_ref:
+        return maps.unmap(v);
+      case G.GNTTABOP_unmap_and_replace:
+        return maps.unmapAndReplace(v);
+      case G.GNTTABOP_copy:
+        return copy(v);
+      case G.GNTTABOP_swap_grant_ref:
+        return swap(v);
+      case G.GNTTABOP_transfer:
+        return transfer(v);
+      case G.GNTTABOP_get_status_frames:
+        return getStatusFrames(v);
+      // Also dump_table, which Xen has no more, and cache_flush: there are no caches here.
       default:
         return -XEN_ENOSYS;
     }

@@ -50,7 +50,7 @@ export const HYPERCALL_STATUS: Readonly<Record<string, HypercallStatus>> = {
   update_va_mapping: 'supported',
   update_va_mapping_otherdomain: { partial: 'of its own' },
   mmuext_op: { partial: 'no large pages' },
-  grant_table_op: { partial: 'version 1; of domains with page tables' },
+  grant_table_op: { partial: 'version 1; of domains with page tables; no transfer, cache_flush' },
 };
 
 /** Name -> number, from xen.h. */

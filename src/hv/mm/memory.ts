@@ -39,18 +39,25 @@ export interface MemoryParts {
   /** VCPU v's kernel or its applications have another table. */
   readonly switched: (v: number, of: 'kernel' | 'user') => void;
   readonly touched: ((address: number, bytes: number) => void) | undefined;
+  /** Domain d has lost the mapping of a grant, without having unmapped it. With no lock held. */
+  readonly lostGrant: (d: number) => void;
 }
 
-export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: MemoryParts): MachineMemory {
+export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lostGrant }: MemoryParts): MachineMemory {
   const { image, domain, vcpu, locks, machine, me, shape } = hv;
   const frames = image.region('frames');
   const table = shape.xenFrames > 0 ? m2p(image) : undefined;
   const given = reservation(hv, table);
+  /** Under the lock that is held here. */
+  let hasLostGrant = false;
   const tables = pageTables(hv, table, {
     flush(d) {
       for (let k = 0; k < domain.maxVcpus(d); k++) flushTlb(domain.firstVcpu(d) + k, undefined);
     },
     freed: given.freed,
+    lost() {
+      hasLostGrant = true;
+    },
   });
   const { types } = tables;
 
@@ -59,6 +66,10 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched }: Me
     locks.acquire(pageLock(d), self);
     const result = act();
     locks.release(pageLock(d), self);
+    if (hasLostGrant) {
+      hasLostGrant = false;
+      lostGrant(d);
+    }
     return result;
   }
 

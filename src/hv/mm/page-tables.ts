@@ -17,6 +17,11 @@ import type { M2p } from './m2p.js';
 import { type Contents, type PageTypes, pageTypes } from './page-types.js';
 import { mfnOf, PAGE_TABLE_ENTRIES, PGT, PTE, PTE_HIGH, XEN_SLOTS } from './records.js';
 
+export interface EntryPlace {
+  readonly table: number;
+  readonly n: number;
+}
+
 export interface PageTables {
   readonly types: PageTypes;
   /** Image address of a machine frame. */
@@ -30,21 +35,31 @@ export interface PageTables {
   set(d: number, table: number, level: number, n: number, lo: number, hi: number, keepsAccessed: boolean): number;
   /** The same of a level-1 table's entry, if it is still what it was. @returns as `set`; −EAGAIN: it is not */
   replace(d: number, table: number, n: number, was: readonly [lo: number, hi: number], lo: number, hi: number): number;
+  /**
+   * Entry n of a level-1 table maps a frame of a grant, for which the grant has a reference: it counts none. What was there goes.
+   */
+  mapGrant(table: number, n: number, lo: number, hi: number): void;
+  /**
+   * It does so no more: there is nothing, or what another entry says, which goes from there.
+   * @param rw PTE.rw or 0: what it is to be unmapped as, for whoever has two mappings of a frame must not keep the other one
+   * @returns false, and nothing has changed, where it maps no grant of that frame, so
+   */
+  unmapGrant(table: number, n: number, mfn: number, rw: number, other: EntryPlace | undefined): boolean;
 }
 
-/** Bits that guests' entries must not have: memory without a device behind it is always cached; L2 and above have no large pages. */
 /** The frame of an entry whose address bits are all ones. */
 const NO_FRAME = 2 ** 40 - 1;
+/** Bits that guests' entries must not have: memory without a device behind it is always cached; L2 and above have no large pages. */
 const DISALLOWED = { 1: PTE.pwt | PTE.pcd | PTE.pse, above: PTE.pwt | PTE.pcd | PTE.pse | PTE.global } as const;
 
 const WORD = 1n << 32n;
 const wordOf = (lo: number, hi: number): bigint => BigInt(hi) * WORD + BigInt(lo >>> 0);
 
-/** @param outside see Contents */
+/** @param outside see Contents; `lost` is told of an entry that maps a grant and goes by other means than unmapGrant */
 export function pageTables(
   hv: HvContext,
   table: M2p | undefined,
-  outside: Pick<Contents, 'flush' | 'freed'>,
+  outside: Pick<Contents, 'flush' | 'freed'> & { lost(): void },
 ): PageTables {
   const { i32 } = hv.image;
   const i64 = new BigInt64Array(hv.image.buffer);
@@ -54,11 +69,14 @@ export function pageTables(
   const entryAt = (mfn: number, n: number): number => (frame(mfn) >> 2) + 2 * n;
   const isXens = (level: number, n: number): boolean => level === 4 && n >= XEN_SLOTS.first && n <= XEN_SLOTS.last;
 
+  const isDisallowed = (level: number, lo: number, hi: number): boolean =>
+    level === 1 ? (lo & DISALLOWED[1]) !== 0 || (hi & PTE_HIGH.grant) !== 0 : (lo & DISALLOWED.above) !== 0;
+
   /** Counts what an entry names. */
   function get(d: number, level: number, lo: number, hi: number): number {
     if ((lo & PTE.present) === 0) return 0;
     const mfn = mfnOf(lo, hi);
-    if ((lo & (level === 1 ? DISALLOWED[1] : DISALLOWED.above)) !== 0) return -XEN_EINVAL;
+    if (isDisallowed(level, lo, hi)) return -XEN_EINVAL;
     if (level > 1) return types.getPageAndType(mfn, d, level - 1);
     // To Xen this is a device's memory, which the domain may not have.
     if (mfn >= frames.count) return mfn === NO_FRAME ? -XEN_EINVAL : -XEN_EPERM;
@@ -68,6 +86,10 @@ export function pageTables(
 
   function put(level: number, lo: number, hi: number): void {
     if ((lo & PTE.present) === 0) return;
+    if (level === 1 && (hi & PTE_HIGH.grant) !== 0) {
+      outside.lost();
+      return;
+    }
     if (level > 1 || (lo & PTE.rw) !== 0) types.putPageAndType(mfnOf(lo, hi));
     else types.putPage(mfnOf(lo, hi));
   }
@@ -123,8 +145,12 @@ export function pageTables(
     if (isXens(level, n)) return -XEN_EINVAL;
     const at = entryAt(mfn, n);
     const [oldLo, oldHi] = was ?? [Atomics.load(i32, at), i32[at + 1]!];
-    const isSame = ((oldLo ^ lo) & CHANGES) === 0 && (lo & PTE.present) !== 0 && mfnOf(oldLo, oldHi) === mfnOf(lo, hi);
-    if (isSame && (lo & (level === 1 ? DISALLOWED[1] : DISALLOWED.above)) !== 0) return -XEN_EINVAL;
+    const isSame =
+      ((oldLo ^ lo) & CHANGES) === 0 &&
+      (lo & PTE.present) !== 0 &&
+      mfnOf(oldLo, oldHi) === mfnOf(lo, hi) &&
+      (level > 1 || (oldHi & PTE_HIGH.grant) === 0);
+    if (isSame && isDisallowed(level, lo, hi)) return -XEN_EINVAL;
     const rc = isSame ? 0 : get(d, level, lo, hi);
     if (rc !== 0) return rc;
     const [newLo, newHi] = adjusted(level, lo, hi);
@@ -148,5 +174,27 @@ export function pageTables(
     frame,
     set: (...args) => change(...args, undefined),
     replace: (d, mfn, n, was, lo, hi) => change(d, mfn, 1, n, lo, hi, false, was),
+    mapGrant(mfn, n, lo, hi) {
+      const at = entryAt(mfn, n);
+      const [oldLo, oldHi] = [i32[at]!, i32[at + 1]!];
+      write(at, adjusted(1, lo, hi | PTE_HIGH.grant));
+      put(1, oldLo, oldHi);
+    },
+    unmapGrant(mfn, n, granted, rw, other) {
+      const at = entryAt(mfn, n);
+      const [lo, hi] = [i32[at]!, i32[at + 1]!];
+      if ((lo & (PTE.present | PTE.rw)) !== (PTE.present | rw)) return false;
+      if ((hi & PTE_HIGH.grant) === 0 || mfnOf(lo, hi) !== granted) return false;
+      if (other === undefined) {
+        write(at, [0, 0]);
+        return true;
+      }
+      const from = entryAt(other.table, other.n);
+      if (from === at) return false;
+      const taken: [number, number] = [Atomics.exchange(i32, from, 0), i32[from + 1]!];
+      write(from, [0, 0]);
+      write(at, taken);
+      return true;
+    },
   };
 }

@@ -10,7 +10,16 @@
  */
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import type { HvContext } from '../context.js';
-import { PAGE, PGT, PGT_leaving, PGT_pinned, PGT_shared, PGT_type_mask, PGT_validated } from './records.js';
+import {
+  PAGE,
+  PGT,
+  PGT_granted,
+  PGT_leaving,
+  PGT_pinned,
+  PGT_shared,
+  PGT_type_mask,
+  PGT_validated,
+} from './records.js';
 
 export interface PageTypes {
   isOwner(mfn: number, d: number): boolean;
@@ -32,6 +41,8 @@ export interface PageTypes {
   isUnused(mfn: number, d: number): boolean;
   /** Domain d gives it up: it goes with its last reference. False: it is not d's to give. */
   leave(mfn: number, d: number): boolean;
+  /** Whether another domain has it mapped. */
+  setGranted(mfn: number, isGranted: boolean): void;
   /** Forgets all about a frame that is free from now on. */
   forget(mfn: number): void;
 }
@@ -82,7 +93,7 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
           contents.flush(d);
           domain.addFlushEpoch(d, 1);
         }
-        page.setType(mfn, (page.type(mfn) & (PGT_shared | PGT_leaving)) | type);
+        page.setType(mfn, (page.type(mfn) & (PGT_shared | PGT_granted | PGT_leaving)) | type);
       }
     } else if ((page.type(mfn) & PGT_type_mask) !== type) return -XEN_EINVAL;
     if (isTable(type) && (page.type(mfn) & PGT_validated) === 0) {
@@ -153,7 +164,7 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
       page.setType(mfn, page.type(mfn) | PGT_shared);
       return true;
     },
-    isShared: (mfn) => (page.type(mfn) & PGT_shared) !== 0,
+    isShared: (mfn) => (page.type(mfn) & (PGT_shared | PGT_granted)) !== 0,
     isUnused: (mfn, d) => isOwner(mfn, d) && page.count(mfn) === 0,
     leave(mfn, d) {
       if (!isOwner(mfn, d) || (page.type(mfn) & PGT_shared) !== 0) return false;
@@ -161,6 +172,8 @@ export function pageTypes({ image, domain }: HvContext, contents: Contents): Pag
       goIfLast(mfn);
       return true;
     },
+    setGranted: (mfn, isGranted) =>
+      page.setType(mfn, isGranted ? page.type(mfn) | PGT_granted : page.type(mfn) & ~PGT_granted),
     forget(mfn) {
       for (const set of [page.setType, page.setTypeCount, page.setCount, page.setStamp]) set(mfn, 0);
     },

@@ -33,8 +33,13 @@ export const PGT_shared = 0x400;
 /** Its domain has given it up: with its last reference it goes. */
 export const PGT_leaving = 0x800;
 
+/** As shared, while another domain has it mapped by a grant. */
+export const PGT_granted = 0x1000;
+
 /** In `frame-owners`: of the hypervisor itself. Else a domain's record + 1, the same negated where the domain has given it back, or 0. */
 export const OWNER_XEN = 0x7fff_ffff;
+/** Of a domain that has ended, but others have the frame mapped by a grant still. */
+export const OWNER_GONE = 0x7fff_fffe;
 
 /** Entries of a page table. */
 export const PAGE_TABLE_ENTRIES = 512;
@@ -52,8 +57,11 @@ export const PTE = {
   pse: 0x80,
   global: 0x100,
 } as const;
-/** Bits of an entry's high word: bit 52, by which the hypervisor remembers that a page is the kernel's alone; and no-execute. */
-export const PTE_HIGH = { guestKernel: 1 << 20, nx: 0x8000_0000 | 0 } as const;
+/**
+ * Bits of an entry's high word: bit 52, by which the hypervisor remembers that a page is the kernel's alone; bit 62, that a grant is mapped
+ * (Xen's _PAGE_GNTTAB); and no-execute. Bits 9 to 11 of an entry and 52 to 62 of others are the guest's.
+ */
+export const PTE_HIGH = { guestKernel: 1 << 20, grant: 1 << 30, nx: 0x8000_0000 | 0 } as const;
 
 /** Whether an address is one that guests have: in neither the hole between the halves nor the hypervisor's part (mm.h: __addr_ok). */
 export const isGuestAddress = (hi: number): boolean => hi >>> 0 < 0x8000 || hi >>> 0 >= 0xffff_8800;

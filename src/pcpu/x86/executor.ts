@@ -308,6 +308,7 @@ export function x86Executor(
   /** From now on v runs on p. */
   function proceed(v: number, p: number): void {
     if (ahead !== undefined && domain.maxVcpus(vcpu.domain(v)) === 1) {
+      hv.grants.settle(vcpu.domain(v));
       ahead.start(p);
       return;
     }
