@@ -8,13 +8,6 @@ import { PAGE_SIZE } from '../../shared/image.js';
 import * as G from '../../shared/public/grant-table.js';
 import type { HvContext } from '../context.js';
 import type { MachineMemory } from '../mm/memory.js';
-
-<<<<<<< HEAD
-
-import { GRANT_FRAMES, GRANT_TABLE } from './records.js';
-
-=======
-
 import { PGT } from '../mm/records.js';
 import { ACTIVE, ENTRIES_PER_FRAME, GRANT_ENTRIES, GRANT_FRAMES, GRANT_TABLE, PIN, PINS } from './records.js';
 
@@ -24,7 +17,6 @@ export interface Use {
   readonly isDevice: boolean;
   readonly isReadOnly: boolean;
 }
->>>>>>> main
 
 export interface GrantTables {
   /** Frames that d's table has, and may have. */
@@ -148,22 +140,12 @@ export function grantTables({ image, domain }: HvContext, mm: MachineMemory): Gr
     frames,
     mostFrames,
     mfn,
-<<<<<<< HEAD
-    grow(d, frames) {
-      const before = table.frames(d);
-      // The hypervisor writes them, so none may become a page table; and the domain may have mapped them before.
-      for (let n = before; n < frames; n++) if (!types.share(mfn(d, n))) return false;
-      if (frames > before) {
-        table.setFrames(d, frames);
-        flush(d);
-      }
-=======
-    grow(d, wanted) 
+    grow(d, wanted) {
       // They were shared before anybody could map them, and are no page tables: see the domain builder.
       for (let n = table.frames(d); n < wanted; n++) if (!types.share(mfn(d, n))) return false;
       table.setFrames(d, Math.max(wanted, table.frames(d)));
->>>>>>> main
-      return true;,
+      return true;
+    },
     pin,
     unpin(d, ref, use) {
       const a = activeOf(d, ref);
