@@ -96,6 +96,7 @@ extern void (*handler)(struct frame *frame);
 #define EVTCHNOP_bind_ipi 7
 #define VCPUOP_initialise 0
 #define VCPUOP_up 1
+#define VCPUOP_stop_periodic_timer 7
 #define VIRQ_TIMER 0
 #define CALLBACKOP_register 0
 #define CALLBACKTYPE_event 0
@@ -136,6 +137,10 @@ void text(const char *s);
 void hex(u64 x);
 void number(u64 x);
 u64 number_after(const char *where, const char *what, u64 otherwise);
+
+/* time.c: ns */
+u64 now(u32 vcpu);
+void block_for(u32 vcpu, u64 ns);
 
 /* One result: what was found is to be what was expected. */
 void check(const char *what, u64 found, u64 expected);

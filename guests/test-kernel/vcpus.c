@@ -13,7 +13,9 @@
 #define VGCF_in_kernel 4
 #define USER_REGS 520
 #define REGS_RIP 128
+#define REGS_CS 136
 #define REGS_RSP 152
+#define REGS_SS 160
 #define REGS_RDI 112
 #define TRAP_CTXT 720
 #define KERNEL_SP 4976
@@ -75,8 +77,9 @@ static void fault_once(void) {
 
 static void other(u64 id) {
 	fault_once();
-	SHARED->vcpu[id].mask = 0;
 	for (;;) {
+		/* What comes from here on wakes it: blocking lets upcalls in, and does not wait for what is there. */
+		SHARED->vcpu[id].mask = 1;
 		if (job) job(id);
 		hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
 	}
@@ -99,6 +102,8 @@ static void bring_up(u32 id) {
 	set(CTRLREG + 8, user_cr3);
 	set(EVENT_CALLBACK, entry_points[EVENTS]);
 	set(USER_REGS + REGS_RIP, is_application ? user_start : (u64)other);
+	set(USER_REGS + REGS_CS, FLAT_KERNEL_CS);
+	set(USER_REGS + REGS_SS, FLAT_KERNEL_SS);
 	set(USER_REGS + REGS_RSP, (u64)stacks[id] + STACK_BYTES - 8);
 	set(USER_REGS + REGS_RDI, id);
 	/* Both are machine addresses or lie in the flat memory, whose first frame is the shared info page. */
@@ -121,8 +126,7 @@ void test_vcpus(void) {
 	for (u32 id = 1; id < vcpus; id++) bring_up(id);
 	send(ports[1 % vcpus]);
 	while (events[0] < ROUNDS) {
-		hypercall(HYPERVISOR_set_timer_op, (long)(SHARED->vcpu[0].time.system_time + 1000000), 0, 0);
-		hypercall(HYPERVISOR_sched_op, SCHEDOP_block, 0, 0);
+		block_for(0, 1000000);
 	}
 	check("calls of applications", calls, vcpus / 2);
 	for (u32 id = 0; id < vcpus; id++) {

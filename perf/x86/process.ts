@@ -9,12 +9,19 @@ export interface Line {
   readonly at: number;
 }
 
+const isDoneWord = (line: string): boolean => line === 'DONE';
+
 /**
- * Runs a program until it ends, or has said DONE.
+ * Runs a program until it ends, or has said its last line.
+ * @param isLast whether it is that. @default DONE is
  * @returns its lines
  * @throws Error when it fails or takes longer than `limitS`
  */
-export function linesOf(command: readonly [string, ...string[]], limitS: number): Promise<Line[]> {
+export function linesOf(
+  command: readonly [string, ...string[]],
+  limitS: number,
+  isLast: (line: string) => boolean = isDoneWord,
+): Promise<Line[]> {
   const [program, ...args] = command;
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -25,7 +32,7 @@ export function linesOf(command: readonly [string, ...string[]], limitS: number)
   let isDone = false;
   createInterface(child.stdout).on('line', (text) => {
     lines.push({ text: text.trim(), at: performance.now() / 1000 });
-    if (text.trim() !== 'DONE') return;
+    if (!isLast(text.trim())) return;
     isDone = true;
     child.kill('SIGKILL');
   });

@@ -26,10 +26,11 @@ import { isPair } from './pairs.js';
 import { MOST_TRACES, RecordReader, regionAround, regionModule } from './regions.js';
 import type { FlatSelectors } from './segment-descriptors.js';
 import { type OwnDescriptors, type Segments, segments, XEN_SELECTORS } from './segments.js';
-import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, TLB_ENTRIES, tlbPlace, VECTOR } from './state.js';
+import { CODE_TLB_ENTRY, EXIT, noPage, REC, ST, TLB, TLB_BYTES, tlbPlace, VECTOR } from './state.js';
 import { stepping } from './stepping.js';
 import { MORE, strings } from './strings.js';
 import { hasTs, runBeforeFloating } from './task-switched.js';
+import { usedPlaces } from './used-places.js';
 import { x87 } from './x87.js';
 
 const WASM_PAGE = 65536;
@@ -133,6 +134,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   const { i32 } = image;
   const view = new DataView(image.buffer);
   const word = (address: number): number => address >> 2;
+  const usedForCode = usedPlaces(i32);
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SLOTS });
   const memoryPages = image.buffer.byteLength / WASM_PAGE;
   const slots = new Map<string, number>();
@@ -446,7 +448,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
 
   /** Where code lies is to be found out anew. */
   function forgetCode(tlb: number): void {
-    for (let n = 0; n < TLB_ENTRIES; n++) forgetCodeAt(tlb, n);
+    usedForCode.take(word(tlb + TLB.usedForCode), (n) => forgetCodeAt(tlb, n));
     i32[word(tlb + TLB.worker)] = area.self + 1;
     i32[word(tlb + TLB.generation)] = generation;
   }
@@ -502,6 +504,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     i32[word(entry)] = low & ~4095;
     i32[word(entry) + 1] = high;
     i32[word(entry + CODE_TLB_ENTRY.records)] = records;
+    usedForCode.add(word(tlb + TLB.usedForCode), tlbPlace(low));
     if (stops?.isPageWithStops(low, high) === true) forgetCodeAt(tlb, tlbPlace(low));
     return record;
   }
@@ -608,9 +611,20 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     if (vector === VECTOR.DB) i32[word(st + ST.left)]!--;
   }
 
+  /** Whether so many words lie in one page, none of them in two: one look at the tables does for all. */
+  const isInOnePage = (address: bigint, count: number): boolean =>
+    count > 0 && Number(address & 4095n) + 8 * count <= 4096;
+
   function wordsAt(st: number, v: number, tlb: number, address: bigint, count: number): bigint[] | undefined {
     occupy(st, tlb, v);
     const words: bigint[] = [];
+    if (isInOnePage(address, count)) {
+      view.setBigUint64(st + ST.address, address, true);
+      const at = paging.load(st, 8 * count, false);
+      if (at < 0) return undefined;
+      for (let n = 0; n < count; n++) words.push(view.getBigUint64(at + 8 * n, true));
+      return words;
+    }
     for (let n = 0; n < count; n++) {
       view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
       const at = paging.load(st, 8, false);
@@ -675,6 +689,16 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       const tlb = tlbOf(st, p);
       return using(tlb, () => {
         occupy(st, tlb, v);
+        if (isInOnePage(address, words.length)) {
+          view.setBigUint64(st + ST.address, address, true);
+          const [page] = paging.pagesOf(st, 8 * words.length, 'write');
+          if (page < 0) return false;
+          paging.accessed(st, 8 * words.length, 'write');
+          const at = page + Number(address & 4095n);
+          for (const [n, x] of words.entries()) view.setBigUint64(at + 8 * n, x, true);
+          writtenTo(page);
+          return true;
+        }
         return words.every((word, n) => {
           view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
           view.setBigUint64(st + ST.value, word, true);

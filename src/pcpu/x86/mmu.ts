@@ -3,7 +3,8 @@
  * into. An access that the TLB does not answer comes here.
  */
 import type { Image } from '../../shared/image.js';
-import { noPage, REC, ST, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, tlbPlace, VECTOR } from './state.js';
+import { noPage, REC, ST, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, tlbPlace, VECTOR } from './state.js';
+import { usedPlaces } from './used-places.js';
 
 /** Bits of a page-table entry; its low word. */
 const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
@@ -91,6 +92,7 @@ export function mmu(
   const i64 = new BigInt64Array(image.buffer);
   const word = (address: number): number => address >> 2;
   const tlbOf = (st: number): number => i32[word(st + ST.tlb)]!;
+  const used = usedPlaces(i32);
 
   /** Index into `i32` of the entry of place n. */
   const entryAt = (tlb: number, n: number, way: number): number =>
@@ -123,13 +125,13 @@ export function mmu(
   function flush(st: number): void {
     const tlb = tlbOf(st);
     fence(tlb);
-    for (let way = 0; way < TLB_WAYS; way++) {
-      for (let n = 0; n < TLB_ENTRIES; n++) {
+    used.take(word(tlb + TLB.used), (n) => {
+      for (let way = 0; way < TLB_WAYS; way++) {
         const entry = entryAt(tlb, n, way);
         leave(entry, n);
         forget(entry, n);
       }
-    }
+    });
   }
 
   function invalidate(tlb: number, low: number, high: number): void {
@@ -225,6 +227,7 @@ export function mmu(
     const isSame = i32[first] === page && i32[first + 1] === high;
     fence(tlb);
     leave(isSame ? first : second, n);
+    used.add(word(tlb + TLB.used), n);
     if (!isSame) for (let k = 0; k < TLB_ENTRY.bytes / 4; k++) i32[second + k] = i32[first + k]!;
     i32[first + word(TLB_ENTRY.page)] = frame;
     i32[first + word(TLB_ENTRY.readTag)] = page;

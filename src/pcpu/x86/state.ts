@@ -229,8 +229,11 @@ export const TLB = {
   generation: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 12,
   /** Grows by one when a run of code begins and when it ends: odd = code runs. Atomics. */
   runs: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 16,
+  /** Which places of the TLB for data, and for code, have been used since they were last forgotten, a bit each. Behind them whether either is there at all. */
+  used: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64,
+  usedForCode: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64 + TLB_ENTRIES / 8 + 4,
 } as const;
-export const TLB_BYTES = TLB.code + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64;
+export const TLB_BYTES = TLB.code + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64 + 2 * (TLB_ENTRIES / 8) + 64;
 
 /** The place of a page in either TLB, by the low word of its address: its number, folded once, so that strides of any power of 2 are spread. */
 export const tlbPlace = (low: number): number => ((low >>> 12) ^ (low >>> 22)) & (TLB_ENTRIES - 1);
