@@ -110,6 +110,8 @@ extern void (*handler)(struct frame *frame);
 #define FLAT_KERNEL_SS 0xe02b
 #define EFLAGS_IF 0x200
 #define START_INFO_SHARED_INFO 40
+#define START_INFO_FLAGS 48
+#define SIF_INITDOMAIN 2
 #define START_INFO_PT_BASE 88
 #define START_INFO_MFN_LIST 104
 #define START_INFO_CMDLINE 128
@@ -128,6 +130,9 @@ struct shared_info {
 extern struct shared_info shared_info;
 #define SHARED (&shared_info)
 
+static inline u32 is_domain0(void) { return *(const u32 *)(start_info + START_INFO_FLAGS) & SIF_INITDOMAIN; }
+/* Said by the command line: whether it is compared with a run on another hypervisor, which does not do all of it. */
+static inline u32 is_compared(void);
 /* The frame of a virtual address: those are of the domain's memory, from 0 on. */
 static inline u64 mfn_of(u64 address) { return (*(const u64 *const *)(start_info + START_INFO_MFN_LIST))[address >> 12]; }
 
@@ -137,6 +142,7 @@ void text(const char *s);
 void hex(u64 x);
 void number(u64 x);
 u64 number_after(const char *where, const char *what, u64 otherwise);
+static inline u32 is_compared(void) { return number_after((const char *)start_info + START_INFO_CMDLINE, "compared=", 0) != 0; }
 
 /* time.c: ns */
 u64 now(u32 vcpu);

@@ -29,7 +29,8 @@ static u64 sum(void) {
 void test_race(void) {
 	const char *line = (const char *)start_info + START_INFO_CMDLINE;
 	u64 vcpus = number_after(line, "vcpus=", 1), rounds = number_after(line, "rounds=", 10), changed = 0, refused = 0, idle = 0;
-	if (vcpus < 2) return;
+	/* Xen 4.17 writes the table for who may not, whether asked to or not. */
+	if (vcpus < 2 || is_compared()) return;
 	job = write_all;
 	wake(1);
 	/* It may be queued behind this one, on a host that balances no sooner than it does. */

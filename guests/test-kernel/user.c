@@ -203,7 +203,12 @@ static void test_float(void) {
 
 static void test_upcall(void) {
 	*(u64 *)there = 0;
-	hypercall(HYPERVISOR_set_timer_op, (long)(SHARED->vcpu[0].time.system_time + 50000), 0, 0);
+	/* Not before it runs; and what came before is over. */
+	SHARED->vcpu[0].mask = 1;
+	__atomic_exchange_n(&SHARED->pending[0], 0, __ATOMIC_SEQ_CST);
+	SHARED->vcpu[0].selector = 0;
+	SHARED->vcpu[0].pending = 0;
+	hypercall(HYPERVISOR_set_timer_op, (long)(now(0) + 50000), 0, 0);
 	run(app_wait, here);
 	check("an upcall", events, 1);
 	check("upcalls are masked in it", seen.number == EVENTS, 1);
@@ -267,6 +272,7 @@ void test_user(void) {
 	test_bases();
 	test_float();
 	test_upcall();
-	test_failsafe();
+	/* In QEMU 7.2 the hypervisor's own IRET to nowhere does not come back. */
+	if (!is_compared()) test_failsafe();
 	test_iret();
 }

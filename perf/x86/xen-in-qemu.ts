@@ -35,8 +35,8 @@ export async function linesInXen(
 ): Promise<Line[]> {
   const xen = join(folder, 'xen');
   if (!existsSync(xen)) writeFileSync(xen, gunzipSync(readFileSync(XEN)));
-  // A line is out before the kernel goes on.
-  const options = `console=com1 com1=115200,8n1 sync_console dom0_mem=64M dom0_max_vcpus=${vcpus}`;
+  // A line is out before the kernel goes on. Page tables that name themselves, which Xen has by default, there are none of here.
+  const options = `console=com1 com1=115200,8n1 sync_console pv-linear-pt=false dom0_mem=64M dom0_max_vcpus=${vcpus}`;
   const lines = await linesOf(
     [
       ...(['qemu-system-x86_64', '-accel', `tcg,thread=${isThreaded ? 'multi' : 'single'}`] as const),
