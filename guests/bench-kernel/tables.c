@@ -14,7 +14,7 @@ static u8 pages[2][PAGE] __attribute__((aligned(4096)));
 static const u64 *table_of(u64 entry) { return (const u64 *)(MACHINE_TO_PHYS[entry >> 12 & 0xffffffffff] << 12); }
 
 /* The machine address of the level-1 entry of a page. */
-static u64 entry_of(const void *page) {
+static u64 entry_at(const void *page) {
 	const u64 *table = *(const u64 *const *)(start_info + START_INFO_PT_BASE);
 	u64 entry = 0;
 	for (u32 level = 4; level > 1; level--) {
@@ -43,7 +43,7 @@ void switch_tables(u64 n) {
 }
 
 void update_entries(u64 n) {
-	u64 at = entry_of(pages[0]), mfns[2] = { mfn_of((u64)pages[0]), mfn_of((u64)pages[1]) };
+	u64 at = entry_at(pages[0]), mfns[2] = { mfn_of((u64)pages[0]), mfn_of((u64)pages[1]) };
 	while (n--) {
 		struct { u64 at, value; } update = { at, mfns[n & 1] << 12 | PRESENT_WRITABLE };
 		if (hypercall4(HYPERVISOR_mmu_update, (long)&update, 1, 0, DOMID_SELF)) must("mmu_update", -1);
