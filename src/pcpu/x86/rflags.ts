@@ -5,35 +5,33 @@ const STATUS = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF | FLAG.OF;
 /** Bit 1, which is always set. */
 const ALWAYS = 2;
 
-const isOdd = (byte: number): number => [0, 1, 2, 3, 4, 5, 6, 7].reduce((parity, n) => parity ^ ((byte >> n) & 1), 0);
+/** Whether an even number of a byte's bits is set: a bit for each value of its halves' sum without carries. */
+const EVEN = 0b1001011001101001;
+const isEven = (byte: number): boolean => ((EVEN >> ((byte ^ (byte >> 4)) & 15)) & 1) !== 0;
 
 export function readRflags(view: DataView, st: number): number {
-  const [result, aux] = [view.getBigInt64(st + ST.result, true), view.getBigUint64(st + ST.aux, true)];
-  const bit = (n: bigint): number => Number((aux >> n) & 1n);
-  const low = Number((BigInt.asUintN(64, result) ^ (aux >> 8n)) & 0xffn);
+  // In halves: every entry into a guest's kernel comes here.
+  const [resultLow, resultHigh] = [view.getInt32(st + ST.result, true), view.getInt32(st + ST.result + 4, true)];
+  const [auxLow, auxHigh] = [view.getInt32(st + ST.aux, true), view.getInt32(st + ST.aux + 4, true)];
   const status =
-    (bit(63n) !== 0 ? FLAG.CF : 0) |
-    (isOdd(low) === 0 ? FLAG.PF : 0) |
-    (bit(3n) !== 0 ? FLAG.AF : 0) |
-    (result === 0n ? FLAG.ZF : 0) |
-    ((result < 0n ? 1 : 0) !== bit(0n) ? FLAG.SF : 0) |
-    (bit(63n) !== bit(62n) ? FLAG.OF : 0);
+    (auxHigh < 0 ? FLAG.CF : 0) |
+    (isEven((resultLow ^ (auxLow >>> 8)) & 0xff) ? FLAG.PF : 0) |
+    ((auxLow & 8) !== 0 ? FLAG.AF : 0) |
+    ((resultLow | resultHigh) === 0 ? FLAG.ZF : 0) |
+    (((resultHigh >>> 31) ^ (auxLow & 1)) !== 0 ? FLAG.SF : 0) |
+    (((auxHigh >>> 31) ^ ((auxHigh >>> 30) & 1)) !== 0 ? FLAG.OF : 0);
   const direction = view.getInt32(st + ST.df, true) !== 0 ? FLAG.DF : 0;
   return view.getInt32(st + ST.flags, true) | direction | status | ALWAYS;
 }
 
 export function writeRflags(view: DataView, st: number, flags: number): void {
-  const has = (flag: number): bigint => ((flags & flag) !== 0 ? 1n : 0n);
+  const has = (flag: number): number => ((flags & flag) !== 0 ? 1 : 0);
   // The result: 0 or 1, neither of which is negative; parity is even for 0 and odd for 1.
   const zf = has(FLAG.ZF);
-  const aux =
-    (has(FLAG.CF) << 63n) |
-    ((has(FLAG.CF) ^ has(FLAG.OF)) << 62n) |
-    ((zf ^ has(FLAG.PF)) << 8n) |
-    (has(FLAG.AF) << 3n) |
-    has(FLAG.SF);
-  view.setBigInt64(st + ST.result, zf ^ 1n, true);
-  view.setBigUint64(st + ST.aux, aux, true);
-  view.setInt32(st + ST.df, has(FLAG.DF) === 0n ? 0 : 1, true);
+  view.setInt32(st + ST.result, zf ^ 1, true);
+  view.setInt32(st + ST.result + 4, 0, true);
+  view.setInt32(st + ST.aux, ((zf ^ has(FLAG.PF)) << 8) | (has(FLAG.AF) << 3) | has(FLAG.SF), true);
+  view.setInt32(st + ST.aux + 4, (has(FLAG.CF) << 31) | ((has(FLAG.CF) ^ has(FLAG.OF)) << 30), true);
+  view.setInt32(st + ST.df, has(FLAG.DF), true);
   view.setInt32(st + ST.flags, flags & ~(STATUS | FLAG.DF | ALWAYS), true);
 }
