@@ -34,6 +34,7 @@ interface Row {
 const ROWS: readonly Row[] = [
   { title: 'exception and iret', name: 'exception', rounds: 150_000, vcpus: 1 },
   { title: 'page fault and iret', name: 'page-fault', rounds: 150_000, vcpus: 1 },
+  { title: 'system call of an application, and back', name: 'system-call', rounds: 150_000, vcpus: 1 },
   { title: 'hypercall: xen_version', name: 'hypercall', rounds: 400_000, vcpus: 1 },
   { title: 'other page tables: MMUEXT_NEW_BASEPTR', name: 'base', rounds: 20_000, vcpus: 1 },
   { title: 'page-table entry: mmu_update', name: 'mmu-update', rounds: 150_000, vcpus: 1 },

@@ -24,6 +24,7 @@ static void hypercalls(u64 n) { while (n--) hypercall(HYPERVISOR_xen_version, 0,
 static const struct { const char *name; void (*run)(u64 n); } rows[] = {
 	{ "exception=", exceptions },
 	{ "page-fault=", page_faults },
+	{ "system-call=", system_calls },
 	{ "hypercall=", hypercalls },
 	{ "base=", switch_tables },
 	{ "mmu-update=", update_entries },
@@ -45,6 +46,7 @@ void kmain(const u8 *info) {
 	must("callback_op", hypercall(HYPERVISOR_callback_op, CALLBACKOP_register, (long)&callback, 0));
 	must("stop_periodic_timer", hypercall(HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, 0));
 	prepare_tables();
+	prepare_application();
 	if (number_after(line, "vcpus=", 1) > 1) prepare_other();
 	for (u64 times = number_after(line, "times=", 1); times; times--) {
 		for (u32 n = 0; n < sizeof rows / sizeof *rows; n++) {

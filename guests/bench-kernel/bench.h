@@ -26,6 +26,10 @@ void switch_tables(u64 n);
 void update_entries(u64 n);
 void update_mappings(u64 n);
 
+/* application.c */
+void prepare_application(void);
+void system_calls(u64 n);
+
 /* other.c */
 void prepare_other(void);
 void send_to_running(u64 n);

@@ -28,6 +28,27 @@ fault_entry:
 	addq	$3, (%rsp)
 	LEAVE
 
+/* A system call of an application: VGCF_in_syscall, and back. */
+	.globl	syscall_entry, calling, calls_left
+	.comm	calls_left, 8, 8
+syscall_entry:
+	popq	%rcx
+	popq	%r11
+	decq	calls_left(%rip)
+	jz	leave_user
+	pushq	$0x100
+	pushq	%rcx
+	pushq	%r11
+	pushq	%rax
+	movl	$23, %eax
+	syscall
+	ud2
+	.balign	4096
+calling:
+	syscall
+	jmp	calling
+	.balign	4096
+
 upcall_entry:
 	popq	%rcx
 	popq	%r11
