@@ -206,7 +206,7 @@ function countDone(p: Probe, d: number, nr: number, given: readonly bigint[]): n
   const isVersion = nr === X.__HYPERVISOR_grant_table_op && (given[0]! & 0xffffffffn) === BigInt(GNTTABOP_set_version);
   if (nr !== X.__HYPERVISOR_mmuext_op && !isVersion) return undefined;
   const place = given[isVersion ? 1 : 2]!;
-  const at = p.context.domain.width(d) === 64 ? place : place & 0xffffffffn;
+  const at = BigInt.asUintN(p.context.domain.width(d), place);
   return at === 0n || at + 4n > BigInt(p.context.domain.nrFrames(d) * PAGE_SIZE) ? undefined : Number(at);
 }
 
