@@ -8,7 +8,14 @@ import { jsonReport } from '../report/json-report.js';
 import { attachedConsole, type ConsoleMachine, type Keyboard } from './attached-console.js';
 import { type DebuggableMachine, debuggedMachine } from './debugged-machine.js';
 import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from './exit-codes.js';
-import { checkTargets, type RunnableMachine, type RunOptions, type Surroundings, simulate } from './run-command.js';
+import {
+  checkTargets,
+  type RunnableMachine,
+  type RunOptions,
+  type Surroundings,
+  simulate,
+  toStdout,
+} from './run-command.js';
 
 export interface BootOptions extends RunOptions {
   /** TCP port at which GDB is waited for; 0 = any. */
@@ -24,8 +31,6 @@ export interface BootSurroundings extends Surroundings {
 
 /** Ends that a kernel asked for. */
 const ENDED_WELL = ['poweroff', 'reboot'];
-
-const toStdout = (json: RunOptions['json']): boolean => json === true || json === '-';
 
 export async function bootCommand(
   file: string,

@@ -40,6 +40,9 @@ export interface Surroundings {
   onInterrupt(listener: () => void): () => void;
 }
 
+/** Whether `--json` prints its report, in the place of the one in words. */
+export const toStdout = (json: RunOptions['json']): json is true | '-' => json === true || json === '-';
+
 /** Whether the user's target can be written is better known before a long run than after it. */
 function checkWritable(what: string, attempt: () => void): void {
   try {
@@ -98,7 +101,7 @@ function writeReports(
   around: Surroundings,
 ): void {
   const { json, logdir, quiet } = options;
-  const jsonToStdout = json === true || json === '-';
+  const jsonToStdout = toStdout(json);
   if (jsonToStdout) around.stdout.write(jsonReport(result, verdicts, file));
   else if (json !== undefined) writeFileSync(json, jsonReport(result, verdicts, file));
   if (!jsonToStdout && !quiet) {

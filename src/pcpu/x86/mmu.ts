@@ -2,14 +2,10 @@
  * Paging as a 64-bit guest in ring 3 has it (Intel SDM vol. 3, 4.5): 4-level walks, accessed and dirty bits, and the TLB that handlers look
  * into. An access that the TLB does not answer comes here.
  */
+import { indexOf, PTE, PTE_HIGH } from '../../hv/mm/records.js';
 import type { Image } from '../../shared/image.js';
 import { noPage, REC, ST, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, tlbPlace, VECTOR } from './state.js';
 import { usedPlaces } from './used-places.js';
-
-/** Bits of a page-table entry; its low word. */
-const PTE = { present: 1, writable: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80 } as const;
-/** No-execute, in the high word. */
-const PTE_NX = 0x8000_0000 | 0;
 
 /** Bits of a page fault's error code. */
 const ERROR = { present: 1, write: 2, user: 4, fetch: 16 } as const;
@@ -166,13 +162,6 @@ export function mmu(
     return -1;
   }
 
-  /** The entry of an address in its table of this level. */
-  function indexOf(level: number, low: number, high: number): number {
-    const shifted =
-      level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> (level === 2 ? 21 : 12);
-    return shifted & 511;
-  }
-
   let [redirectedTo, redirectedLow, redirectedHigh] = [0, 0, 0];
 
   function translate(st: number, low: number, high: number, access: Access): number {
@@ -190,11 +179,11 @@ export function mmu(
       if ((entry & PTE.present) === 0) return fault(st, low, high, wanted);
       if ((entry & PTE.user) === 0) return fault(st, low, high, wanted | ERROR.present);
       const upper = i32[at + 1]!;
-      if ((entry & PTE.writable) === 0) isWritable = false;
+      if ((entry & PTE.rw) === 0) isWritable = false;
       if (access === 'write' && !isWritable) return fault(st, low, high, wanted | ERROR.present);
-      if (access === 'fetch' && (upper & PTE_NX) !== 0) return fault(st, low, high, wanted | ERROR.present);
+      if (access === 'fetch' && (upper & PTE_HIGH.nx) !== 0) return fault(st, low, high, wanted | ERROR.present);
       // Guests have no large pages.
-      if (level > 1 && (entry & PTE.large) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
+      if (level > 1 && (entry & PTE.pse) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
       table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
       const seen = PTE.accessed | (level === 1 && access === 'write' ? PTE.dirty : 0);
       // Not where it was changed meanwhile: what it was then need not be an entry any more.
