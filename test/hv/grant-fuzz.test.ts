@@ -221,10 +221,10 @@ describe('any grants', () => {
         sum.maps += maps;
         sum.copies += copies;
       }),
-      { numRuns: 40, interruptAfterTimeLimit: 25_000 },
+      { numRuns: 120, interruptAfterTimeLimit: 60_000 },
     );
     // Or it would show little.
-    expect(sum.maps).to.be.above(0);
-    expect(sum.copies).to.be.above(0);
+    expect(sum.maps).to.be.above(10);
+    expect(sum.copies).to.be.above(10);
   });
 });
