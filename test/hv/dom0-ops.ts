@@ -218,13 +218,14 @@ export function dom0(p: Probe): Dom0 {
       const d = record(domid);
       // What a builder of workload guests writes into the guest kernel's memory: areas in its frames, and no task.
       const first = domain.firstVcpu(d);
-      const kv = context.image.region('k-vcpu');
+      // Records used before say what a kernel that is gone had.
+      const [kd, kv] = [context.image.region('k-domain'), context.image.region('k-vcpu')];
+      context.image.u8.fill(0, kd.base + d * kd.size, kd.base + (d + 1) * kd.size);
       context.image.u8.fill(0, kv.base + first * kv.size, kv.base + (first + vcpus) * kv.size);
       mem.kd.setInfoArea(d, PAGE_SIZE);
       mem.kd.setRunstateArea(d, 2 * PAGE_SIZE);
       mem.kd.setArgArea(d, 3 * PAGE_SIZE);
       mem.kd.setBootArea(d, 4 * PAGE_SIZE);
-      mem.kd.setTasks(d, 0);
       mem.kd.setDurationNs(d, Infinity);
       const bytes = sizeOf(vcpu_guest_context, 64);
       // A context is larger than a test's areas: it lies before them.
