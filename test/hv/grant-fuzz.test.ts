@@ -1,6 +1,7 @@
 /** Any grants, asked for in any way: nobody gets what was not granted, and all that is counted is what there is. */
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { ACTIVE, GRANT_ENTRIES } from '../../src/hv/grants/records.js';
 import { PAGE_SIZE } from '../../src/shared/image.js';
 import * as errno from '../../src/shared/public/errno.js';
 import * as G from '../../src/shared/public/grant-table.js';
@@ -99,11 +100,14 @@ function wordOf(all: readonly Kernel[], k: Kernel, [kind, x]: Word): bigint {
   }
 }
 
-/** Frames of `of` that `to` may write: granted just now, or still in use. */
+/** Frames of `of` that `to` may write: granted just now, or still in use, whatever their entries say by now. */
 function open({ hv }: Kernels, of: Kernel, to: Kernel): ReadonlySet<number> {
   const frames = new Set<number>();
   const { image } = hv.context;
   const view = new DataView(image.buffer);
+  const active = image.table(ACTIVE);
+  for (let a = of.d * GRANT_ENTRIES; a < (of.d + 1) * GRANT_ENTRIES; a++)
+    if (active.pins(a) !== 0 && active.user(a) === to.d) frames.add(active.mfn(a));
   for (let n = 0; n < hv.grants.tables.frames(of.d); n++) {
     const table = hv.mm.tables.frame(hv.grants.tables.mfn(of.d, n));
     for (let at = table; at < table + PAGE_SIZE; at += 8) {
