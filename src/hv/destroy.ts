@@ -11,8 +11,9 @@ import type { ConsoleRing } from './console-ring.js';
 import type { HvContext } from './context.js';
 import type { Deferred } from './deferred.js';
 import type { Domains } from './domain.js';
-import type { Frames } from './frames.js';
+import type { Frames, Kept } from './frames.js';
 import type { Grants } from './grants/grants.js';
+import type { ForeignFrames } from './mm/foreign.js';
 import type { Irqs } from './pirq.js';
 import type { Ports } from './ports.js';
 import { DOMAIN, DOMAIN_STATE, NOBODY, VCPU, VPF_down, VPF_dying } from './records.js';
@@ -34,12 +35,21 @@ export interface DestructionParts {
   readonly irqs: Irqs;
   readonly frames: Frames;
   readonly grants: Pick<Grants, 'mappings'>;
+  readonly foreign: Pick<ForeignFrames, 'end'>;
   readonly console: ConsoleRing;
   readonly deferred: Deferred;
 }
 
+/** Frames that are kept for several reasons are kept once, for all of them. */
+function allKept(...lists: readonly (readonly Kept[])[]): readonly Kept[] {
+  const kept = new Map<number, Kept>();
+  for (const each of lists.flat())
+    kept.set(each.mfn, { ...each, references: each.references + (kept.get(each.mfn)?.references ?? 0) });
+  return [...kept.values()];
+}
+
 export function destruction(hv: HvContext, parts: DestructionParts): Destruction {
-  const { sched, timers, ports, domains, irqs, frames, grants, console, deferred } = parts;
+  const { sched, timers, ports, domains, irqs, frames, grants, foreign, console, deferred } = parts;
   const { image, domain, vcpu, queues, shape } = hv;
   const { u8 } = image;
 
@@ -65,7 +75,7 @@ export function destruction(hv: HvContext, parts: DestructionParts): Destruction
       vcpu.setPauseFlags(v, VPF_down);
       vcpu.setRunstate(v, RUNSTATE_offline);
     }
-    frames.releaseAll(d, grants.mappings.end(d));
+    frames.releaseAll(d, allKept(grants.mappings.end(d), foreign.end(d)));
     clearRecord('domain', DOMAIN.size, d);
     clearRecord('wake-latency', HISTOGRAM_BYTES, d);
     console.print(`d${id}: destroyed`);

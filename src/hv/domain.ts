@@ -64,6 +64,8 @@ export interface DomainSpec {
   readonly backedFrames: number;
   /** Whether domain 0 has to let it go first. */
   readonly isPaused: boolean;
+  /** Whether it is machine code, with page tables of its own. */
+  readonly isPaged: boolean;
 }
 
 /** Where VCPUs begin, by number within the domain. */
@@ -209,7 +211,7 @@ export function domains(hv: HvContext, parts: DomainParts): Domains {
       if (!frames.setAside(d, spec.backedFrames)) return false;
       domain.setId(d, spec.id);
       domain.setWidth(d, spec.width);
-      domain.setIsPaged(d, 0);
+      domain.setIsPaged(d, spec.isPaged ? 1 : 0);
       domain.setFlushEpoch(d, 1);
       domain.setPool(d, spec.pool);
       trace.note(NOTE.domAdd, d, spec.pool);

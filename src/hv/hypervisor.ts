@@ -17,6 +17,7 @@ import { guestConsoles } from './guest-console.js';
 import { guestMemory } from './guest-memory.js';
 import { type Hotplug, hotplug } from './hotplug.js';
 import { irqLines, timersOfLines } from './irq.js';
+import { foreignFrames } from './mm/foreign.js';
 import { machineMemory } from './mm/memory.js';
 import { type Irqs, pirqsOf } from './pirq.js';
 import { ports } from './ports.js';
@@ -84,6 +85,7 @@ export function createHypervisor(
   const memory = guestMemory(context, processor.touched, mm);
   const heap = frames(context, mm.forget);
   const granting = grants(context, { mm, smp: bus, frames: heap, flushTlb: processor.flushTlb });
+  const foreign = foreignFrames(image, context.isOrdered, mm, granting.exposure, heap);
   const masks = affinities(context);
   const console = consoleRing(context);
   const states = runstates(context, memory, check);
@@ -137,6 +139,7 @@ export function createHypervisor(
     irqs: lines,
     frames: heap,
     grants: granting,
+    foreign,
     console,
     deferred: putOff,
   });
@@ -160,6 +163,7 @@ export function createHypervisor(
     memory,
     mm,
     grants: granting,
+    foreign,
     stall: (v: number, ns: number) => processor.stall(v, bus.self(), ns),
     runstates: states,
     time,

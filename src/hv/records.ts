@@ -8,7 +8,7 @@ import { stopMachineRegion } from '../shared/stop-machine.js';
 import { struct } from '../shared/struct.js';
 import { grantRegions } from './grants/records.js';
 import { irqRegions } from './irq-records.js';
-import { COPIES_BYTES, PAGE } from './mm/records.js';
+import { COPIES_BYTES, FOREIGN, FOREIGN_FRAMES, PAGE } from './mm/records.js';
 
 /**
  * Where a runner of turns stands: one record a worker in free mode; in ordered mode one for all, or one for each worker that takes
@@ -412,6 +412,8 @@ export interface HvShape {
   readonly xenFrames: number;
   /** How many of them a domain gets that is made at run time. */
   readonly framesPerDomain: number;
+  /** The same of a domain of machine code, by its record's number: its memory, and what belongs to that; 0 = a workload's. */
+  readonly kernelFrames: readonly number[];
   /** Interrupt lines, as many as pirqs a domain can have; 0 on a host without devices. */
   readonly irqs: number;
   readonly devices: number;
@@ -454,6 +456,7 @@ export const hvRegions = (shape: HvShape): Region[] => [
   rawRegion('xen-console', XEN_CONSOLE_BYTES, 1),
   rawRegion('frame-owners', 4, Math.max(1, shape.frames)),
   tableRegion(PAGE, Math.max(1, shape.frames)),
+  tableRegion(FOREIGN, FOREIGN_FRAMES),
   ...grantRegions(shape.xenFrames > 0 ? shape.domains : 0, Math.max(1, shape.frames)),
   // Each runner's own.
   rawRegion('guest-copies', COPIES_BYTES, shape.runners),

@@ -147,6 +147,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       frames,
       xenFrames,
       framesPerDomain,
+      kernelFrames: [],
       irqs: numberOfIrqs(config),
       devices: config.devices.length,
       pools: nrPools(config),
@@ -330,6 +331,7 @@ export function buildMachine(
         pool,
         backedFrames: areas.pages,
         isPaused: false,
+        isPaged: guest.kernel !== undefined,
       }),
     );
     hv.frames.limit(d, (guest.maxMemoryMib ?? guest.memoryMib) * PAGES_PER_MIB);

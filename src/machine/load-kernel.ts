@@ -80,7 +80,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   const layout = kernelLayout(kernelImage, nrPages, ramdisk?.length ?? 0);
   const virtual = (pfn: number): bigint => BigInt.asUintN(64, virtBase + BigInt(pfn * PAGE_SIZE));
 
-  domain.setIsPaged(d, 1);
+  hv.mm.begin(d);
   for (const { address, contents } of kernelImage.segments) u8.set(contents, frame(0) + Number(address - virtBase));
   if (ramdisk !== undefined) u8.set(ramdisk, frame(layout.ramdisk));
   if (kernelImage.hypercallPage !== undefined)
@@ -145,9 +145,7 @@ export function loadKernel({ hv }: ProcessorCore, d: number, kernel: BuiltKernel
   put64(INFO.nrP2mFrames, kernelImage.initP2m === undefined ? 0 : layout.p2mPages);
   u8.set(encoder.encode(kernel.commandLine).subarray(0, MAX_GUEST_CMDLINE - 1), info + INFO.cmdLine);
   // Others write them: they are never page tables.
-  for (const mfn of [mfnOfShared, firstMfn + layout.xenstore, firstMfn + layout.console]) types.share(mfn);
-  // Nothing of its memory: it cannot become a page table before it becomes a grant table, nor be given back.
-  for (let n = 0; n < GRANT_FRAMES; n++) types.share(firstMfn + nrPages + n);
+  for (const mfn of [firstMfn + layout.xenstore, firstMfn + layout.console]) types.share(mfn);
 
   const v = domain.firstVcpu(d);
   const st = image.region('x86-vcpu').base + v * STATE_BYTES;

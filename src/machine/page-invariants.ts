@@ -1,10 +1,13 @@
 /**
  * What must hold of the frames of domains with page tables: that the references that are counted of each are those that there are. They are
- * counted anew from page tables, what is pinned, tables that VCPUs use, areas that the hypervisor writes, and mappings of grants.
+ * counted anew from page tables, what is pinned, tables that VCPUs use, areas that the hypervisor writes, mappings of grants, and domain 0's
+ * physical map.
  */
 import { ACTIVE, GRANT_ENTRIES, GRANT_TABLE, GRANTED, MAPTRACK, MAPTRACK_ENTRIES, PIN } from '../hv/grants/records.js';
 import type { Hypervisor } from '../hv/hypervisor.js';
 import {
+  FOREIGN,
+  FOREIGN_FRAMES,
   mfnOf,
   OWNER_GONE,
   OWNER_XEN,
@@ -37,6 +40,7 @@ export function pageInvariants({ context }: Hypervisor): () => string[] {
   const active = image.table(ACTIVE);
   const track = image.table(MAPTRACK);
   const granted = image.table(GRANTED);
+  const foreign = image.table(FOREIGN);
   const { count: nr } = frames;
   const counts = new Int32Array(nr);
   const typeCounts = new Int32Array(nr);
@@ -125,6 +129,20 @@ export function pageInvariants({ context }: Hypervisor): () => string[] {
     return allowed;
   }
 
+  /** Frames that domain 0 has in its physical map. */
+  function addForeign(kept: Map<number, number>, maps: Map<number, number>): void {
+    for (let n = 0; n < FOREIGN_FRAMES; n++) {
+      const mfn = foreign.mfn(n) - 1;
+      if (mfn < 0) continue;
+      if (foreign.domain(n) === NOBODY) {
+        kept.set(mfn, (kept.get(mfn) ?? 0) + 1);
+        continue;
+      }
+      add(mfn, true);
+      maps.set(mfn, (maps.get(mfn) ?? 0) + 1);
+    }
+  }
+
   return () => {
     broken = [];
     counts.fill(0);
@@ -146,6 +164,7 @@ export function pageInvariants({ context }: Hypervisor): () => string[] {
         if (vcpu.infoMoved(v) !== 0) addArea(vcpu.infoAddr(v), sizeOf(vcpu_info, 64));
       }
     }
+    addForeign(kept, maps);
     const isPaged = (d: number): boolean => d >= 0 && d < shape.domains && domain.isPaged(d) !== 0;
     for (let mfn = 0; mfn < nr; mfn++) {
       const d = i32[owners + mfn]! - 1;

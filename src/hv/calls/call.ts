@@ -1,7 +1,5 @@
 /** What a hypercall handler is, and the parts of the hypervisor it may use. */
 
-import { XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
-import { DOMID_IO, DOMID_SELF, DOMID_XEN } from '../../shared/public/xen.js';
 import type { Affinities } from '../affinity.js';
 import type { ConsoleRing } from '../console-ring.js';
 import type { HvContext } from '../context.js';
@@ -15,6 +13,7 @@ import type { Grants } from '../grants/grants.js';
 import type { GuestConsoles } from '../guest-console.js';
 import type { GuestMemory } from '../guest-memory.js';
 import type { Hotplug } from '../hotplug.js';
+import type { ForeignFrames } from '../mm/foreign.js';
 import type { MachineMemory } from '../mm/memory.js';
 import type { Irqs } from '../pirq.js';
 import type { Ports } from '../ports.js';
@@ -66,6 +65,7 @@ export interface CallParts {
   readonly memory: GuestMemory;
   readonly mm: MachineMemory;
   readonly grants: Grants;
+  readonly foreign: ForeignFrames;
   /** VCPU v, whose hypercall this is, gets on so much later. */
   readonly stall: (v: number, ns: number) => void;
   readonly runstates: Runstates;
@@ -106,14 +106,3 @@ export function pointer(parts: CallParts, v: number, k: number, bytes: number): 
 export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
 
 export const address64 = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-
-/**
- * Whether domain d may do something about the frames of the domain of this number (xen/arch/x86/mm.c: get_pg_owner): its own, which it must
- * not name by number. @returns 0; −ESRCH: there is none; −EPERM
- */
-export function pageTableOwner({ context, domains }: CallParts, d: number, domid: number): number {
-  if (domid === DOMID_SELF) return 0;
-  if (domid === context.domain.id(d)) return -XEN_ESRCH;
-  if (domid === DOMID_IO || domid === DOMID_XEN) return -XEN_EPERM;
-  return domains.find(domid) < 0 ? -XEN_ESRCH : -XEN_EPERM;
-}

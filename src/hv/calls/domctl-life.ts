@@ -6,6 +6,7 @@ import { XEN_EACCES, XEN_EEXIST, XEN_EINVAL, XEN_ENOMEM, XEN_EOVERFLOW, XEN_ESRC
 import { offsetsOf } from '../../shared/public/layout.js';
 import { DOMID_FIRST_RESERVED } from '../../shared/public/xen.js';
 import type { SedfSpec } from '../domain.js';
+import { writeHypercallPage } from '../hypercall-page.js';
 import { DOMAIN_STATE, NOBODY, VPF_domain_paused } from '../records.js';
 import type { CallParts } from './call.js';
 import { writeDomainInfo } from './domain-info.js';
@@ -18,8 +19,8 @@ const MAX_PAUSE_COUNT = 255;
 const KIB_PER_PAGE = 4;
 
 export function domctlLife(parts: CallParts) {
-  const { context, memory, domains, destruction, frames, sched, cpupools } = parts;
-  const { domain, vcpu, host, shape } = context;
+  const { context, memory, mm, domains, destruction, frames, sched, cpupools } = parts;
+  const { domain, vcpu, host, shape, image } = context;
   const AT = offsetsOf(xen_domctl, 64);
   const ARCH = offsetsOf(xen_arch_domainconfig, 64);
 
@@ -33,10 +34,14 @@ export function domctlLife(parts: CallParts) {
     return NOBODY;
   }
 
+  /** Frames of the image for a domain with this record that is machine code, which only the domain of the same number can be; 0. */
+  const kernelFrames = (d: number): number => shape.kernelFrames[d] ?? 0;
+
   /** A free record, that of the same number if it can be had; NOBODY. Domain 0's is its own. */
   function freeRecord(id: number): number {
     if (id < shape.domains && domain.state(id) === DOMAIN_STATE.free) return id;
-    for (let d = 1; d < shape.domains; d++) if (domain.state(d) === DOMAIN_STATE.free) return d;
+    for (let d = 1; d < shape.domains; d++)
+      if (domain.state(d) === DOMAIN_STATE.free && kernelFrames(d) === 0) return d;
     return NOBODY;
   }
 
@@ -79,10 +84,15 @@ export function domctlLife(parts: CallParts) {
       weight: DEFAULT_WEIGHT,
       cap: 0,
       sedf: SEDF_DEFAULT,
-      backedFrames: shape.framesPerDomain,
+      backedFrames: kernelFrames(d) || shape.framesPerDomain,
       isPaused: true,
+      isPaged: kernelFrames(d) > 0,
     });
     if (!isMade) return -XEN_ENOMEM;
+    if (kernelFrames(d) > 0) {
+      mm.begin(d);
+      mm.reservation.withhold(d);
+    }
     if (!isWish) host.setLastDomid(0, id);
     for (let k = 0; k < 4; k++) domain.setHandle(d, k, memory.u32(op + AT['u.createdomain.handle'] + 4 * k));
     memory.setU16(op + AT.domain, id);
@@ -134,6 +144,14 @@ export function domctlLife(parts: CallParts) {
     return 0;
   };
 
+  /** Makes a page of the domain's memory its hypercall page. */
+  const hypercallInit: DomctlHandler = (_v, op, d) => {
+    if (domain.isPaged(d) === 0) return -XEN_EACCES;
+    const gmfn = memory.u64(op + AT['u.hypercall_init.gmfn']);
+    const rc = mm.locked(d, () => mm.fill(d, gmfn, (page) => writeHypercallPage(image.u8, page)));
+    return rc === 0 ? 0 : -XEN_EACCES;
+  };
+
   const setdomainhandle: DomctlHandler = (_v, op, d) => {
     for (let k = 0; k < 4; k++) domain.setHandle(d, k, memory.u32(op + AT['u.setdomainhandle.handle'] + 4 * k));
     return 0;
@@ -161,6 +179,7 @@ export function domctlLife(parts: CallParts) {
     unpausedomain,
     getdomaininfo,
     maxMem,
+    hypercallInit,
     setdomainhandle,
     setAddressSize,
     getAddressSize,

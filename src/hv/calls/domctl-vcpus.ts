@@ -113,13 +113,19 @@ export function domctlVcpus(parts: CallParts, tools: Toolstack) {
     return { target, at };
   }
 
-  /** Where it begins is all of a context that a workload guest has. With VGCF_online it is up, else down. */
+  /** Where it begins is all of a context that a workload guest has; machine code has all of it. With VGCF_online it is up, else down. */
   const setvcpucontext: DomctlHandler = (v, op, d) => {
     const args = contextArguments(v, op, d);
     if (typeof args === 'number') return args;
     const { target, at } = args;
     if (at === FAULT) return -XEN_EFAULT;
     const width = widthOf(d);
+    if (domain.isPaged(d) !== 0) {
+      // Its registers are its pCPU's while it runs.
+      if (domain.pauseCount(d) === 0) return -XEN_EINVAL;
+      const rc = parts.initialised(target, at);
+      if (rc !== 0) return rc;
+    }
     vcpu.setEntryPoint(target, memory.u32(at + entryPointOffset(width)));
     vcpu.setIsInitialised(target, 1);
     const isOnline = (memory.u32(at + CONTEXT[width].flags) & VGCF_online) !== 0;

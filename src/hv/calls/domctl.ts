@@ -33,6 +33,7 @@ export function domctl(parts: CallParts): Handler {
     [D.XEN_DOMCTL_unpausedomain]: life.unpausedomain,
     [D.XEN_DOMCTL_getdomaininfo]: life.getdomaininfo,
     [D.XEN_DOMCTL_max_mem]: life.maxMem,
+    [D.XEN_DOMCTL_hypercall_init]: life.hypercallInit,
     [D.XEN_DOMCTL_setdomainhandle]: life.setdomainhandle,
     [D.XEN_DOMCTL_set_address_size]: life.setAddressSize,
     [D.XEN_DOMCTL_get_address_size]: life.getAddressSize,

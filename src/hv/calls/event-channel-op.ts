@@ -23,6 +23,7 @@ import { eventLock } from '../context.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { PRIVILEGED } from './toolstack.js';
 
 /** Bound once on each VCPU, never re-bound. All others are global: bound on VCPU 0. */
 const PER_VCPU_VIRQS: readonly number[] = [VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU];
@@ -42,11 +43,13 @@ export function eventChannelOp(parts: CallParts): Handler {
     reset: offsetsOf(E.evtchn_reset, 64),
   };
 
-  /** The domain a guest names: itself by DOMID_SELF or its number; anyone else needs privilege or does not exist. */
+  /** The domain a guest names: itself by DOMID_SELF or its number; anyone else is domain 0's to name, or does not exist. */
   function ownDomain(v: number, domid: number): number {
     const own = vcpu.domain(v);
     if (domid === DOMID_SELF || domid === domain.id(own)) return own;
-    return domains.find(domid) !== NOBODY ? -XEN_EPERM : -XEN_ESRCH;
+    const d = domains.find(domid);
+    if (d === NOBODY) return -XEN_ESRCH;
+    return own === PRIVILEGED && domains.isAlive(d) ? d : -XEN_EPERM;
   }
 
   function remoteDomain(v: number, domid: number): number {
@@ -67,9 +70,13 @@ export function eventChannelOp(parts: CallParts): Handler {
   }
 
   /** Before any lock is taken: a domain of another worker may be touched from now on. */
-  function announce(v: number, arg: number): void {
-    const remote = remoteDomain(v, memory.u16(arg + at.interdomain.remote_dom));
-    if (remote >= 0) separation.connect(vcpu.domain(v), remote);
+  function announce(v: number, cmd: number, arg: number): void {
+    const own = vcpu.domain(v);
+    let other = own;
+    if (cmd === E.EVTCHNOP_bind_interdomain) other = remoteDomain(v, memory.u16(arg + at.interdomain.remote_dom));
+    else if (cmd === E.EVTCHNOP_alloc_unbound) other = ownDomain(v, memory.u16(arg + at.alloc.dom));
+    else if (cmd === E.EVTCHNOP_reset) other = ownDomain(v, memory.u16(arg + at.reset.dom));
+    if (other >= 0 && other !== own) separation.connect(own, other);
   }
 
   function bindInterdomain(v: number, arg: number): number {
@@ -246,7 +253,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     if (!operation) return -XEN_ENOSYS;
     const arg = pointer(parts, v, 1, sizeOf(operation[0], 64));
     if (arg === FAULT) return -XEN_EFAULT;
-    if (cmd === E.EVTCHNOP_bind_interdomain) announce(v, arg);
+    announce(v, cmd, arg);
     // Domain 0 wants to be told of what any domain does.
     if (cmd === E.EVTCHNOP_bind_virq && memory.u32(arg + at.virq.virq) === VIRQ_DOM_EXC) separation.connectAll();
     const act = (): number => {

@@ -4,7 +4,8 @@
  *
  * The three commands with a list answer how many of its extents they have done, as Xen's do: a bad argument, a domain that is not
  * there or is not the caller's to change, and a host without memory all end the list early, if need be before its first extent. A
- * domain with page tables of its own names its frames as the machine does (physical-memory.ts).
+ * domain with page tables of its own names its frames as the machine does (physical-memory.ts); domain 0, whose frame numbers are
+ * translated, may have others' frames among them (foreign-memory.ts).
  */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf, type Width, wordBytes } from '../../shared/public/layout.js';
@@ -13,6 +14,7 @@ import { DOMID_SELF } from '../../shared/public/xen.js';
 import { FAULT } from '../guest-memory.js';
 import { NOBODY } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { foreignMemory } from './foreign-memory.js';
 import { physicalMemory } from './physical-memory.js';
 import { PRIVILEGED } from './toolstack.js';
 
@@ -30,6 +32,7 @@ export function memoryOp(parts: CallParts): Handler {
   const LAYOUT = { 32: offsetsOf(M.xen_memory_reservation, 32), 64: offsetsOf(M.xen_memory_reservation, 64) };
 
   const physical = physicalMemory(parts);
+  const foreign = foreignMemory(parts);
   const widthOf = (v: number): Width => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
 
   /** The domain of that number, for one that may change or ask for it; or a negated errno. */
@@ -97,7 +100,8 @@ export function memoryOp(parts: CallParts): Handler {
       case M.XENMEM_maximum_reservation:
         return start !== 0 ? -XEN_EINVAL : reservation(v, domain.maxPages);
       default:
-        return domain.isPaged(vcpu.domain(v)) === 0 || start !== 0 ? -XEN_ENOSYS : physical.op(v, cmd);
+        if (start !== 0) return -XEN_ENOSYS;
+        return domain.isPaged(vcpu.domain(v)) === 0 ? foreign(v, cmd) : physical.op(v, cmd);
     }
   };
 }

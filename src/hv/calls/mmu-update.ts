@@ -7,8 +7,9 @@ import { XEN_EBUSY, XEN_EINVAL, XEN_ENOSYS, XEN_EPERM, XEN_ESRCH } from '../../s
 import * as X from '../../shared/public/xen.js';
 import { mfnOf, PGT, PTE } from '../mm/records.js';
 import { walk } from '../mm/walk.js';
-import { type CallParts, type Handler, pageTableOwner } from './call.js';
+import type { CallParts, Handler } from './call.js';
 import { flusher } from './flusher.js';
+import { pageTableOwner } from './page-table-owner.js';
 import { requestList } from './request-list.js';
 
 /** struct mmu_update: ptr, val. */
@@ -98,15 +99,16 @@ export function mmuUpdates(
       const owner = pageTableOwner(parts, d, who & 0xffff);
       if (owner === -XEN_ESRCH) return owner;
       if ((who & 0xffff) === X.DOMID_IO && named === 'own') named = 'device';
-      else if (owner !== 0) named = 'refused';
+      else if (owner !== d) named = 'refused';
       return list(v, BYTES, (at) => one(d, named, at));
     },
 
     updateVaMapping,
 
     updateVaMappingOtherdomain(v) {
-      const rc = pageTableOwner(parts, vcpu.domain(v), regs.lo(v, 3) & 0xffff);
-      return rc !== 0 ? rc : updateVaMapping(v);
+      const owner = pageTableOwner(parts, vcpu.domain(v), regs.lo(v, 3) & 0xffff);
+      if (owner < 0) return owner;
+      return owner === vcpu.domain(v) ? updateVaMapping(v) : -XEN_EPERM;
     },
   };
 }

@@ -4,14 +4,15 @@
  * Locking: the page lock of the domain, for each operation on its frames.
  */
 import { PAGE_SIZE } from '../../shared/image.js';
-import { XEN_EACCES, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP } from '../../shared/public/errno.js';
+import { XEN_EACCES, XEN_EINVAL, XEN_ENOSYS, XEN_EOPNOTSUPP, XEN_EPERM } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { MOST_LDT_ENTRIES } from '../mm/descriptors.js';
 import { isGuestAddress, PGT } from '../mm/records.js';
-import { address64, type CallParts, type Handler, pageTableOwner } from './call.js';
+import { address64, type CallParts, type Handler } from './call.js';
 import { flusher, type Whose } from './flusher.js';
+import { pageTableOwner } from './page-table-owner.js';
 import { requestList } from './request-list.js';
 
 export function mmuextOp(parts: CallParts): Handler {
@@ -120,11 +121,22 @@ export function mmuextOp(parts: CallParts): Handler {
     }
   }
 
+  /** What domain 0 does for another domain, which it builds: pages are not its own to use. */
+  function performFor(d: number, { cmd, arg1Lo, arg1Hi }: Op): number {
+    if (domain.isPaged(d) === 0) return -XEN_EINVAL;
+    const mfn = frameOf(arg1Lo, arg1Hi);
+    if (cmd >= X.MMUEXT_PIN_L1_TABLE && cmd <= X.MMUEXT_PIN_L4_TABLE)
+      return mm.locked(d, () => types.pin(mfn, d, PGT.l1_page_table + cmd - X.MMUEXT_PIN_L1_TABLE));
+    return cmd === X.MMUEXT_UNPIN_TABLE ? mm.locked(d, () => types.unpin(mfn, d)) : -XEN_EPERM;
+  }
+
   return (v) => {
     const d = vcpu.domain(v);
     const is64 = domain.width(d) === 64;
-    const rc = pageTableOwner(parts, d, regs.lo(v, 3) & 0xffff);
-    if (rc !== 0) return rc;
-    return list(v, sizeOf(mmuext_op, is64 ? 64 : 32), (at) => perform(v, read(at, is64)));
+    const owner = pageTableOwner(parts, d, regs.lo(v, 3) & 0xffff);
+    if (owner < 0) return owner;
+    return list(v, sizeOf(mmuext_op, is64 ? 64 : 32), (at) =>
+      owner === d ? perform(v, read(at, is64)) : performFor(owner, read(at, is64)),
+    );
   };
 }

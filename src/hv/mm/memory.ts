@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { type HvContext, pageLock } from '../context.js';
+import { GRANT_FRAMES } from '../grants/records.js';
 import { type DescriptorTables, descriptorTables } from './descriptors.js';
 import { type M2p, m2p } from './m2p.js';
 import { type PageTables, pageTables } from './page-tables.js';
@@ -30,6 +31,8 @@ export interface MachineMemory {
   release(address: number, bytes: number): void;
   /** The hypervisor wrote so many bytes at an image address. */
   touched(address: number, bytes: number): void;
+  /** Domain d is new: others write its shared info page and its grant table, which are never page tables. */
+  begin(d: number): void;
   /** The hypervisor's own frames: once, before any domain. */
   initialise(): void;
   /** Domain d has no memory any more, of so many frames from `first` on. */
@@ -127,6 +130,13 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lost
     },
     release,
     touched: (address, bytes) => touched?.(address, bytes),
+    begin(d) {
+      const first = mfnAt(domain.frames(d));
+      types.share(first);
+      // Nothing of its memory: it cannot become a page table before it becomes a grant table, nor be given back.
+      for (let mfn = first + domain.backedFrames(d) - GRANT_FRAMES; mfn < first + domain.backedFrames(d); mfn++)
+        types.share(mfn);
+    },
     initialise: () => table?.initialise(),
     forget(first, count) {
       for (let mfn = first; mfn < first + count; mfn++) {

@@ -83,3 +83,15 @@ export const COPIES_BYTES = 1 << 16;
 
 /** m2p entry of a frame that no domain has a number for (mm.h: INVALID_M2P_ENTRY). */
 export const INVALID_M2P_ENTRY = 0xffff_ffff;
+
+/** The first of domain 0's frame numbers that frames of others can have (mm/foreign.ts), and how many of them there are. */
+export const FOREIGN_FIRST = 0xf_0000;
+export const FOREIGN_FRAMES = 1024;
+
+/** One for each of those numbers. Domctl lock, or domain 0's own turn. */
+export const FOREIGN = struct('foreign-frame', {
+  /** What is there, + 1; 0 = nothing. */
+  mfn: 'i32',
+  /** The record of the frame's domain; NOBODY: it has ended. */
+  domain: 'i32',
+});

@@ -1,11 +1,12 @@
 /**
- * Frames that a domain with page tables gives back and is given again (xen/common/memory.c). What its memory began with stays set aside for
- * it: nobody else gets what it gave back, and it can have no more than that. Until it takes them again they count as the host's.
+ * Frames that a domain with page tables is given, gives back, and is given again (xen/common/memory.c). What its memory began with stays
+ * set aside for it: nobody else gets what it gave back, and it can have no more than that. Until it takes them again they count as the host's.
  *
  * Locking: the heap lock, within the page lock of the domain.
  */
 import { PAGE_SIZE } from '../../shared/image.js';
 import { HEAP_LOCK, type HvContext } from '../context.js';
+import { GRANT_FRAMES } from '../grants/records.js';
 import type { M2p } from './m2p.js';
 
 export interface Reservation {
@@ -16,6 +17,8 @@ export interface Reservation {
    * @returns the first of each; undefined: there are not so many, and none is given
    */
   take(d: number, order: number, count: number): readonly number[] | undefined;
+  /** Domain d, which is new, has none of its memory yet. */
+  withhold(d: number): void;
   /** Gives domain d a frame again that has just left it, as it was. */
   retake(d: number, mfn: number): void;
 }
@@ -87,6 +90,11 @@ export function reservation(
           u8.fill(0, frames.base + first * PAGE_SIZE, frames.base + (first + pages) * PAGE_SIZE);
         account(d, all);
         return extents;
+      }),
+    withhold: (d) =>
+      locked(() => {
+        const first = (domain.frames(d) - frames.base) / PAGE_SIZE;
+        i32.fill(-(d + 1), owners + first + 1, owners + first + domain.backedFrames(d) - GRANT_FRAMES);
       }),
     retake: (d, mfn) =>
       locked(() => {

@@ -74,6 +74,7 @@ export const xen_domctl = layout('struct xen_domctl', [144, 144], {
   'u.vcpuaffinity.cpumap_soft': [40, 40], // xenctl_bitmap
   'u.nodeaffinity.nodemap': [16, 16], // xenctl_bitmap
   'u.max_mem.max_memkb': [16, 16], // u64
+  'u.hypercall_init.gmfn': [16, 16], // u64
   'u.vcpucontext.vcpu': [16, 16], // u32
   'u.vcpucontext.ctxt': [24, 24], // handle of a vcpu_guest_context
   'u.getvcpuinfo.vcpu': [16, 16], // u32

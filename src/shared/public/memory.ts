@@ -71,6 +71,26 @@ export const xen_add_to_physmap = layout('struct xen_add_to_physmap', [16, 24], 
   gpfn: [12, 16],
 });
 
+/**
+ * u16 domain, u16 space, u16 number of frames, u16 of XENMAPSPACE_gmfn_foreign whose they are; pointers to indices in that space, to guest
+ * frames, and to an int each, OUT what came of it.
+ */
+export const xen_add_to_physmap_batch = layout('struct xen_add_to_physmap_batch', [20, 32], {
+  domid: [0, 0],
+  space: [2, 2],
+  size: [4, 4],
+  'u.foreign_domid': [6, 6],
+  idxs: [8, 8],
+  gpfns: [12, 16],
+  errs: [16, 24],
+});
+
+/** u16 domain, guest frame. */
+export const xen_remove_from_physmap = layout('struct xen_remove_from_physmap', [8, 16], {
+  domid: [0, 0],
+  gpfn: [4, 8],
+});
+
 /** u32 entries, pointer to 20-byte E820 entries. */
 export const xen_memory_map = layout('struct xen_memory_map', [8, 16], {
   nr_entries: [0, 0],
