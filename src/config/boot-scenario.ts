@@ -3,6 +3,7 @@ import { dirname, extname, resolve } from 'node:path';
 import type { GuestConfig } from '../machine/config.js';
 import { MAX_PCPUS, MAX_VIRT_CPUS } from '../shared/limits.js';
 import { ConfigError } from '../workload/config-error.js';
+import { withBuiltKernels } from './built-kernels.js';
 import { noWorkload, readKernelFile } from './kernel-file.js';
 import {
   buildConfig,
@@ -70,5 +71,9 @@ function bootScenario(
     guests.map((each) => each.config),
   );
   checkConfig(config, overrides, undefined, guests);
-  return { config, expectations: [], warnings: [...warnings, ...threadWarnings(config, overrides)] };
+  return {
+    config: withBuiltKernels(config),
+    expectations: [],
+    warnings: [...warnings, ...threadWarnings(config, overrides)],
+  };
 }

@@ -55,6 +55,33 @@ function scriptTask(times: readonly number[], at: Place): WorkloadTask {
   return task('xl', at, [{ name: 'script', loop: 1, events }, asleep(at)]);
 }
 
+/** Tasks of domain 0, of which a script does these jobs before all others. */
+export function scriptFirst(
+  tasks: readonly WorkloadTask[],
+  jobs: readonly number[],
+  file: string,
+): readonly WorkloadTask[] {
+  const isScript = ({ name }: WorkloadPhase): boolean => name === 'script';
+  const eventsAt = (at: Place): WorkloadEvent[] => jobs.map((job) => ({ kind: 'tool', job, at }));
+  const first = tasks.find(({ phases }) => phases.some(isScript));
+  if (first === undefined) {
+    const at = tasks[0]?.at ?? { file, line: 1, column: 1 };
+    // Then for ever nothing, without a timer: a machine ends when nobody has anything to do.
+    const events: WorkloadEvent[] = [...eventsAt(at), { kind: 'suspend', ref: 'xendomains', at }];
+    return [...tasks, task('xendomains', at, [{ name: 'script', loop: 1, events }])];
+  }
+  return tasks.map((each) =>
+    each === first
+      ? {
+          ...each,
+          phases: each.phases.map((phase) =>
+            isScript(phase) ? { ...phase, events: [...eventsAt(each.at), ...phase.events] } : phase,
+          ),
+        }
+      : each,
+  );
+}
+
 const serverTask = (at: Place): WorkloadTask =>
   task('toolstack', at, [{ name: 'serve', loop: -1, events: [{ kind: 'toolstack', at }] }]);
 

@@ -13,6 +13,7 @@ import { hostWarnings } from '../machine/host-order.js';
 import { isPolicyFile } from '../machine/policy-file.js';
 import { ConfigError, type Place } from '../workload/config-error.js';
 import { parseRtApp } from '../workload/rt-app.js';
+import { withBuiltKernels } from './built-kernels.js';
 import { dom0Guest } from './dom0.js';
 import { readScript } from './dom0-script.js';
 import { type Expectation, ExpectationReader } from './expectations.js';
@@ -277,7 +278,8 @@ function loadYaml(path: string, overrides: MachineOverrides): Scenario {
   const { jobs, guests: all, sparePools, poolNames } = readScript(scenario.dom0?.commands, yaml, bare);
   const toolstack = { live: false, jobs, poolNames };
   const spare = sparePools === 0 ? {} : { sparePools };
-  const config = jobs.length === 0 ? bare : { ...bare, ...spare, guests: all, toolstack };
+  const scripted = jobs.length === 0 ? bare : { ...bare, ...spare, guests: all, toolstack };
+  const config = withBuiltKernels(scripted);
   const reader = new ExpectationReader(yaml, { domains: byEntry, pcpus });
   const expectations = reader.read(scenario.expect ?? []);
   return {

@@ -14,6 +14,8 @@ import { initialiseTimeCheck } from '../hv/time-check.js';
 import { CONTROL } from '../pcpu/control-records.js';
 import { type MachineShape, machineMap, type RunParams } from '../pcpu/machine-shape.js';
 import { ARG_BYTES, RUNSTATE_BYTES, START_ENTRY } from '../pcpu/model/boot.js';
+import { builderBytes } from '../pcpu/model/domain-builder.js';
+import type { KernelPlan } from '../pcpu/model/kernel-plan.js';
 import { type ModelMemory, modelMemory } from '../pcpu/model/memory.js';
 import { type ProcessorCore, processorCore } from '../pcpu/processor.js';
 import { debuggerRecords } from '../pcpu/x86/debugger-records.js';
@@ -30,8 +32,9 @@ import { buildLinks, requestNumbers } from './build-links.js';
 import { boots, domainNumber, type GuestConfig, type MachineConfig, mostVcpus, POOL_0 } from './config.js';
 import { dealGroups, interactionGroups, numberOfGroups, numberOfRunners } from './groups.js';
 import { runsTogether } from './host-order.js';
-import { EXTRA_FRAMES, loadKernel } from './load-kernel.js';
+import { loadKernel } from './load-kernel.js';
 import { type LoadCursor, loadWorkload, type RequestNumbers, sizeOfWorkload } from './load-workload.js';
+import { EXTRA_FRAMES, kernelPlan } from './plan-kernel.js';
 import { setPoolName } from './pool-names.js';
 import { bootPools, nrPools, policiesOf, poolOfGuest, poolParams } from './pools.js';
 import { sedfOf } from './sedf-defaults.js';
@@ -77,11 +80,13 @@ interface GuestAreas {
   readonly tools: number;
   /** A page for the ring of each link it is the client of. */
   readonly rings: number;
+  /** What it needs to build domains. */
+  readonly build: number;
   readonly pages: number;
 }
 
 /** Areas of a guest in its own frames, as guest addresses: frame 0 is the shared info page. */
-export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas {
+export function guestAreas(vcpus: number, links = 0, toolBytes = 0, buildBytes = 0): GuestAreas {
   const info = PAGE_SIZE;
   const runstate = info + pagesFor(vcpus * sizeOf(vcpu_info, 64)) * PAGE_SIZE;
   const args = runstate + pagesFor(vcpus * RUNSTATE_BYTES) * PAGE_SIZE;
@@ -89,8 +94,15 @@ export function guestAreas(vcpus: number, links = 0, toolBytes = 0): GuestAreas 
   const store = boot + pagesFor(sizeOf(vcpu_guest_context, 64)) * PAGE_SIZE;
   const tools = store + PAGE_SIZE;
   const rings = tools + pagesFor(toolBytes) * PAGE_SIZE;
-  return { info, runstate, args, boot, store, tools, rings, pages: rings / PAGE_SIZE + links };
+  const build = rings + links * PAGE_SIZE;
+  return { info, runstate, args, boot, store, tools, rings, build, pages: build / PAGE_SIZE + pagesFor(buildBytes) };
 }
+
+const isBuiltLater = (guest: GuestConfig): boolean => guest.kernel !== undefined && !boots(guest);
+
+/** What domain 0 needs to build a guest, if it is to. */
+const builtBytes = (guest: GuestConfig): number =>
+  isBuiltLater(guest) ? builderBytes(guest.memoryMib * PAGES_PER_MIB) : 0;
 
 /** Areas of the nth guest. */
 function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: number): GuestAreas {
@@ -101,6 +113,7 @@ function areasOf({ guests, toolstack }: MachineConfig, links: ServiceLinks, n: n
     mostVcpus(guest),
     linksOfGuest(links, n, 'client'),
     guest.privileged ? toolRoom(toolstack).bytes : 0,
+    guest.privileged ? Math.max(0, ...guests.map(builtBytes)) : 0,
   );
 }
 
@@ -124,10 +137,14 @@ export function machineShape(config: MachineConfig): MachineShape {
   /** VCPUs that a domain made at run time may have at most. */
   const mostSpare = spareDomains > 0 ? Math.min(spareVcpus, MAX_VIRT_CPUS) : 0;
   const pages = guests.map((_, n) => areasOf(config, links, n).pages);
-  const later = pages.filter((_, n) => !boots(guests[n]!));
+  const later = pages.filter((_, n) => !boots(guests[n]!) && guests[n]!.kernel === undefined);
   /** What a domain made at run time is given, whichever it is. */
   const framesPerDomain = Math.max(guestAreas(mostSpare).pages, ...later);
-  const ofDomains = sum((n) => (boots(guests[n]!) ? pages[n]! : framesPerDomain)) + spareDomains * framesPerDomain;
+  const hasOwn = (guest: GuestConfig): boolean => boots(guest) || guest.kernel !== undefined;
+  const ofDomains = sum((n) => (hasOwn(guests[n]!) ? pages[n]! : framesPerDomain)) + spareDomains * framesPerDomain;
+  const kernelFrames: number[] = [];
+  for (const [n, guest] of guests.entries())
+    kernelFrames[domainNumber(guests, n)] = isBuiltLater(guest) ? pages[n]! : 0;
   const xenFrames = guests.some(({ kernel }) => kernel !== undefined) ? xenFramesFor(ofDomains) : 0;
   const frames = xenFrames + ofDomains;
   const domains = guests.length + FIRST_DOMAIN + spareDomains;
@@ -147,7 +164,7 @@ export function machineShape(config: MachineConfig): MachineShape {
       frames,
       xenFrames,
       framesPerDomain,
-      kernelFrames: [],
+      kernelFrames,
       irqs: numberOfIrqs(config),
       devices: config.devices.length,
       pools: nrPools(config),
@@ -175,6 +192,14 @@ export function machineShape(config: MachineConfig): MachineShape {
     },
     frames,
   };
+}
+
+/** What is to be built of guests with kernels, by their domains' records. */
+function kernelPlans({ guests }: MachineConfig): readonly (KernelPlan | undefined)[] {
+  const plans: (KernelPlan | undefined)[] = [];
+  for (const [n, guest] of guests.entries())
+    plans[domainNumber(guests, n)] = kernelPlan(guest, domainNumber(guests, n));
+  return plans;
 }
 
 function runParams(config: MachineConfig, runners: number, cores: number, policy: UserPolicy | undefined): RunParams {
@@ -210,7 +235,7 @@ function runParams(config: MachineConfig, runners: number, cores: number, policy
       trace: config.trace || config.inject !== undefined,
       debug: config.debug,
     },
-    guest: { operationNs: config.guestOpNs, logLines: config.taskLogLines },
+    guest: { operationNs: config.guestOpNs, logLines: config.taskLogLines, kernels: kernelPlans(config) },
     policy,
     horizonNs: config.durationNs,
     pace: config.pace,
@@ -238,6 +263,7 @@ export function loadGuest(
   mem.kd.setArgArea(d, areas.args);
   mem.kd.setBootArea(d, areas.boot);
   mem.kd.setBootVcpus(d, guest.vcpus);
+  mem.kd.setBuildArea(d, areas.build);
   if (isWatched) mem.kd.setStoreArea(d, areas.store);
   loadWorkload(mem, cursor, d, guest.vcpus, mostVcpus(guest), guest.workload, numbers);
 }
@@ -313,7 +339,9 @@ export function buildMachine(
     const areas = areasOf(config, links, n);
     const numbers = requestNumbers(config.guests, links, n);
     loadGuest(mem, cursor, d, guest, areas, { ...numbers, deviceNames }, config.toolstack !== undefined && d !== 0);
+    const plan = params.guest.kernels[d];
     if (!boots(guest)) {
+      if (plan !== undefined) served.push({ d, plan, rings: undefined });
       rings.push(0);
       continue;
     }
@@ -343,7 +371,7 @@ export function buildMachine(
         firstPcpu: (v) => drawIn[pool]!(firstOfGuest + v),
       }),
     );
-    if (guest.kernel !== undefined) served.push({ d, guest, rings: loadKernel(core, d, guest.kernel) });
+    if (plan !== undefined) served.push({ d, plan, rings: loadKernel(core, d, plan) });
     rings.push(hv.context.domain.frames(d) + areas.rings);
     vcpusIn[pool] = firstOfGuest + mostVcpus(guest);
   }

@@ -18,7 +18,7 @@ import {
   PROFILES,
   RUNQUEUE_ARRANGEMENTS,
 } from './config.js';
-import { kernelProblem } from './load-kernel.js';
+import { kernelProblem } from './plan-kernel.js';
 import { isPolicyFile } from './policy-file.js';
 import { sedfOf } from './sedf-defaults.js';
 
@@ -315,8 +315,7 @@ const MOST_KERNEL_MIB = 2048;
 
 function unfitKernel(config: MachineConfig, guest: GuestConfig): [path: string[], message: string] | undefined {
   if (guest.abi !== 64) return [['abi'], 'kernels are 64-bit ones'];
-  if (!boots(guest) || guest.privileged)
-    return [['kernel'], 'only a domain that is there from the beginning, and is not domain 0, has a kernel'];
+  if (guest.privileged) return [['kernel'], 'domain 0 has no kernel of its own'];
   const all = config.guests.reduce((mib, g) => mib + (g.kernel === undefined ? 0 : g.memoryMib), 0);
   if (all > MOST_KERNEL_MIB)
     return [['memoryMib'], `kernels have ${all} MiB of memory together; there is room for ${MOST_KERNEL_MIB}`];

@@ -4,46 +4,18 @@
  * the next 4 MiB, with half a MiB to spare.
  */
 import type { PvKernel } from '../loader/kernel.js';
+import { type KernelLayout, type MappedRange, prefixOf, TABLE_LEVELS } from '../pcpu/model/kernel-plan.js';
 import { PAGE_SIZE } from '../shared/image.js';
-
-/** So many pages at a virtual address, from frame `pfn` on. */
-export interface MappedRange {
-  readonly address: bigint;
-  readonly pfn: number;
-  readonly pages: number;
-}
-
-export interface KernelLayout {
-  /** Frame numbers, in the domain. */
-  readonly ramdisk: number;
-  readonly p2m: number;
-  readonly p2mPages: number;
-  readonly startInfo: number;
-  readonly xenstore: number;
-  readonly console: number;
-  /** Page tables of levels 4, 3, 2, 1, in this order: one for each prefix of an address. */
-  readonly tables: readonly { readonly level: number; readonly prefix: bigint; readonly pfn: number }[];
-  readonly stack: number;
-  /** What they map. */
-  readonly ranges: readonly MappedRange[];
-  /** Frames that it needs. */
-  readonly pages: number;
-}
 
 const PAGE = BigInt(PAGE_SIZE);
 const pagesOf = (bytes: number | bigint): number => Number((BigInt(bytes) + PAGE - 1n) / PAGE);
 /** Mapped memory ends at a multiple of this, with so much behind what is used. */
 const END_BITS = 22n;
 const SPARE_PAGES = (512 * 1024) / PAGE_SIZE;
-export const LEVELS = 4;
-
-/** What of an address says by which table of a level it is mapped. */
-export const prefixOf = (address: bigint, level: number): bigint =>
-  BigInt.asUintN(48, address) >> BigInt(12 + 9 * level);
 
 function tablesFor(ranges: readonly MappedRange[]): { level: number; prefix: bigint }[] {
   const tables = [];
-  for (let level = LEVELS; level > 0; level--) {
+  for (let level = TABLE_LEVELS; level > 0; level--) {
     const prefixes = new Set<bigint>();
     for (const { address, pages } of ranges) {
       const last = prefixOf(address + PAGE * BigInt(pages) - 1n, level);

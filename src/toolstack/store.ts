@@ -1,6 +1,6 @@
 /** What a toolstack asks of a guest's own kernel, as libxl does by xenstore. */
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot } from '../shared/public/sched.js';
-import { STORE, STORE_WRITE } from '../shared/store-words.js';
+import { STORE, STORE_WRITE } from '../shared/tool-words.js';
 import { CALL_COST_NS } from './argument.js';
 import type { ToolCall } from './tool-job.js';
 

@@ -2,9 +2,11 @@
  * Those verbs of xl that change something: arguments in, hypercalls out. They ask nobody anything, so that a list of them can be
  * made ready before a machine runs, for a script of domain 0.
  */
+import type { BuiltKernel } from '../machine/config.js';
 import { sedfOf } from '../machine/sedf-defaults.js';
 import { GUEST_ENTRY } from '../machine/tool-jobs.js';
 import * as domctl from '../toolstack/domctl.js';
+import { buildKernel } from '../toolstack/kernel.js';
 import type { CreditName } from '../toolstack/schedulers.js';
 import * as store from '../toolstack/store.js';
 import * as sysctl from '../toolstack/sysctl.js';
@@ -239,6 +241,9 @@ const hotplug =
 
 const PAGES_PER_MIB = 256;
 
+const kernelBytes = ({ image, ramdisk }: BuiltKernel): number =>
+  image.segments.reduce((sum, { contents }) => sum + contents.length, ramdisk?.length ?? 0);
+
 /** All that the builder of a domain does. */
 export function creation({ id, guest }: NewDomain, world: World): Effect {
   const { vcpus, maxVcpus = vcpus, memoryMib, maxMemoryMib = memoryMib, weight, cap, cpus, cpusSoft, abi } = guest;
@@ -249,6 +254,12 @@ export function creation({ id, guest }: NewDomain, world: World): Effect {
       return [domctl.setCredit(id, pool.scheduler, { weight, cap })];
     return pool.scheduler === 'sedf' ? [domctl.setSedf(id, sedfOf(guest))] : [];
   };
+  const pages = memoryMib * PAGES_PER_MIB;
+  // A workload has no contents but where it begins.
+  const contents =
+    guest.kernel === undefined
+      ? [...domctl.populatePhysmap(id, pages), domctl.setVcpuContext(id, 0, GUEST_ENTRY, abi)]
+      : [buildKernel(id, pages, kernelBytes(guest.kernel))];
   return effect(
     [
       domctl.createDomain(id, maxVcpus, pool.id),
@@ -258,9 +269,8 @@ export function creation({ id, guest }: NewDomain, world: World): Effect {
         hard === undefined && soft === undefined ? [] : [domctl.setVcpuAffinity(id, v, { hard, soft }, world.pcpus)],
       ),
       domctl.maxMem(id, maxMemoryMib * 1024),
-      ...domctl.populatePhysmap(id, memoryMib * PAGES_PER_MIB),
+      ...contents,
       ...scheduling(),
-      domctl.setVcpuContext(id, 0, GUEST_ENTRY, abi),
       domctl.unpauseDomain(id),
     ],
     `libxl: error: Domain ${id}:cannot (re-)build domain: -3`,

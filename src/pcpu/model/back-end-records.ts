@@ -6,8 +6,13 @@ import { struct } from '../../shared/struct.js';
 export const BACK_END = struct(
   'back-end',
   {
-    /** The domain's record. */
+    /** The domain's record, whether or not there is such a domain; 1 while it is served. */
     domain: 'i32',
+    isServed: 'i32',
+    /** Its number, if it is. */
+    domid: 'i32',
+    /** 1 once it is known that it has shut down. */
+    isShutDown: 'i32',
     /** Image addresses of the two pages. */
     console: 'i32',
     xenstore: 'i32',

@@ -14,15 +14,17 @@ import { offsetsOf } from '../../shared/public/layout.js';
 import { SHUTDOWN_crash, SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
 import { shared_info, vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
-import { STORE } from '../../shared/store-words.js';
+import { STORE } from '../../shared/tool-words.js';
 import type { Executor } from '../turn.js';
 import { type BackEnds, backEnds } from './back-ends.js';
 import { balloon } from './balloon.js';
 import { guestBoot, UPCALL_ENTRY } from './boot.js';
+import { domainBuilder } from './domain-builder.js';
 import { type Drivers, drivers } from './drivers.js';
 import { guestClock } from './guest-clock.js';
 import { hotplug } from './hotplug.js';
 import { guestHypercalls } from './hypercalls.js';
+import type { KernelPlan } from './kernel-plan.js';
 import { type ModelMemory, modelMemory } from './memory.js';
 import { privcmd } from './privcmd.js';
 import { programs } from './program.js';
@@ -45,6 +47,8 @@ export interface GuestKernelParams {
   /** Time one kernel operation takes, ns. */
   readonly operationNs: number;
   readonly logLines: number;
+  /** Kernels that domain 0 may be asked to build, by their domains' records. */
+  readonly kernels: readonly (KernelPlan | undefined)[];
 }
 
 export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, params: GuestKernelParams): Executor {
@@ -105,7 +109,7 @@ export function guestKernel(image: Image, hv: Hypervisor, devices: Devices, para
         kd.addLiveTasks(d, -1);
         if (kd.liveTasks(d) === 0) calls.shutdown(v, SHUTDOWN_poweroff);
       },
-      tools: privcmd(mem, calls, store(mem, calls)),
+      tools: privcmd(mem, calls, store(mem, calls), domainBuilder(mem, calls, backs, params.kernels)),
       setTime(v, t, nowNs) {
         // The reference is outside the machine: it knows the true time, which is simulation time, and its answer is as
         // wrong as the two ways through the network differ.

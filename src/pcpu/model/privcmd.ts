@@ -3,7 +3,8 @@
  * computes before each with time of the VCPU it runs on. So a toolstack is as fast as the share of its domain lets it be.
  */
 import { XEN_EAGAIN, XEN_ENOMEM, XEN_ERESTART } from '../../shared/public/errno.js';
-import { STORE_WRITE } from '../../shared/store-words.js';
+import { BUILD_KERNEL, STORE_WRITE } from '../../shared/tool-words.js';
+import type { DomainBuilder } from './domain-builder.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 import { TOOL_CALL, TOOL_JOB, TOOL_POST } from './privcmd-records.js';
@@ -26,7 +27,7 @@ export interface Privcmd {
   costNs(j: number): number;
 }
 
-export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store): Privcmd {
+export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store, builder: DomainBuilder): Privcmd {
   const { image, machineWords } = mem.hv.context;
   const job = image.table(TOOL_JOB);
   const call = image.table(TOOL_CALL);
@@ -39,8 +40,11 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store):
   function make(v: number, j: number): void {
     const c = nextCall(j);
     const [a0, a1, a2, a3] = [call.args(c, 0), call.args(c, 1), call.args(c, 2), call.args(c, 3)];
-    const isStore = call.nr(c) === STORE_WRITE;
-    const result = isStore ? store.write(v, a0, a1, a2) : calls.call(v, call.nr(c), a0, a1, a2, a3);
+    const nr = call.nr(c);
+    let result: number;
+    if (nr === STORE_WRITE) result = store.write(v, a0, a1, a2);
+    else if (nr === BUILD_KERNEL) result = builder.build(v, a0);
+    else result = calls.call(v, nr, a0, a1, a2, a3);
     // As libxc does: again, until it is through.
     if (result === -XEN_EAGAIN || result === -XEN_ERESTART) {
       call.setCostNs(c, RETRY_NS);

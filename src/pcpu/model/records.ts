@@ -126,6 +126,10 @@ export const K_DOMAIN = struct(
     /** Its port for that, and domain 0's. Atomics. */
     storePort: 'i32',
     storeLocal: 'i32',
+    /** Of domain 0: guest address of what its domain builder needs; its port of VIRQ_DOM_EXC, 0 = none; whether that has said something. */
+    buildArea: 'i32',
+    endsPort: 'i32',
+    hasEnds: 'i32',
   },
   64,
 );

@@ -470,10 +470,8 @@ export function x86Executor(
     },
 
     initialise(v, context) {
-      // The first VCPU of a domain has had its registers from the domain builder.
-      const first = domain.firstVcpu(vcpu.domain(v));
-      if (!isOwn(first)) return 0;
-      return begin(v, context);
+      // A workload's kernel has no registers.
+      return domain.isPaged(vcpu.domain(v)) === 0 ? 0 : begin(v, context);
     },
   };
   stops?.guard(executor, waiting);
