@@ -26,7 +26,7 @@ export async function debuggedMachine(
   };
   let server: GdbServer;
   try {
-    target.interrupt();
+    target.haltAtStart();
     server = await serveGdb(target, port, () => void stop().catch(() => undefined));
   } catch (error) {
     await machine.close();

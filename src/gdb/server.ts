@@ -89,7 +89,7 @@ async function isHalted(target: DebugPort): Promise<void> {
   const halted = new Promise<void>((resolve) => {
     target.onHalt = () => resolve();
   });
-  target.interrupt();
+  if (!target.isStarting) target.interrupt();
   await halted;
 }
 

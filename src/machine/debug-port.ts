@@ -17,6 +17,7 @@ import {
   HIT,
   MOST_STOPS,
   STEP,
+  STOP_FOR,
 } from '../pcpu/x86/debugger-records.js';
 import { ST, STATE_BYTES, TLB, TLB_BYTES } from '../pcpu/x86/state.js';
 import { PAGE_SIZE } from '../shared/image.js';
@@ -63,6 +64,9 @@ export class DebugPort {
   /** Hits that have been told of. */
   #seen = 0;
   #isWatching = false;
+  /** Where VCPU 0 begins; and the stop there, until it is reached. */
+  readonly #entry: bigint;
+  #start: DebugStop | undefined;
 
   constructor(built: BuiltMachine, config: MachineConfig, run: DebuggedRun) {
     if (config.hasDebugger !== true || built.shape.x86.vcpus === 0)
@@ -73,13 +77,30 @@ export class DebugPort {
     const first = config.guests.findIndex(({ kernel }) => kernel !== undefined);
     this.#domain = domainNumber(config.guests, first);
     this.#view = new DataView(built.image.buffer);
-    const { domain } = built.core.hv.context;
-    this.#records.vcpus = [domain.firstVcpu(this.#domain), domain.maxVcpus(this.#domain)];
+    this.#records.domain = this.#domain;
     this.#records.stops = [];
+    this.#entry = config.guests[first]!.kernel!.image.entry;
   }
 
   get isRunning(): boolean {
     return this.#state === 'running';
+  }
+
+  /** Whether it is halted, or about to be, where its VCPU 0 begins. */
+  get isStarting(): boolean {
+    return this.#start !== undefined;
+  }
+
+  /** Halts them before their first instruction: at once, or when the domain has been built. */
+  haltAtStart(): void {
+    if (this.vcpus().length > 0) {
+      this.interrupt();
+      return;
+    }
+    this.#start = { address: this.#entry, bytes: 1, purpose: STOP_FOR.execution };
+    this.#records.isAttached = true;
+    this.addStop(this.#start);
+    this.#watch();
   }
 
   /** Simulation time, ns; before 0 it boots. */
@@ -200,6 +221,7 @@ export class DebugPort {
   async detach(): Promise<void> {
     this.#records.isAttached = false;
     this.#records.stops = [];
+    this.#start = undefined;
     this.#isInterrupted = false;
     if (this.#state === 'running') this.#clearSteps();
     else await this.resume();
@@ -229,7 +251,10 @@ export class DebugPort {
     this.#halt('paused', { why: 'interrupt' });
   }
 
-  #halt(state: 'in turn' | 'paused', halt: Halt): void {
+  #halt(state: 'in turn' | 'paused', why: Halt): void {
+    const halt: Halt = this.#start === undefined ? why : { why: 'interrupt' };
+    if (this.#start !== undefined) this.removeStop(this.#start);
+    this.#start = undefined;
     this.#state = state;
     this.#isInterrupted = false;
     this.#halted = halt;
@@ -261,8 +286,9 @@ export class DebugPort {
   }
 
   #clearSteps(): void {
-    const [first, count] = this.#records.vcpus;
-    for (let v = first; v < first + count; v++) this.#records.setStep(v, STEP.none);
+    const { domain } = this.#built.core.hv.context;
+    const first = domain.firstVcpu(this.#domain);
+    for (let k = 0; k < domain.maxVcpus(this.#domain); k++) this.#records.setStep(first + k, STEP.none);
   }
 
   /** Waits for VCPUs that come to stops, until one has. */
@@ -289,7 +315,7 @@ export class DebugPort {
 
   #lastHit(): Halt {
     const { vcpu: v, why, address } = this.#records.hit;
-    const vcpu = v - this.#records.vcpus[0];
+    const vcpu = v - this.#built.core.hv.context.domain.firstVcpu(this.#domain);
     if (why === HIT.data) return { why: 'data', vcpu, address };
     if (why === HIT.crash) return { why: 'crash', vcpu, vector: Number(address) };
     return { why: why === HIT.step ? 'step' : 'breakpoint', vcpu };

@@ -5,6 +5,7 @@
  *
  * Nothing of this is the guest's: its own breakpoints and single steps are those of debug-registers.ts and stepping.ts.
  */
+import { VCPU } from '../../hv/records.js';
 import type { Image } from '../../shared/image.js';
 import type { Executor } from '../turn.js';
 import { type DebugStop, debuggerRecords, HIT, STEP, STOP_FOR } from './debugger-records.js';
@@ -56,7 +57,7 @@ export function debugStops(image: Image, self: number, blocks: number): DebugSto
   const places = new Map<number, Set<number>>();
   let data: readonly DebugStop[] = [];
   const dataPages = new Set<number>();
-  let [first, end] = [0, 0];
+  const domainOf = image.table(VCPU).domain;
 
   function readList(): void {
     const version = Atomics.load(i32, VERSION);
@@ -64,8 +65,7 @@ export function debugStops(image: Image, self: number, blocks: number): DebugSto
     seen = version;
     places.clear();
     dataPages.clear();
-    const { stops, vcpus } = records;
-    [first, end] = [vcpus[0], vcpus[0] + vcpus[1]];
+    const { stops } = records;
     data = stops.filter(({ purpose }) => purpose !== STOP_FOR.execution);
     for (const { address, purpose } of stops) {
       if (purpose !== STOP_FOR.execution) continue;
@@ -80,7 +80,7 @@ export function debugStops(image: Image, self: number, blocks: number): DebugSto
   }
 
   const vcpuOf = (st: number): number => (st - blocks) / STATE_BYTES;
-  const isDebugged = (v: number): boolean => v >= first && v < end;
+  const isDebugged = (v: number): boolean => domainOf(v) === records.domain;
   const isHalted = (): boolean => Atomics.load(i32, HALTED) !== 0;
 
   /** Of the code that runs: whether it is one instruction by itself, as none does now. */

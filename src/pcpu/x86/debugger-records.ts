@@ -50,8 +50,8 @@ export interface DebuggerRecords {
   isOn: boolean;
   /** Whether somebody is there, who wants to see a crash. */
   isAttached: boolean;
-  /** VCPUs that are debugged: the first, and how many. */
-  vcpus: readonly [first: number, count: number];
+  /** The domain whose VCPUs are debugged, by its record; it may be yet to be built. */
+  domain: number;
   /** The VCPU that was halted last, and why; of a crash the exception's vector in the place of the address. */
   hit: { readonly vcpu: number; readonly why: number; readonly address: bigint };
   stops: readonly DebugStop[];
@@ -69,7 +69,7 @@ export function debuggerRecords(image: Image): DebuggerRecords {
   const vcpuBase = image.region('x86-debugger-vcpu').base;
   const workerBase = image.region('x86-debugger-worker').base;
   const word = (n: number): number => (base >> 2) + n;
-  const [ON, ATTACHED, FIRST, COUNT] = [word(0), word(1), word(2), word(3)];
+  const [ON, ATTACHED, DOMAIN] = [word(0), word(1), word(2)];
   const [HIT_VCPU, HIT_WHY, NUMBER, HIT_ADDRESS] = [word(4), word(5), word(6), base + 32];
   const VERSION = word(12);
   const of = (v: number): number => vcpuBase + v * OF_VCPU.size;
@@ -91,12 +91,11 @@ export function debuggerRecords(image: Image): DebuggerRecords {
     set isAttached(is) {
       Atomics.store(i32, ATTACHED, is ? 1 : 0);
     },
-    get vcpus(): readonly [number, number] {
-      return [i32[FIRST]!, i32[COUNT]!];
+    get domain() {
+      return i32[DOMAIN]!;
     },
-    set vcpus([first, count]) {
-      i32[FIRST] = first;
-      i32[COUNT] = count;
+    set domain(d) {
+      i32[DOMAIN] = d;
     },
     get hit(): DebuggerRecords['hit'] {
       return { vcpu: i32[HIT_VCPU]!, why: i32[HIT_WHY]!, address: view.getBigUint64(HIT_ADDRESS, true) };
