@@ -88,7 +88,9 @@ export function frames(
         setOwner(first, count, d + 1);
         domain.setFrames(d, region.base + first * PAGE_SIZE);
         domain.setBackedFrames(d, count);
-        u8.fill(0, domain.frames(d), domain.frames(d) + count * PAGE_SIZE);
+        const dirty = Math.max(0, Math.min(count, host.usedFrames(0) - first));
+        u8.fill(0, domain.frames(d), domain.frames(d) + dirty * PAGE_SIZE);
+        host.setUsedFrames(0, Math.max(host.usedFrames(0), first + count));
         return true;
       }),
 

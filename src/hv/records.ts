@@ -318,6 +318,8 @@ export const HOST = struct(
     /** Frames of machine memory, and those that nobody has. Heap lock. */
     totalPages: 'f64',
     freePages: 'f64',
+    /** Frames of the image from this one on nobody has ever had: they are zero. Heap lock. */
+    usedFrames: 'i32',
     /** The domid that was given last. Domctl lock. */
     lastDomid: 'i32',
     /** Bytes ever written to the hypervisor's console ring, and up to where it was cleared. Console lock. */

@@ -304,7 +304,15 @@ export function textReport(result: RunResult, verdicts: readonly Verdict[], opti
   ];
   const { toolstack } = result;
   if (toolstack !== undefined)
-    lines.push('', paint('bold', "Domain 0's commands"), ...renderTable(toolstack, SCRIPT, paint));
+    lines.push(
+      '',
+      paint('bold', "Domain 0's commands"),
+      ...renderTable(
+        toolstack.toSorted((a, b) => a.atNs - b.atNs),
+        SCRIPT,
+        paint,
+      ),
+    );
   lines.push(...consoleLines(result, paint));
   const ended = result.domains.filter((domain) => domain.ended !== undefined);
   if (ended.length > 0) lines.push('', ...ended.map((domain) => `${domain.name} ended: ${domain.ended}`));

@@ -36,6 +36,9 @@ export const PGT_leaving = 0x800;
 /** As shared, while another domain has it mapped by a grant. */
 export const PGT_granted = 0x1000;
 
+/** It is withheld from its domain, and all zero. */
+export const PGT_zero = 0x2000;
+
 /** In `frame-owners`: of the hypervisor itself. Else a domain's record + 1, the same negated where the domain has given it back, or 0. */
 export const OWNER_XEN = 0x7fff_ffff;
 /** Of a domain that has ended, but others have the frame mapped by a grant still. */

@@ -8,6 +8,7 @@ import { PAGE_SIZE } from '../../shared/image.js';
 import { HEAP_LOCK, type HvContext } from '../context.js';
 import { GRANT_FRAMES } from '../grants/records.js';
 import type { M2p } from './m2p.js';
+import { PAGE, PGT_zero } from './records.js';
 
 export interface Reservation {
   /** A frame of domain d has no references any more. */
@@ -30,6 +31,7 @@ export function reservation(
   const { i32, u8 } = image;
   const owners = image.region('frame-owners').base >> 2;
   const frames = image.region('frames');
+  const page = image.table(PAGE);
   /** Where the last search ended: the next one is likely to find something there. */
   let last = 0;
 
@@ -38,6 +40,12 @@ export function reservation(
     domain.addTotPages(d, pages);
     host.addFreePages(0, -pages);
     domain.setNrFrames(d, Math.min(domain.backedFrames(d), domain.totPages(d)));
+  }
+
+  function clean(mfn: number): void {
+    if ((page.type(mfn) & PGT_zero) === 0)
+      u8.fill(0, frames.base + mfn * PAGE_SIZE, frames.base + (mfn + 1) * PAGE_SIZE);
+    page.setType(mfn, page.type(mfn) & ~PGT_zero);
   }
 
   function locked<T>(act: () => T): T {
@@ -86,15 +94,17 @@ export function reservation(
           for (const first of extents) i32.fill(-(d + 1), owners + first, owners + first + pages);
           return undefined;
         }
-        for (const first of extents)
-          u8.fill(0, frames.base + first * PAGE_SIZE, frames.base + (first + pages) * PAGE_SIZE);
+        for (const first of extents) for (let mfn = first; mfn < first + pages; mfn++) clean(mfn);
         account(d, all);
         return extents;
       }),
     withhold: (d) =>
       locked(() => {
         const first = (domain.frames(d) - frames.base) / PAGE_SIZE;
-        i32.fill(-(d + 1), owners + first + 1, owners + first + domain.backedFrames(d) - GRANT_FRAMES);
+        const end = first + domain.backedFrames(d) - GRANT_FRAMES;
+        i32.fill(-(d + 1), owners + first + 1, owners + end);
+        // It was set aside all zero.
+        for (let mfn = first + 1; mfn < end; mfn++) page.setType(mfn, PGT_zero);
       }),
     retake: (d, mfn) =>
       locked(() => {
