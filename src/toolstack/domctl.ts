@@ -25,7 +25,7 @@ const RESERVATION = offsetsOf(xen_memory_reservation, 64);
 const EXTENT_ORDER = 9;
 const EXTENT_PAGES = 1 << EXTENT_ORDER;
 /** What the builder does for a page: clear it, load into it, enter it in tables, ns. */
-const BUILD_PAGE_NS = 300;
+export const BUILD_PAGE_NS = 300;
 
 function domctl(cmd: number, d: number): Argument {
   return new Argument(xen_domctl)

@@ -2,7 +2,6 @@
  * Those verbs of xl that change something: arguments in, hypercalls out. They ask nobody anything, so that a list of them can be
  * made ready before a machine runs, for a script of domain 0.
  */
-import type { BuiltKernel } from '../machine/config.js';
 import { sedfOf } from '../machine/sedf-defaults.js';
 import { GUEST_ENTRY } from '../machine/tool-jobs.js';
 import * as domctl from '../toolstack/domctl.js';
@@ -241,9 +240,6 @@ const hotplug =
 
 const PAGES_PER_MIB = 256;
 
-const kernelBytes = ({ image, ramdisk }: BuiltKernel): number =>
-  image.segments.reduce((sum, { contents }) => sum + contents.length, ramdisk?.length ?? 0);
-
 /** All that the builder of a domain does. */
 export function creation({ id, guest }: NewDomain, world: World): Effect {
   const { vcpus, maxVcpus = vcpus, memoryMib, maxMemoryMib = memoryMib, weight, cap, cpus, cpusSoft, abi } = guest;
@@ -259,7 +255,7 @@ export function creation({ id, guest }: NewDomain, world: World): Effect {
   const contents =
     guest.kernel === undefined
       ? [...domctl.populatePhysmap(id, pages), domctl.setVcpuContext(id, 0, GUEST_ENTRY, abi)]
-      : [buildKernel(id, pages, kernelBytes(guest.kernel))];
+      : [buildKernel(id, pages)];
   return effect(
     [
       domctl.createDomain(id, maxVcpus, pool.id),

@@ -4,11 +4,17 @@
  */
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { noWorkload } from '../../src/config/kernel-file.js';
+import { FOREIGN_FIRST } from '../../src/hv/mm/records.js';
+import { readKernel } from '../../src/loader/kernel.js';
 import { invariants as findBroken } from '../../src/machine/invariants.js';
 import * as D from '../../src/shared/public/domctl.js';
 import * as errno from '../../src/shared/public/errno.js';
+import { EVTCHNOP_alloc_unbound } from '../../src/shared/public/event-channel.js';
 import * as M from '../../src/shared/public/memory.js';
 import * as S from '../../src/shared/public/sysctl.js';
+import * as X from '../../src/shared/public/xen.js';
+import { elfOf } from '../support/elf.js';
 import { guest, hog, workload } from '../support/in-process.js';
 import { type Dom0, dom0Machine } from './dom0-ops.js';
 
@@ -16,11 +22,36 @@ const ERRORS = new Set(Object.values(errno).map((n) => -n));
 /** Changed by failed calls too, or by the test itself. */
 const EXEMPT = ['trace-rings', 'trace-heads', 'trace-hash', 'perfc', 'hypercall-regs', 'keys', 'key-tree', 'frames'];
 const PCPUS = 3;
+/** It blocks, for ever: mov $29, %eax; mov $1, %edi; syscall; jmp to the first. */
+const KERNEL = readKernel(elfOf([0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 5, 0xeb, 0xf2]));
 
 type Op = (m: Dom0) => number;
 const domid = fc.constantFrom(0, 1, 2, 2, 3, 3, 4, 5, 77);
 const cpus = fc.subarray([0, 1, 2, 5]);
 const pcpu = fc.nat(PCPUS);
+
+/** Frames from the first of the machine on, those of the domain with a kernel among them. */
+const frameOf = ({ p: { context } }: Dom0, n: number): number => context.shape.xenFrames + n;
+
+/** Some frames of a domain, to some places. */
+function mapForeign(m: Dom0, id: number, frames: readonly (readonly [place: number, frame: number])[]): number {
+  const { p, v } = m;
+  const lists = p.scratch(v, 3);
+  for (const [n, [place, frame]] of frames.entries()) {
+    p.arg(v, [[8 * n, frameOf(m, frame), 8]], 3);
+    p.arg(v, [[64 + 8 * n, FOREIGN_FIRST + place, 8]], 3);
+  }
+  const arg = p.arg(v, [
+    [0, X.DOMID_SELF, 2],
+    [2, M.XENMAPSPACE_gmfn_foreign, 2],
+    [4, frames.length, 2],
+    [6, id, 2],
+    [8, lists, 8],
+    [16, lists + 64, 8],
+    [24, lists + 128, 8],
+  ]);
+  return p.call(v, X.__HYPERVISOR_memory_op, M.XENMEM_add_to_physmap_batch, arg);
+}
 
 const ops: fc.Arbitrary<readonly [string, Op]> = fc.oneof(
   fc
@@ -81,6 +112,61 @@ const ops: fc.Arbitrary<readonly [string, Op]> = fc.oneof(
       },
     ]),
   fc
+    .tuple(domid, fc.array(fc.tuple(fc.nat(8), fc.nat(2100)), { maxLength: 4 }))
+    .map(([id, frames]): readonly [string, Op] => [
+      `foreign ${id} ${frames.join(' ')}`,
+      (m) => mapForeign(m, id, frames),
+    ]),
+  fc.nat(8).map((n): readonly [string, Op] => [
+    `remove ${n}`,
+    (m) =>
+      m.p.call(
+        m.v,
+        X.__HYPERVISOR_memory_op,
+        M.XENMEM_remove_from_physmap,
+        m.p.arg(m.v, [
+          [0, X.DOMID_SELF, 2],
+          [8, FOREIGN_FIRST + n, 8],
+        ]),
+      ),
+  ]),
+  fc
+    .tuple(fc.constantFrom(X.MMUEXT_PIN_L1_TABLE, X.MMUEXT_PIN_L4_TABLE, X.MMUEXT_UNPIN_TABLE), domid, fc.nat(2100))
+    .map(([cmd, id, n]): readonly [string, Op] => [
+      `mmuext ${cmd} ${id} ${n}`,
+      (m) =>
+        m.p.call(
+          m.v,
+          X.__HYPERVISOR_mmuext_op,
+          m.p.arg(m.v, [
+            [0, cmd, 4],
+            [8, frameOf(m, n), 8],
+          ]),
+          1,
+          0,
+          id,
+        ),
+    ]),
+  fc
+    .tuple(domid, fc.nat(2100))
+    .map(([id, n]): readonly [string, Op] => [
+      `hypercall_init ${id} ${n}`,
+      (m) => m.domctl(D.XEN_DOMCTL_hypercall_init, id, { 'u.hypercall_init.gmfn': frameOf(m, n) }).rc,
+    ]),
+  fc.tuple(domid, fc.constantFrom(0, 0, 77)).map(([id, remote]): readonly [string, Op] => [
+    `alloc_unbound ${id} ${remote}`,
+    (m) =>
+      m.p.call(
+        m.v,
+        X.__HYPERVISOR_event_channel_op,
+        EVTCHNOP_alloc_unbound,
+        m.p.arg(m.v, [
+          [0, id, 2],
+          [2, remote, 2],
+        ]),
+      ),
+  ]),
+  fc
     .tuple(pcpu, fc.boolean())
     .map(([p, goes]): readonly [string, Op] => [
       `${goes ? 'offline' : 'online'} ${p}`,
@@ -121,6 +207,13 @@ function play(calls: readonly (readonly [readonly [string, Op], number])[]): rea
         vcpus: 2,
         cpus: [[1], [1, 2]],
         workload: workload({ t: { instance: 3, run: 200, sleep: 100 } }),
+      }),
+      guest({
+        name: 'kernel',
+        memoryMib: 8,
+        cpus: [[1, 2]],
+        workload: noWorkload('kernel'),
+        kernel: { file: 'kernel', image: KERNEL, commandLine: '' },
       }),
     ],
   });
