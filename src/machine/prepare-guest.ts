@@ -3,7 +3,7 @@ import { modelMemory } from '../pcpu/model/memory.js';
 import { EVENT, PHASE, RESOURCE, TASK } from '../pcpu/model/records.js';
 import { type BuiltMachine, guestAreas, loadGuest } from './build.js';
 import { findConfigProblem } from './check-config.js';
-import { type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
+import { boots, type GuestConfig, type MachineConfig, mostVcpus } from './config.js';
 import { sizeOfWorkload } from './load-workload.js';
 
 /** It asks nobody and serves nobody: channels between domains are laid with the machine. */
@@ -19,7 +19,8 @@ export function prepareGuest(
   config: MachineConfig,
   guest: GuestConfig,
 ): number {
-  const later = { ...guest, boot: false };
+  // One of the configuration may be there again.
+  const later = boots(guest) ? { ...guest, boot: false } : guest;
   const guests = [...config.guests, later];
   const problem = findConfigProblem({ ...config, guests, spareDomains: 0, spareVcpus: 0 });
   if (problem !== undefined) throw new RangeError(problem.message);

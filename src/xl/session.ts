@@ -202,8 +202,8 @@ export class Session {
       throw new XlError(`Domain with name "${guest.name}" already exists.`);
     }
     const id = kept?.id ?? this.#prepare(guest);
-    // Another one of that name would be another domain.
-    if (kept !== undefined) this.#later.set(what, { guest });
+    // Another one of that name would be another domain; but a kernel has no other place to be built in.
+    if (kept !== undefined && guest.kernel === undefined) this.#later.set(what, { guest });
     const { calls, failed } = creation({ id, guest }, world);
     const results = await this.machine.privcmd(calls);
     const { rc } = results.at(-1)!;

@@ -6,12 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { withBuiltKernels } from '../../src/config/built-kernels.js';
 import { withLiveTools } from '../../src/config/dom0.js';
 import { readGuestFile } from '../../src/config/guest-file.js';
+import { noWorkload } from '../../src/config/kernel-file.js';
+import { readKernel } from '../../src/loader/kernel.js';
 import type { MachineConfig } from '../../src/machine/config.js';
 import { Machine } from '../../src/machine/machine.js';
 import { Session } from '../../src/xl/session.js';
 import { xl } from '../../src/xl/verbs.js';
+import { elfOf } from '../support/elf.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -426,6 +430,41 @@ describe('sched-sedf', () => {
     }
   });
 });
+describe('xl on guests of the scenario', () => {
+  it('creates them, with kernels of their own or without, and again once they are destroyed', async function () {
+    this.timeout(60_000);
+    const idle = {
+      image: readKernel(elfOf([0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 5, 0xeb, 0xf2])),
+      commandLine: '',
+    };
+    const guests = [
+      guest({ name: 'Domain-0', privileged: true, workload: noWorkload('Domain-0') }),
+      guest({ name: 'kernel', memoryMib: 8, workload: noWorkload('kernel'), kernel: { file: 'kernel', ...idle } }),
+      guest({ name: 'later', boot: false, workload: workload({ t: { loop: -1, run: 1000, sleep: 1000 } }) }),
+    ];
+    const up = await Up.make(withBuiltKernels(machineConfig({ pcpus: 2, pace: 10, durationNs: 3600e9, guests })));
+    try {
+      await up.pass(1e9);
+      const id = await up.run('domid', 'kernel');
+      expect(await up.refuse('create', 'kernel')).to.equal('Domain with name "kernel" already exists.\n');
+      await up.run('create', 'later');
+      const first = Number(await up.run('domid', 'later'));
+      for (const name of ['kernel', 'later']) {
+        await up.run('destroy', name);
+        expect(await up.refuse('list', name)).to.match(/invalid domain identifier/);
+        await up.run('create', name);
+        await up.pass(1e8);
+        expect(await up.listed(name)).to.match(name === 'kernel' ? /^kernel +\d+ +8 +1 +-b----/ : /^later/);
+      }
+      // A kernel is built where it was; a workload is another domain.
+      expect(await up.run('domid', 'kernel')).to.equal(id);
+      expect(Number(await up.run('domid', 'later'))).to.be.above(first);
+    } finally {
+      await up.close();
+    }
+  });
+});
+
 describe('a machine that is up', () => {
   let folder: string;
   let up: ChildProcess | undefined;
