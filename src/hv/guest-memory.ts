@@ -110,7 +110,28 @@ export function guestMemory(
     return pieces;
   }
 
-  const frameOf = ({ from }: Piece): number => Math.floor((from - frames.base) / PAGE_SIZE);
+  const frameOf = (address: number): number => Math.floor((address - frames.base) / PAGE_SIZE);
+
+  /**
+   * The same of a range within one page, as nearly all are, without making anything. Under the page lock.
+   * @returns its image address, negated where it cannot be written; FAULT
+   */
+  function placeOf(lo: number, hi: number): number {
+    const found = walk(image, frames, vcpu.guestTable(caller), lo, hi);
+    if (found === undefined || (found.lo & PTE.present) === 0) return FAULT;
+    const mfn = mfnOf(found.lo, found.hi);
+    if (mfn >= frames.count) return FAULT;
+    const from = frames.base + mfn * PAGE_SIZE + (lo & (PAGE_SIZE - 1));
+    return found.isWritable ? from : -from;
+  }
+  const isInOnePage = (lo: number, bytes: number): boolean => (lo & (PAGE_SIZE - 1)) + bytes <= PAGE_SIZE;
+
+  /** Keeps a frame writable memory until the hypercall is over. @returns whether it is domain d's, and can be */
+  function hold(d: number, mfn: number): boolean {
+    if (types.getPageAndType(mfn, d, PGT.writable_page) !== 0) return false;
+    held.push(mfn);
+    return true;
+  }
 
   /** Keeps what lies side by side as it is until the hypercall is over. @returns whether it is to be used where it is */
   function holdAll(d: number, pieces: readonly Piece[]): boolean {
@@ -121,10 +142,7 @@ export function guestMemory(
     }
     const first = held.length;
     for (const piece of pieces) {
-      if (types.getPageAndType(frameOf(piece), d, PGT.writable_page) === 0) {
-        held.push(frameOf(piece));
-        continue;
-      }
+      if (hold(d, frameOf(piece.from))) continue;
       // Another domain's.
       for (const mfn of held.splice(first)) types.putPageAndType(mfn);
       return false;
@@ -158,6 +176,11 @@ export function guestMemory(
     // A copy has no room for it, and one that needs none is in memory, which has less than this.
     if (bytes > frames.count * PAGE_SIZE) return FAULT;
     return mm.locked(d, () => {
+      const place = isInOnePage(lo, bytes) ? placeOf(lo, hi) : FAULT;
+      if (place > 0 && hold(d, frameOf(place))) {
+        touched?.(place, bytes);
+        return place;
+      }
       const pieces = piecesOf(lo, hi, bytes);
       if (pieces === undefined) return FAULT;
       if (!holdAll(d, pieces)) return isLasting ? FAULT : copied(pieces, bytes, lo, hi);
@@ -252,6 +275,13 @@ export function guestMemory(
       if (domain.isPaged(d) === 0) return translate(d, lo, hi, bytes);
       if (d !== vcpu.domain(caller)) return FAULT;
       return mm.locked(d, () => {
+        if (isInOnePage(lo, bytes)) {
+          const place = Math.abs(placeOf(lo, hi));
+          if (place === FAULT) return FAULT;
+          touched?.(place, bytes);
+          u8.copyWithin(room, place, place + bytes);
+          return room;
+        }
         const pieces = piecesOf(lo, hi, bytes);
         if (pieces === undefined) return FAULT;
         copyOut(pieces, room);

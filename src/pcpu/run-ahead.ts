@@ -290,12 +290,9 @@ export function runAhead(
       for (let n = 0; n <= last; n++) if (i32[LIST + n] === p) i32[LIST + n] = i32[LIST + last]!;
     },
     othersNext(p) {
-      const key = keys.key(p);
-      keys.set(p, Infinity);
-      const next = keys.key(keys.root());
-      keys.set(p, key);
       const others = i32[COUNT]! - (Atomics.load(i32, stateOf(p)) === STATE.none ? 0 : 1);
-      return others > 0 ? now() : next;
+      if (others > 0) return now();
+      return keys.root() === p ? keys.second() : keys.earliest();
     },
     advance(until, guestsUntil = until) {
       let least = Infinity;

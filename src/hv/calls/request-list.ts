@@ -5,7 +5,7 @@
 import { XEN_EFAULT } from '../../shared/public/errno.js';
 import { FAULT } from '../guest-memory.js';
 import { isGuestAddress } from '../mm/records.js';
-import { address64, type CallParts, pointer } from './call.js';
+import { type CallParts, pointer } from './call.js';
 import { RESTART } from './work.js';
 
 /** Of the number of requests: those before them are done, and their number is where it is to be written (MMU_UPDATE_PREEMPTED). */
@@ -20,7 +20,9 @@ export function requestList(parts: CallParts): (v: number, bytes: number, perfor
     const d = vcpu.domain(v);
     const is64 = domain.width(d) === 64;
     const count = (regs.lo(v, 1) & ~GOES_ON) >>> 0;
-    const list = address64(regs.lo(v, 0), is64 ? regs.hi(v, 0) : 0);
+    const [low, high] = [regs.lo(v, 0), is64 ? regs.hi(v, 0) : 0];
+    /** High half of the address so many bytes behind the list's first. */
+    const highAt = (bytes: number): number => (high + Math.floor(((low >>> 0) + bytes) / 2 ** 32)) | 0;
     if (is64 && !isGuestAddress(regs.hi(v, 0))) return -XEN_EFAULT;
     const told = regs.lo(v, 2) !== 0 || (is64 && regs.hi(v, 2) !== 0) ? pointer(parts, v, 2, 4) : FAULT;
     const before = told !== FAULT && (regs.lo(v, 1) & GOES_ON) !== 0 ? memory.u32(told) : 0;
@@ -30,17 +32,14 @@ export function requestList(parts: CallParts): (v: number, bytes: number, perfor
         result = RESTART;
         break;
       }
-      const from = BigInt.asUintN(64, list + BigInt(done * bytes));
-      const [lo, hi] = [Number(BigInt.asIntN(32, from)), Number(BigInt.asIntN(32, from >> 32n))];
-      const at = memory.fetch(d, lo, hi, bytes);
+      const at = memory.fetch(d, (low + done * bytes) | 0, highAt(done * bytes), bytes);
       result = at === FAULT ? -XEN_EFAULT : perform(at);
       if (result !== 0) break;
     }
     if (told !== FAULT) memory.setU32(told, before + done);
     if (result !== RESTART) return result;
-    const rest = BigInt.asUintN(64, list + BigInt(done * bytes));
-    regs.setLo(v, 0, Number(BigInt.asIntN(32, rest)));
-    regs.setHi(v, 0, Number(BigInt.asIntN(32, rest >> 32n)));
+    regs.setLo(v, 0, (low + done * bytes) | 0);
+    regs.setHi(v, 0, highAt(done * bytes));
     regs.setLo(v, 1, (count - done) | GOES_ON);
     return RESTART;
   };

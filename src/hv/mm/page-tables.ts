@@ -138,12 +138,16 @@ export function pageTables(
   const types = pageTypes(hv, { validate, devalidate, ...outside });
   const CHANGES = PTE.present | PTE.rw;
 
-  /** @param was what the entry must still be; undefined = whatever it is */
+  /** As `set`. @param was what the entry must still be; undefined = whatever it is */
   function change(
-    ...[d, mfn, level, n, lo, hi, keepsAccessed, was]: [
-      ...Parameters<PageTables['set']>,
-      was: readonly [lo: number, hi: number] | undefined,
-    ]
+    d: number,
+    mfn: number,
+    level: number,
+    n: number,
+    lo: number,
+    hi: number,
+    keepsAccessed: boolean,
+    was: readonly [lo: number, hi: number] | undefined,
   ): number {
     if (isXens(level, n)) return -XEN_EINVAL;
     const at = entryAt(mfn, n);
@@ -175,7 +179,7 @@ export function pageTables(
   return {
     types,
     frame,
-    set: (...args) => change(...args, undefined),
+    set: (d, mfn, level, n, lo, hi, keepsAccessed) => change(d, mfn, level, n, lo, hi, keepsAccessed, undefined),
     replace: (d, mfn, n, was, lo, hi) => change(d, mfn, 1, n, lo, hi, false, was),
     mapGrant(mfn, n, lo, hi) {
       const at = entryAt(mfn, n);

@@ -44,6 +44,8 @@ const SETTLED = 1 << 26;
 const SLICE = 1 << 16;
 /** Instructions run up to a place, as far as samples say, before the code around it is made a region. */
 const HOT = 1 << 19;
+/** Instructions between two samples of code that is left and entered again and again. */
+const SAMPLE = 1 << 10;
 /** The first of the table's slots for regions. */
 const REGION_SLOTS = TABLE_SLOTS / 2;
 /** Modules for regions at most: a process cannot have more than some 30,000. */
@@ -110,10 +112,15 @@ export interface X86Core {
   /** Debug register n, 0 to 7, for the hypervisor. @returns 0, or why Xen refuses it, as it says so */
   setDebugRegister(st: number, n: number, x: bigint): number;
   debugRegister(st: number, n: number): bigint;
-  /** Words of 8 bytes of VCPU v's memory, by the TLB of pCPU p, while it runs no code. Undefined: an exception is set up. */
-  read(st: number, v: number, p: number, address: bigint, count: number): bigint[] | undefined;
+  /**
+   * Words of 8 bytes of VCPU v's memory, by the TLB of pCPU p, while it runs no code. @param words where their halves go, low ones first
+   * @returns false: an exception is set up
+   */
+  read(st: number, v: number, p: number, low: number, high: number, words: Int32Array, count: number): boolean;
   /** The same; false: an exception is set up, and some may be written. */
-  write(st: number, v: number, p: number, address: bigint, words: readonly bigint[]): boolean;
+  write(st: number, v: number, p: number, low: number, high: number, words: Int32Array, count: number): boolean;
+  /** From here on the block says the TLB of pCPU p, whichever VCPU v last ran with. */
+  use(st: number, v: number, p: number): void;
   /** A frame was written by somebody else: its image address. */
   codeChanged(frame: number): void;
   /** Forgets all translations of pCPU p, as for another page table: before it runs code again. */
@@ -469,6 +476,24 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   /** Where `locate` found code. */
   let located = 0;
 
+  /**
+   * The same by the TLB for code, as branches find it: half of a hypercall is to get into code again. Now and then it is looked for all the
+   * same, for the sample. 0: it is not known there.
+   */
+  function locateAgain(st: number): number {
+    if (unsampled >= SAMPLE || hasTs(image, st)) return 0;
+    const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
+    const entry = word(i32[word(st + ST.codeTlb)]! + tlbPlace(low) * CODE_TLB_ENTRY.bytes);
+    if (i32[entry] !== (low & ~4095) || i32[entry + 1] !== high) return 0;
+    const records = i32[entry + word(CODE_TLB_ENTRY.records)]!;
+    const record = i32[word(records) + (low & 4095)]!;
+    if (record === 0) return 0;
+    i32[word(st + ST.codePage)] = low & ~4095;
+    i32[word(st + ST.codePage) + 1] = high;
+    i32[word(st + ST.records)] = records;
+    return record;
+  }
+
   /** The record of the instruction at `rip` of the block, which code goes on from; 0: an exception is set up. */
   function locate(st: number): number {
     const [low, high] = [i32[word(st + ST.rip)]!, i32[word(st + ST.rip) + 1]!];
@@ -550,7 +575,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
         stops?.after(st, EXIT.exception, false);
         return EXIT.exception;
       }
-      const record = locate(st);
+      const record = locateAgain(st) || locate(st);
       const most = longest(st, record);
       const slice = isSlow ? 1 : Math.min(rest, most);
       [given, beyond] = [slice, rest - slice];
@@ -612,26 +637,56 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   }
 
   /** Whether so many words lie in one page, none of them in two: one look at the tables does for all. */
-  const isInOnePage = (address: bigint, count: number): boolean =>
-    count > 0 && Number(address & 4095n) + 8 * count <= 4096;
+  const isInOnePage = (low: number, count: number): boolean => (low & 4095) + 8 * count <= 4096;
 
-  function wordsAt(st: number, v: number, tlb: number, address: bigint, count: number): bigint[] | undefined {
-    occupy(st, tlb, v);
-    const words: bigint[] = [];
-    if (isInOnePage(address, count)) {
-      view.setBigUint64(st + ST.address, address, true);
-      const at = paging.load(st, 8 * count, false);
-      if (at < 0) return undefined;
-      for (let n = 0; n < count; n++) words.push(view.getBigUint64(at + 8 * n, true));
-      return words;
+  /** `address` of the block is so many bytes behind this one. */
+  function setAddress(st: number, low: number, high: number, bytes: number): void {
+    i32[word(st + ST.address)] = low + bytes;
+    i32[word(st + ST.address) + 1] = (low >>> 0) + bytes >= 2 ** 32 ? high + 1 : high;
+  }
+
+  /** Halves of words of memory, at any image address. */
+  function copyOut(at: number, words: Int32Array, first: number, count: number): void {
+    for (let n = 0; n < 2 * count; n++) words[first + n] = view.getInt32(at + 4 * n, true);
+  }
+
+  function readWords(st: number, low: number, high: number, words: Int32Array, count: number): boolean {
+    if (isInOnePage(low, count)) {
+      setAddress(st, low, high, 0);
+      const page = paging.known(st, low, high, false);
+      if (page >= 0) paging.accessed(st, 8 * count, 'read');
+      const at = page >= 0 ? page + (low & 4095) : paging.load(st, 8 * count, false);
+      if (at >= 0) copyOut(at, words, 0, count);
+      return at >= 0;
     }
     for (let n = 0; n < count; n++) {
-      view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
+      setAddress(st, low, high, 8 * n);
       const at = paging.load(st, 8, false);
-      if (at < 0) return undefined;
-      words.push(view.getBigUint64(at, true));
+      if (at < 0) return false;
+      copyOut(at, words, 2 * n, 1);
     }
-    return words;
+    return true;
+  }
+
+  function writeWords(st: number, low: number, high: number, words: Int32Array, count: number): boolean {
+    if (isInOnePage(low, count)) {
+      setAddress(st, low, high, 0);
+      const known = paging.known(st, low, high, true);
+      const page = known >= 0 ? known : paging.translate(st, low, high, 'write');
+      if (page < 0) return false;
+      paging.accessed(st, 8 * count, 'write');
+      const at = page + (low & 4095);
+      for (let n = 0; n < 2 * count; n++) view.setInt32(at + 4 * n, words[n]!, true);
+      writtenTo(page);
+      return true;
+    }
+    for (let n = 0; n < count; n++) {
+      setAddress(st, low, high, 8 * n);
+      i32[word(st + ST.value)] = words[2 * n]!;
+      i32[word(st + ST.value) + 1] = words[2 * n + 1]!;
+      if (paging.store(st, 8) < 0) return false;
+    }
+    return true;
   }
 
   /** The TLB that this core uses. */
@@ -681,30 +736,23 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return reason;
     },
     touching: (st, act) => using(i32[word(st + ST.tlb)]!, act),
-    read(st, v, p, address, count) {
-      const tlb = tlbOf(st, p);
-      return using(tlb, () => wordsAt(st, v, tlb, address, count));
-    },
-    write(st, v, p, address, words) {
+    read(st, v, p, low, high, words, count) {
       const tlb = tlbOf(st, p);
       return using(tlb, () => {
         occupy(st, tlb, v);
-        if (isInOnePage(address, words.length)) {
-          view.setBigUint64(st + ST.address, address, true);
-          const [page] = paging.pagesOf(st, 8 * words.length, 'write');
-          if (page < 0) return false;
-          paging.accessed(st, 8 * words.length, 'write');
-          const at = page + Number(address & 4095n);
-          for (const [n, x] of words.entries()) view.setBigUint64(at + 8 * n, x, true);
-          writtenTo(page);
-          return true;
-        }
-        return words.every((word, n) => {
-          view.setBigUint64(st + ST.address, BigInt.asUintN(64, address + BigInt(8 * n)), true);
-          view.setBigUint64(st + ST.value, word, true);
-          return paging.store(st, 8) >= 0;
-        });
+        return readWords(st, low, high, words, count);
       });
+    },
+    write(st, v, p, low, high, words, count) {
+      const tlb = tlbOf(st, p);
+      return using(tlb, () => {
+        occupy(st, tlb, v);
+        return writeWords(st, low, high, words, count);
+      });
+    },
+    use(st, v, p) {
+      const tlb = tlbOf(st, p);
+      using(tlb, () => occupy(st, tlb, v));
     },
     isShadowed: (st) => i32[word(st + ST.shadow)] !== 0,
     setDebugRegister: debug.set,

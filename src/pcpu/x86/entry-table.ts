@@ -21,26 +21,27 @@ const AT = {
 } as const;
 export const ENTRIES_BYTES = BEHIND + 64;
 
-export interface EntryPoint {
-  /** 0: there is none. */
-  readonly address: bigint;
-  readonly masksEvents: boolean;
-}
-
 export interface EntryTable {
   /** See TRAP for the flags; address 0 = none. */
   setTrap(v: number, vector: number, flags: number, address: bigint): void;
   clearTraps(v: number): void;
-  trap(v: number, vector: number): EntryPoint;
+  /** Where a kernel is entered: the image address of 8 bytes, which are that; all zero: there is nothing. */
+  trap(v: number, vector: number): number;
+  masksEvents(v: number, vector: number): boolean;
   /** The outermost ring that may raise it by INT. */
   dpl(v: number, vector: number): number;
   /** @param type a CALLBACKTYPE */
   setCallback(v: number, type: number, address: bigint, masksEvents: boolean): void;
-  callback(v: number, type: number): EntryPoint;
+  /** As `trap`. */
+  callback(v: number, type: number): number;
+  callbackMasksEvents(v: number, type: number): boolean;
+  /** Whether a place of one of these says where. */
+  isSet(place: number): boolean;
   hasEventCallback(v: number): boolean;
   /** Where the stack ends that entries from applications begin with. */
   setKernelStack(v: number, sp: bigint): void;
-  kernelStack(v: number): bigint;
+  /** Image address of 8 bytes. */
+  kernelStack(v: number): number;
   /** The I/O privilege level that v's kernel has asked for. */
   iopl(v: number): number;
   setIopl(v: number, iopl: number): void;
@@ -56,12 +57,8 @@ export function entryTable(image: Image): EntryTable {
   const of = (v: number): number => base + v * ENTRIES_BYTES;
   const trapOf = (v: number, vector: number): number => of(v) + vector * TRAP_BYTES;
   const callbackOf = (v: number, type: number): number => of(v) + TABLE_BYTES + CALLBACK_BYTES * type;
-  const address = (at: number): bigint => view.getBigUint64(at + AT.address, true);
-
-  const callback = (v: number, type: number): EntryPoint => ({
-    address: address(callbackOf(v, type)),
-    masksEvents: view.getInt32(callbackOf(v, type) + AT.flags, true) !== 0,
-  });
+  const callback = (v: number, type: number): number => callbackOf(v, type) + AT.address;
+  const isSet = (place: number): boolean => (view.getInt32(place, true) | view.getInt32(place + 4, true)) !== 0;
 
   return {
     setTrap(v, vector, flags, to) {
@@ -69,19 +66,19 @@ export function entryTable(image: Image): EntryTable {
       view.setInt32(trapOf(v, vector) + AT.flags, flags, true);
     },
     clearTraps: (v) => void image.u8.fill(0, of(v), of(v) + TABLE_BYTES),
-    trap: (v, vector) => ({
-      address: address(trapOf(v, vector)),
-      masksEvents: (view.getInt32(trapOf(v, vector) + AT.flags, true) & TRAP.masksEvents) !== 0,
-    }),
+    trap: (v, vector) => trapOf(v, vector) + AT.address,
+    masksEvents: (v, vector) => (view.getInt32(trapOf(v, vector) + AT.flags, true) & TRAP.masksEvents) !== 0,
     dpl: (v, vector) => view.getInt32(trapOf(v, vector) + AT.flags, true) & TRAP.dpl,
     setCallback(v, type, to, masksEvents) {
       view.setBigUint64(callbackOf(v, type) + AT.address, to, true);
       view.setInt32(callbackOf(v, type) + AT.flags, masksEvents ? 1 : 0, true);
     },
     callback,
-    hasEventCallback: (v) => callback(v, CALLBACKTYPE_event).address !== 0n,
+    callbackMasksEvents: (v, type) => view.getInt32(callbackOf(v, type) + AT.flags, true) !== 0,
+    isSet,
+    hasEventCallback: (v) => isSet(callback(v, CALLBACKTYPE_event)),
     setKernelStack: (v, sp) => view.setBigUint64(of(v) + AT.kernelSp, sp, true),
-    kernelStack: (v) => view.getBigUint64(of(v) + AT.kernelSp, true),
+    kernelStack: (v) => of(v) + AT.kernelSp,
     iopl: (v) => view.getInt32(of(v) + AT.iopl, true),
     setIopl: (v, iopl) => view.setInt32(of(v) + AT.iopl, iopl, true),
     setLdt(v, to, count) {

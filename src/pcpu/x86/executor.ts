@@ -204,7 +204,11 @@ export function x86Executor(
       setMasked(v, isMasked) {
         image.u8[vcpu.infoAddr(v) + infoOf.evtchn_upcall_mask] = isMasked ? 1 : 0;
       },
-      setCr2: (v, address) => view.setBigUint64(vcpu.infoAddr(v) + infoOf['arch.cr2'], address, true),
+      setCr2(v, low, high) {
+        const at = word(vcpu.infoAddr(v) + infoOf['arch.cr2']);
+        i32[at] = low;
+        i32[at + 1] = high;
+      },
       hasUserTable: (v) => vcpu.guestTableUser(v) !== 0,
       showsIopl: isLevelReal,
       findLocalTable,
@@ -291,9 +295,10 @@ export function x86Executor(
   function hypercall(v: number): void {
     const st = blockOf(v);
     regs.setNr(v, i32[word(st + 8 * RAX)]!);
-    for (const [k, register] of ARGUMENTS.entries()) {
-      regs.setLo(v, k, i32[word(st + 8 * register)]!);
-      regs.setHi(v, k, i32[word(st + 8 * register) + 1]!);
+    for (let k = 0; k < ARGUMENTS.length; k++) {
+      const at = word(st + 8 * ARGUMENTS[k]!);
+      regs.setLo(v, k, i32[at]!);
+      regs.setHi(v, k, i32[at + 1]!);
     }
     const result = hv.hypercall.call(v);
     if (result === RESTART) {
@@ -301,7 +306,9 @@ export function x86Executor(
       return;
     }
     // That has set all registers.
-    if (regs.nr(v) !== __HYPERVISOR_iret) view.setBigInt64(st + 8 * RAX, BigInt(result), true);
+    if (regs.nr(v) === __HYPERVISOR_iret) return;
+    view.setInt32(st + 8 * RAX, result, true);
+    view.setInt32(st + 8 * RAX + 4, Math.floor(result / 2 ** 32), true);
   }
 
   /** Enters v's kernel on p, or ends its domain. The stack may lie in memory that others write. */
@@ -324,14 +331,19 @@ export function x86Executor(
   }
 
   /**
-   * What touches memory that others write. Here it may; and it may go on so up to where one of them can be at work again.
-   * @returns whether it came to another exit that is not due yet
+   * Ordered mode: v goes on in p's turn up to where somebody else, or p itself, can be at work again: so its exits, one close behind the
+   * other, need no run beside the turns for each. It may touch memory that others write, as they do nothing meanwhile.
+   * @returns as runTo
    */
+  const runOn = (v: number, p: number): number =>
+    runInTurn(v, p, Math.max(now(), Math.min(ownNext(p), ahead!.othersNext(p), now() + longestNs)));
+
+  /** What touches memory that others write, which here it may. @returns whether it came to another exit that is not due yet */
   function touch(v: number, p: number): boolean {
     const st = blockOf(v);
     i32[word(st + ST.pending)] = 0;
     setDone(st, done(st) - 1);
-    const exitAt = runInTurn(v, p, Math.max(now(), Math.min(ownNext(p), ahead!.othersNext(p), now() + longestNs)));
+    const exitAt = runOn(v, p);
     if (exitAt === Infinity || exitAt <= now()) return false;
     pcpu.setGuestAt(p, exitAt);
     return true;
@@ -341,7 +353,9 @@ export function x86Executor(
   function proceed(v: number, p: number): void {
     if (ahead !== undefined && domain.maxVcpus(vcpu.domain(v)) === 1) {
       hv.grants.settle(vcpu.domain(v));
-      ahead.start(p);
+      const exitAt = runOn(v, p);
+      if (exitAt === Infinity) ahead.start(p);
+      else pcpu.setGuestAt(p, exitAt);
       return;
     }
     const next = ownNext(p);

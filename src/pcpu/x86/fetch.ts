@@ -1,22 +1,40 @@
-/** The code that a VCPU which does not run is at, for those who look at it as bytes. */
+/** The code that a VCPU which does not run is at, for those who look at it as bytes. The VCPU's block, which says a TLB of its own, is as before. */
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { type Mmu, pageAfter } from './mmu.js';
 import { ST } from './state.js';
 
-const FAULT_WORDS = [ST.vector, ST.errorCode, ST.cr2, ST.cr2 + 4] as const;
+/** Image address of the page of code at an address; −1: there is none. What a look that faults says is not kept. */
+function codePage({ i32 }: Image, paging: Mmu, st: number, low: number, high: number): number {
+  const at = (field: number): number => (st + field) >> 2;
+  const [vector, errorCode] = [i32[at(ST.vector)]!, i32[at(ST.errorCode)]!];
+  const [cr2, cr2High] = [i32[at(ST.cr2)]!, i32[at(ST.cr2) + 1]!];
+  const page = paging.translate(st, low, high, 'fetch');
+  i32[at(ST.vector)] = vector;
+  i32[at(ST.errorCode)] = errorCode;
+  i32[at(ST.cr2)] = cr2;
+  i32[at(ST.cr2) + 1] = cr2High;
+  return page;
+}
 
-/** Bytes at `rip`: `most`, or as many as can be read. The VCPU's block, which says a TLB of its own, is as before. */
-export function codeAtRip({ i32, u8 }: Image, paging: Mmu, st: number, most: number): number[] {
+/** Bytes at `rip`: `most`, or as many as can be read. */
+export function codeAtRip(image: Image, paging: Mmu, st: number, most: number): number[] {
+  const { i32, u8 } = image;
   let [low, high] = [i32[(st + ST.rip) >> 2]!, i32[(st + ST.rip + 4) >> 2]!];
-  // What a look that faults says.
-  const saved = FAULT_WORDS.map((at) => i32[(st + at) >> 2]!);
   const bytes: number[] = [];
   while (bytes.length < most) {
-    const page = paging.translate(st, low, high, 'fetch');
+    const page = codePage(image, paging, st, low, high);
     if (page < 0) break;
     for (let at = low & (PAGE_SIZE - 1); at < PAGE_SIZE && bytes.length < most; at++) bytes.push(u8[page + at]!);
     [low, high] = pageAfter(low, high);
   }
-  for (const [n, at] of FAULT_WORDS.entries()) i32[(st + at) >> 2] = saved[n]!;
   return bytes;
+}
+
+/** Whether the code at `rip` may begin with these two bytes: of what lies in two pages the second is not looked at. */
+export function mayBeginWith(image: Image, paging: Mmu, st: number, first: number, second: number): boolean {
+  const { i32, u8 } = image;
+  const low = i32[(st + ST.rip) >> 2]!;
+  const page = codePage(image, paging, st, low, i32[(st + ST.rip + 4) >> 2]!);
+  const at = low & (PAGE_SIZE - 1);
+  return page >= 0 && u8[page + at] === first && (at === PAGE_SIZE - 1 || u8[page + at + 1] === second);
 }

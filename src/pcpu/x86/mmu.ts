@@ -58,6 +58,8 @@ export interface Mmu {
   invalidate(tlb: number, low: number, high: number): void;
   /** Image address of the page that holds a virtual address; −1: an exception is set up in the VCPU's block. */
   translate(st: number, low: number, high: number, access: Access): number;
+  /** The same as far as the TLB knows; −1: it is to be looked up. */
+  known(st: number, low: number, high: number, forWrite: boolean): number;
   /** The same of an address in one piece. */
   pageOf(st: number, address: bigint, access: Access): number;
   /** Pages of the `size` bytes at `address` of the block, the same one twice where they lie in one; the first is −1 where one faults. */
@@ -264,6 +266,16 @@ export function mmu(
     },
     invalidate,
     translate,
+    known(st, low, high, forWrite) {
+      const n = tlbPlace(low);
+      const at = word(forWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
+      for (let way = 0; way < TLB_WAYS; way++) {
+        const entry = entryAt(tlbOf(st), n, way);
+        if (i32[entry + at] === (low & ~4095) && i32[entry + at + 1] === high)
+          return i32[entry + word(TLB_ENTRY.page)]!;
+      }
+      return -1;
+    },
     pagesOf,
     accessed: watch.accessed,
     pageOf: (st, address, access) =>
