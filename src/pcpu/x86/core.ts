@@ -119,6 +119,8 @@ export interface X86Core {
   read(st: number, v: number, p: number, low: number, high: number, words: Int32Array, count: number): boolean;
   /** The same; false: an exception is set up, and some may be written. */
   write(st: number, v: number, p: number, low: number, high: number, words: Int32Array, count: number): boolean;
+  /** Whether the TLB for code knows the code at `rip`, and what it begins with: undefined, it is to be looked at otherwise. */
+  beginsWith(st: number, v: number, p: number, bytes: readonly number[]): boolean | undefined;
   /** From here on the block says the TLB of pCPU p, whichever VCPU v last ran with. */
   use(st: number, v: number, p: number): void;
   /** A frame was written by somebody else: its image address. */
@@ -529,6 +531,7 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     i32[word(entry)] = low & ~4095;
     i32[word(entry) + 1] = high;
     i32[word(entry + CODE_TLB_ENTRY.records)] = records;
+    i32[word(entry + CODE_TLB_ENTRY.page)] = frame;
     usedForCode.add(word(tlb + TLB.usedForCode), tlbPlace(low));
     if (stops?.isPageWithStops(low, high) === true) forgetCodeAt(tlb, tlbPlace(low));
     return record;
@@ -538,8 +541,11 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
   function settle(st: number): void {
     const record = i32[word(st + ST.record)]!;
     if (record === 0) return;
-    const offset = view.getUint16(record + REC.offset, true);
-    view.setBigInt64(st + ST.rip, view.getBigInt64(st + ST.codePage, true) + BigInt(offset), true);
+    const page = word(st + ST.codePage);
+    // The next one may lie in the next page.
+    const low = (i32[page]! >>> 0) + view.getUint16(record + REC.offset, true);
+    i32[word(st + ST.rip)] = low;
+    i32[word(st + ST.rip) + 1] = i32[page + 1]! + (low >= 2 ** 32 ? 1 : 0);
   }
 
   /** Of the code from a record on that `locate` has found, how many instructions may be a slice: 0 = it is #NM. */
@@ -561,8 +567,8 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
     }
     follow(st);
     // Accesses to them from now on come to the MMU.
-    for (const [low, high] of debug.hasBreakpoints(st) ? debug.watched(st) : [])
-      paging.invalidate(i32[word(st + ST.tlb)]!, low, high);
+    if (debug.hasBreakpoints(st))
+      for (const [low, high] of debug.watched(st)) paging.invalidate(i32[word(st + ST.tlb)]!, low, high);
     let rest = budget;
     for (;;) {
       const isStepping = steps.isOn(st);
@@ -706,12 +712,16 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
 
   function run(st: number, budget: number, v = 0, p = 0): number {
     const tlb = tlbOf(st, p);
+    if (bus === undefined) {
+      occupy(st, tlb, v);
+      return runCode(st, budget);
+    }
     const reason = using(tlb, () => {
       occupy(st, tlb, v);
       return runCode(st, budget);
     });
     // Code that was decoded meanwhile may have been written meanwhile, which the addition has made seen; this pCPU may not run again for long.
-    if (bus !== undefined) follow(st);
+    follow(st);
     return reason;
   }
 
@@ -748,6 +758,23 @@ export function x86Core(image: Image, area: CoreArea, outside: Surroundings, hot
       return using(tlb, () => {
         occupy(st, tlb, v);
         return writeWords(st, low, high, words, count);
+      });
+    },
+    beginsWith(st, v, p, bytes) {
+      const tlb = tlbOf(st, p);
+      return using(tlb, () => {
+        const low = i32[word(st + ST.rip)]!;
+        const entry = word(tlb + TLB.code + tlbPlace(low) * CODE_TLB_ENTRY.bytes);
+        const isKnown =
+          Atomics.load(i32, word(tlb + TLB.vcpu)) === v + 1 &&
+          i32[word(tlb + TLB.worker)] === area.self + 1 &&
+          i32[entry] === (low & ~4095) &&
+          i32[entry + 1] === i32[word(st + ST.rip) + 1] &&
+          (low & 4095) + bytes.length <= 4096;
+        if (!isKnown) return undefined;
+        const at = i32[entry + word(CODE_TLB_ENTRY.page)]! + (low & 4095);
+        for (let n = 0; n < bytes.length; n++) if (image.u8[at + n] !== bytes[n]) return false;
+        return true;
       });
     },
     use(st, v, p) {

@@ -12,7 +12,7 @@ import type { Emulations, Outcome } from './emulated.js';
 import { emulatedControl } from './emulated-control.js';
 import { emulatedMsrs } from './emulated-msrs.js';
 import { emulatedPorts } from './emulated-ports.js';
-import { codeAtRip, mayBeginWith } from './fetch.js';
+import { codeAtRip } from './fetch.js';
 import type { PrivilegedState } from './privileged-state.js';
 import { FLAG, ST, VECTOR } from './state.js';
 
@@ -87,9 +87,9 @@ export function emulation(image: Image, core: X86Core, state: PrivilegedState): 
     const vector = view.getInt32(st + ST.vector, true);
     const isPrivileged = vector === VECTOR.GP && view.getInt32(st + ST.errorCode, true) === 0;
     if (vector !== VECTOR.UD && !isPrivileged) return false;
-    core.use(st, v, p);
     // Nearly all there are begin otherwise.
-    if (!isPrivileged && !mayBeginWith(image, core.mmu, st, FORCED_CPUID[0]!, FORCED_CPUID[1]!)) return false;
+    if (!isPrivileged && core.beginsWith(st, v, p, FORCED_CPUID) === false) return false;
+    core.use(st, v, p);
     const code = codeAtRip(image, core.mmu, st, LONGEST);
     if (isPrivileged) return privileged(st, Uint8Array.from(code));
     if (!FORCED_CPUID.every((byte, n) => code[n] === byte)) return false;

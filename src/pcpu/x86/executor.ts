@@ -109,15 +109,17 @@ export function x86Executor(
   }
 
   /** Of the run that goes on: its pCPU, its VCPU's block, its budget, and until when that is. */
-  let [onPcpu, block, budget, budgetUntil] = [0, 0, 0, 0];
+  let [onPcpu, block, budget] = [0, 0, 0];
+  /** In an array: a variable of a closure that is no integer is a new object each time it is set. */
+  const budgetUntil = new Float64Array(1);
   /** Asks how far it may go on from there. */
   let goOn: GoOn | undefined;
 
   function more(): number {
     while (goOn !== undefined) {
-      const until = goOn(budgetUntil);
-      if (until <= budgetUntil) return 0;
-      budgetUntil = until;
+      const until = goOn(budgetUntil[0]!);
+      if (until <= budgetUntil[0]!) return 0;
+      budgetUntil[0] = until;
       const instructions = instructionsBy(block, until) - done(block) - budget;
       budget += instructions;
       if (instructions > 0) return instructions;
@@ -266,7 +268,8 @@ export function x86Executor(
     const st = blockOf(v);
     const instructions = instructionsBy(st, untilNs) - done(st);
     if (instructions <= 0) return Infinity;
-    [goOn, budgetUntil] = [further, untilNs];
+    goOn = further;
+    budgetUntil[0] = untilNs;
     const reason = runFor(v, p, instructions);
     goOn = undefined;
     return reason === EXIT.budget ? Infinity : timeOf(st, done(st));

@@ -29,12 +29,3 @@ export function codeAtRip(image: Image, paging: Mmu, st: number, most: number): 
   }
   return bytes;
 }
-
-/** Whether the code at `rip` may begin with these two bytes: of what lies in two pages the second is not looked at. */
-export function mayBeginWith(image: Image, paging: Mmu, st: number, first: number, second: number): boolean {
-  const { i32, u8 } = image;
-  const low = i32[(st + ST.rip) >> 2]!;
-  const page = codePage(image, paging, st, low, i32[(st + ST.rip + 4) >> 2]!);
-  const at = low & (PAGE_SIZE - 1);
-  return page >= 0 && u8[page + at] === first && (at === PAGE_SIZE - 1 || u8[page + at + 1] === second);
-}

@@ -213,8 +213,8 @@ export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY = { bytes: 32, readTag: 0, writeTag: 8, page: 16 } as const;
 export const TLB_WAYS = 2;
 export const TLB_WAY_BYTES = TLB_ENTRIES * TLB_ENTRY.bytes;
-/** Bytes of an entry of the TLB for code: page, table of its records. */
-export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8 } as const;
+/** Bytes of an entry of the TLB for code: page, table of its records, image address of the page. */
+export const CODE_TLB_ENTRY = { bytes: 16, tag: 0, records: 8, page: 12 } as const;
 
 /** A pCPU's TLBs: that for data, that for code, and what says whose they are. */
 export const TLB = {
