@@ -120,9 +120,22 @@ export function mmu(
     if (frame !== 0) code.left(frame);
   }
 
+  /**
+   * A paging-structure cache of one entry (Intel SDM vol. 3, 4.10.3): most pages that are looked up lie beside the last one. It goes with any
+   * translation that does.
+   */
+  const walkOf = (tlb: number): number => word(tlb + TLB.walk);
+  const WALK = { root: 0, low: 1, high: 2, table: 3 } as const;
+  const LARGE_BITS = 21;
+
+  function forgetWalk(tlb: number): void {
+    i32[walkOf(tlb) + WALK.root] = 0;
+  }
+
   function flush(st: number): void {
     const tlb = tlbOf(st);
     fence(tlb);
+    forgetWalk(tlb);
     used.take(word(tlb + TLB.used), (n) => {
       for (let way = 0; way < TLB_WAYS; way++) {
         const entry = entryAt(tlb, n, way);
@@ -133,6 +146,7 @@ export function mmu(
   }
 
   function invalidate(tlb: number, low: number, high: number): void {
+    forgetWalk(tlb);
     const n = tlbPlace(low);
     for (let way = 0; way < TLB_WAYS; way++) {
       const entry = entryAt(tlb, n, way);
@@ -171,10 +185,18 @@ export function mmu(
     if (redirectedTo !== 0 && (low & ~4095) === redirectedLow && high === redirectedHigh && access !== 'fetch')
       return redirectedTo;
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
-    let table = memory.addressOf(rootOf(st));
-    let isWritable = true;
+    const root = rootOf(st);
+    const last = walkOf(tlbOf(st));
+    const isNear =
+      i32[last + WALK.root] === root + 1 &&
+      i32[last + WALK.low] === low >>> LARGE_BITS &&
+      i32[last + WALK.high] === high &&
+      tlbOf(st) !== 0;
+    let table = isNear ? i32[last + WALK.table]! & ~1 : memory.addressOf(root);
+    let isWritable = !isNear || (i32[last + WALK.table]! & 1) !== 0;
+    let isExecutable = true;
     let at = 0;
-    for (let level = 4; level > 0; level--) {
+    for (let level = isNear ? 1 : 4; level > 0; level--) {
       if (table < 0) return fault(st, low, high, wanted);
       at = word(table + 8 * indexOf(level, low, high));
       const entry = Atomics.load(i32, at);
@@ -183,7 +205,8 @@ export function mmu(
       const upper = i32[at + 1]!;
       if ((entry & PTE.rw) === 0) isWritable = false;
       if (access === 'write' && !isWritable) return fault(st, low, high, wanted | ERROR.present);
-      if (access === 'fetch' && (upper & PTE_HIGH.nx) !== 0) return fault(st, low, high, wanted | ERROR.present);
+      if ((upper & PTE_HIGH.nx) !== 0) isExecutable = false;
+      if (access === 'fetch' && !isExecutable) return fault(st, low, high, wanted | ERROR.present);
       // Guests have no large pages.
       if (level > 1 && (entry & PTE.pse) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
       table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
@@ -191,6 +214,13 @@ export function mmu(
       // Not where it was changed meanwhile: what it was then need not be an entry any more.
       if ((entry & seen) !== seen && Atomics.compareExchange(i32, at, entry, entry | seen) !== entry)
         return translate(st, low, high, access);
+      // What cannot be executed is looked at again each time.
+      if (level === 2 && table >= 0 && isExecutable && tlbOf(st) !== 0) {
+        i32[last + WALK.root] = root + 1;
+        i32[last + WALK.low] = low >>> LARGE_BITS;
+        i32[last + WALK.high] = high;
+        i32[last + WALK.table] = table | (isWritable ? 1 : 0);
+      }
     }
     if (table < 0) return fault(st, low, high, wanted);
     if (shared?.isShared(st, table) === true) {
