@@ -133,6 +133,61 @@ static void test_registers(void) {
 	check("no IOPL", seen.rflags & 0x3000, 0);
 }
 
+/* Interrupts that are not masked with upcalls: the handler of the first, in which another is sent, and of that. */
+static u64 nmis, depth, deepest, nmi_mask[2];
+static struct frame nmi_frame[2];
+
+static long send_nmi(u64 id, long argument) { return hypercall(HYPERVISOR_vcpu_op, VCPUOP_send_nmi, (long)id, argument); }
+
+static void take_nmi(struct frame *frame) {
+	if (frame->number != 2) {
+		note(frame);
+		return;
+	}
+	if (++depth > deepest) deepest = depth;
+	nmi_mask[nmis & 1] = SHARED->vcpu[0].mask;
+	nmi_frame[nmis & 1] = *frame;
+	if (nmis++ == 0) {
+		check("within its handler", (u64)send_nmi(0, 0), 0);
+		check("once", (u64)send_nmi(0, 0), 0);
+		check("it waits", nmis, 1);
+	}
+	depth--;
+}
+
+static void test_nmis(void) {
+	void (*before)(struct frame *) = handler;
+	handler = take_nmi;
+	check("no such VCPU", (u64)send_nmi(8000, 0), -2ul);
+	check("an argument", (u64)send_nmi(0, 4096), -22ul);
+	/* Xen says something of it. */
+	if (!is_compared()) check("without a handler", (u64)send_nmi(0, 0), 0);
+	struct { u64 address, pad; } nmi = { entry_points[2], 0 };
+	check("nmi_op", (u64)hypercall(HYPERVISOR_nmi_op, 0, (long)&nmi, 0), 0);
+	check("it was lost", nmis, 0);
+	SHARED->vcpu[0].mask = 1;
+	check("VCPUOP_send_nmi", (u64)send_nmi(0, 0), 0);
+	check("both have come", nmis, 2);
+	check("one after the other", deepest, 1);
+	for (u32 n = 0; n < 2; n++) {
+		check("vector", nmi_frame[n].number, 2);
+		check("error code", nmi_frame[n].error_code, 0);
+		check("cs, upcalls masked before", nmi_frame[n].cs, (FLAT_KERNEL_CS & ~3ul) | 1ul << 32);
+		check("mask", nmi_mask[n], 1);
+	}
+	check("behind the same hypercall", nmi_frame[1].rip, nmi_frame[0].rip);
+	check("rsp", nmi_frame[1].rsp, nmi_frame[0].rsp);
+	SHARED->vcpu[0].mask = 0;
+	nmis = 2;
+	check("VCPUOP_send_nmi", (u64)send_nmi(0, 0), 0);
+	check("it has come", nmis, 3);
+	check("upcalls are masked", nmi_mask[0], 1);
+	check("and are not behind it", SHARED->vcpu[0].mask, 0);
+	check("cs, upcalls not masked before", nmi_frame[0].cs, FLAT_KERNEL_CS & ~3ul);
+	check("nmi_op", (u64)hypercall(HYPERVISOR_nmi_op, 1, 0, 0), 0);
+	handler = before;
+}
+
 void test_descriptors(void) {
 	handler = note;
 	set_trap(11, 0);
@@ -146,6 +201,7 @@ void test_descriptors(void) {
 	check("null", (u64)hypercall(HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, 0, 0), 0);
 	check("fs", (u64)hypercall(HYPERVISOR_set_segment_base, SEGBASE_FS, 0, 0), 0);
 	test_registers();
+	test_nmis();
 	__asm__ volatile("movl %0, %%fs; movl %0, %%ds" : : "r"(0));
 	check("set_gdt", (u64)hypercall(HYPERVISOR_set_gdt, 0, 0, 0), 0);
 	check("now it can be written", (u64)remap(gdt, PTE_WRITABLE), 0);

@@ -89,6 +89,7 @@ extern void (*handler)(struct frame *frame);
 #define HYPERVISOR_physdev_op 33
 #define PHYSDEVOP_set_iopl 6
 #define CONSOLEIO_write 0
+#define SCHEDOP_yield 0
 #define SCHEDOP_block 1
 #define SCHEDOP_shutdown 2
 #define EVTCHNOP_bind_virq 1
@@ -97,6 +98,7 @@ extern void (*handler)(struct frame *frame);
 #define VCPUOP_initialise 0
 #define VCPUOP_up 1
 #define VCPUOP_stop_periodic_timer 7
+#define VCPUOP_send_nmi 11
 #define VIRQ_TIMER 0
 #define CALLBACKOP_register 0
 #define CALLBACKTYPE_event 0

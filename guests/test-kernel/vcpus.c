@@ -28,7 +28,7 @@ static u8 stacks[MOST][STACK_BYTES] __attribute__((aligned(16)));
 static u32 ports[MOST], vcpus;
 void (*volatile job)(u64 id);
 static volatile u64 calls;
-static volatile u64 faults[MOST], events[MOST], last_vector[MOST];
+static volatile u64 faults[MOST], events[MOST], last_vector[MOST], nmis[MOST];
 
 static void set(u64 at, u64 value) { *(u64 *)(context + at) = value; }
 static void send(u32 port) { hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_send, (long)&port, 0); }
@@ -49,6 +49,10 @@ static void take(struct frame *frame) {
 		frame->cs = FLAT_KERNEL_CS & ~3;
 		frame->rsp = (u64)stacks[id] + STACK_BYTES - 8;
 		frame->rdi = id;
+		return;
+	}
+	if (frame->number == 2) {
+		nmis[id]++;
 		return;
 	}
 	if (frame->number != EVENTS) {
@@ -88,7 +92,7 @@ static void other(u64 id) {
 void wake(u32 id) { send(ports[id]); }
 
 static void bring_up(u32 id) {
-	static const u8 vectors[] = { 6, 14, 0x80 };
+	static const u8 vectors[] = { 2, 6, 14, 0x80 };
 	for (u32 n = 0; n < sizeof vectors; n++) {
 		u8 *trap = context + TRAP_CTXT + 16 * vectors[n];
 		trap[0] = vectors[n];
@@ -128,10 +132,15 @@ void test_vcpus(void) {
 	while (events[0] < ROUNDS) {
 		block_for(0, 1000000);
 	}
+	/* Interrupts that are not masked wake them, whatever they do. */
+	for (u32 id = 1; id < vcpus; id++)
+		check("VCPUOP_send_nmi", (u64)hypercall(HYPERVISOR_vcpu_op, VCPUOP_send_nmi, id, 0), 0);
+	for (u32 id = 1; id < vcpus; id++) while (!nmis[id]) hypercall(HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0);
 	check("calls of applications", calls, vcpus / 2);
 	for (u32 id = 0; id < vcpus; id++) {
 		check("exceptions of each", faults[id], 2);
 		check("the last", last_vector[id], 0x80);
 		check("events of each", events[id], ROUNDS);
+		check("nmis of each", nmis[id], id != 0);
 	}
 }

@@ -11,7 +11,7 @@ import { offsetsOf } from '../shared/public/layout.js';
 import { shared_info, vcpu_info } from '../shared/public/xen-layout.js';
 import { TRACE } from '../shared/trace-ring.js';
 import type { HvContext } from './context.js';
-import { DOMAIN, VCPU } from './records.js';
+import { DOMAIN, NMI, VCPU } from './records.js';
 import type { Scheduler } from './schedule.js';
 import type { Smp } from './smp.js';
 
@@ -32,6 +32,8 @@ export interface EventChannels {
   sendVirq(v: number, virq: number): void;
   /** Whether v's guest has an unmasked upcall waiting. */
   needsDelivery(v: number): boolean;
+  /** v is to look at what there is for it: it is woken, and where it runs it is told (Xen's vcpu_kick). */
+  kick(v: number): void;
   /** Raises the upcall flag, for when a vcpu_info was replaced. */
   markPending(v: number): void;
   /** Ends a poll, if v is in one, and wakes it. */
@@ -117,6 +119,10 @@ export function eventChannels(
     if (u8[flag] !== 0) return;
     u8[flag] = 1;
     raceWindow();
+    kick(v);
+  }
+
+  function kick(v: number): void {
     // Clearing the blocked flag is an atomic operation even where it is clear: only after it may one look whether v runs. v, for
     // its part, sets the flag, or says that it runs, and then looks for events: one of the two sees the other.
     unblock(v);
@@ -188,6 +194,7 @@ export function eventChannels(
       if (port !== 0) setPending(vcpu.domain(v), port);
     },
     needsDelivery(v) {
+      if (vcpu.nmi(v) === NMI.pending) return true;
       const info = vcpu.infoAddr(v);
       if (u8[info + UPCALL_PENDING] === 0 || u8[info + UPCALL_MASK] !== 0) return false;
       if (!isOrdered) moveOnToSent(v);
@@ -203,6 +210,7 @@ export function eventChannels(
       raceWindow();
     },
     markPending,
+    kick,
     unblock,
     stopPolling,
   };

@@ -91,6 +91,8 @@ export const VCPU = struct(
     runstate: 'i32',
     pauseFlags: 'i32',
     isInitialised: 'i32',
+    /** One of NMI, or both: whether one waits for it, and whether it is in the handler of the last. Atomics. */
+    nmi: 'i32',
     inMulticall: 'i32',
     /** Where it starts, a guest address. */
     entryPoint: 'i32',
@@ -127,6 +129,9 @@ export const VCPU = struct(
   },
   64,
 );
+
+/** VCPU.nmi. Of machine code only. */
+export const NMI = { pending: 1, masked: 2 } as const;
 
 /** In a VCPU's `domain`: it is nobody's. */
 export const NOBODY = -1;

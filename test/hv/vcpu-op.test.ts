@@ -91,7 +91,15 @@ for (const width of [32, 64] as const) {
 
     it('refuses what it does not have', () => {
       const { op } = setUp();
-      for (const cmd of [V.VCPUOP_send_nmi, V.VCPUOP_get_physid, 14, 0xffff]) expect(op(cmd, 0)).to.equal(-XEN_ENOSYS);
+      for (const cmd of [14, 0xffff]) expect(op(cmd, 0)).to.equal(-XEN_ENOSYS);
+    });
+
+    it('sends NMIs, which a modelled kernel has no handler for, and tells nobody but domain 0 where it is', () => {
+      const { op } = setUp();
+      expect(op(V.VCPUOP_send_nmi, 1)).to.equal(0);
+      expect(op(V.VCPUOP_send_nmi, 99)).to.equal(-XEN_ENOENT);
+      expect(op(V.VCPUOP_send_nmi, 1, 4096)).to.equal(-XEN_EINVAL);
+      expect(op(V.VCPUOP_get_physid, 0)).to.equal(-XEN_EINVAL);
     });
 
     describe('runstates', () => {

@@ -1,5 +1,6 @@
 /** vcpu_op (vcpu.h): a guest's own VCPUs: up, down, runstates, timers, registered areas. */
 
+import { HARD } from '../../balancer/run-queues.js';
 import { entryPointOffset } from '../../shared/guest-context.js';
 import { PAGE_SIZE } from '../../shared/image.js';
 import { vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
@@ -17,15 +18,17 @@ import { SHUTDOWN_poweroff } from '../../shared/public/sched.js';
 import * as V from '../../shared/public/vcpu.js';
 import { vcpu_info, vcpu_time_info } from '../../shared/public/xen-layout.js';
 import { FAULT } from '../guest-memory.js';
-import { VPF_down } from '../records.js';
+import { NMI, VCPU, VPF_down } from '../records.js';
 import { type CallParts, type Handler, pointer } from './call.js';
+import { PRIVILEGED } from './toolstack.js';
 
 /** Shortest period of a periodic timer, ns (Xen refuses less). */
 const MIN_PERIOD_NS = 1e6;
 
 export function vcpuOp(parts: CallParts): Handler {
   const { context, memory, smp, sched, events, timers, runstates, time } = parts;
-  const { vcpu, domain, pcpu, queues, regs, image, now } = context;
+  const { vcpu, domain, pcpu, queues, regs, image, now, words } = context;
+  const nmi = image.column(VCPU, 'nmi');
   const INFO = offsetsOf(vcpu_info, 64);
 
   const widthOf = (v: number): 32 | 64 => (domain.width(vcpu.domain(v)) === 64 ? 64 : 32);
@@ -202,6 +205,27 @@ export function vcpuOp(parts: CallParts): Handler {
     return 0;
   }
 
+  /** Modelled kernels have no handler, without which it is lost. */
+  function sendNmi(v: number, target: number): number {
+    if (regs.lo(v, 2) !== 0 || (widthOf(v) === 64 && regs.hi(v, 2) !== 0)) return -XEN_EINVAL;
+    if (domain.isPaged(vcpu.domain(target)) === 0) return 0;
+    if ((words.or((nmi.base + (target << nmi.shift)) | 0, NMI.pending) & NMI.pending) === 0) events.kick(target);
+    return 0;
+  }
+
+  /** Where a VCPU of domain 0 is that stays there: APIC and ACPI number of its pCPU. */
+  function getPhysid(v: number, target: number): number {
+    const cpus = Array.from({ length: context.shape.pcpus }, (_, p) => p).filter((p) =>
+      queues.masks.has(queues.affinity(target, HARD), p),
+    );
+    if (vcpu.domain(target) !== PRIVILEGED || cpus.length !== 1) return -XEN_EINVAL;
+    const arg = pointer(parts, v, 2, sizeOf(V.vcpu_get_physid, 64));
+    if (arg === FAULT) return -XEN_EFAULT;
+    memory.setU32(arg, cpus[0]!);
+    memory.setU32(arg + 4, cpus[0]!);
+    return 0;
+  }
+
   return (v) => {
     const cmd = regs.lo(v, 0);
     const id = regs.lo(v, 1) >>> 0;
@@ -240,6 +264,10 @@ export function vcpuOp(parts: CallParts): Handler {
         return registerInfo(v, target);
       case V.VCPUOP_register_vcpu_time_memory_area:
         return registerTime(v, target);
+      case V.VCPUOP_send_nmi:
+        return sendNmi(v, target);
+      case V.VCPUOP_get_physid:
+        return getPhysid(v, target);
       default:
         return -XEN_ENOSYS;
     }

@@ -65,6 +65,8 @@ export interface Entries extends EntryTable {
   exception(v: number, p: number): boolean;
   /** The event callback. False: there is no stack. */
   upcall(v: number, p: number): boolean;
+  /** A non-maskable interrupt, from now on masked until the next iret. False: there is no stack. */
+  nmi(v: number, p: number): boolean;
   /** SYSCALL of an application. False: nobody serves it, or there is no stack. */
   syscall(v: number, p: number): boolean;
   /** HYPERVISOR_iret. False: its frame is not there, or it leads nowhere, and nobody is there to be told so. */
@@ -210,6 +212,8 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       }
       return raise(v, p, vector, HAS_ERROR_CODE.has(vector) ? errorCode : NONE);
     },
+
+    nmi: (v, p) => raise(v, p, VECTOR.NMI, NONE),
 
     upcall: (v, p) => enter(v, p, table.callback(v, CALLBACKTYPE_event), true, NONE),
 

@@ -12,6 +12,7 @@ import { RESTART } from '../../hv/calls/work.js';
 import { CRASH } from '../../hv/domain.js';
 import { writeHypercallPage } from '../../hv/hypercall-page.js';
 import type { Hypervisor } from '../../hv/hypervisor.js';
+import { NMI, VCPU } from '../../hv/records.js';
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { oscillators } from '../../shared/oscillator.js';
 import { offsetsOf } from '../../shared/public/layout.js';
@@ -77,7 +78,9 @@ export function x86Executor(
   ownNext: (p: number) => number,
   isEnded: () => boolean,
 ): X86Executor {
-  const { vcpu, domain, pcpu, params, regs, now, isOrdered } = hv.context;
+  const { vcpu, domain, pcpu, params, regs, now, isOrdered, words } = hv.context;
+  const nmi = image.column(VCPU, 'nmi');
+  const nmiWord = (v: number): number => (nmi.base + (v << nmi.shift)) | 0;
   const { i32 } = image;
   const { pcpus } = hv.context.shape;
   const view = new DataView(image.buffer);
@@ -419,6 +422,7 @@ export function x86Executor(
     entries: entry,
 
     iret(v) {
+      if (vcpu.nmi(v) !== 0) words.and(nmiWord(v), ~NMI.masked);
       enter(v, hv.smp.self(), entry.iret);
       return 0;
     },
@@ -434,6 +438,17 @@ export function x86Executor(
 
     upcall(v, p) {
       ahead?.stop(p);
+      if (vcpu.nmi(v) === NMI.pending) {
+        // Without a handler it is lost.
+        const hasHandler = entry.isSet(entry.trap(v, VECTOR.NMI));
+        words.and(nmiWord(v), ~NMI.pending);
+        if (hasHandler) {
+          words.or(nmiWord(v), NMI.masked);
+          enter(v, p, entry.nmi);
+        }
+        if (pcpu.softirq(p) === 0) pcpu.setGuestAt(p, now());
+        return;
+      }
       if (!entry.hasEventCallback(v)) {
         pcpu.setGuestAt(p, Infinity);
         hv.domains.crash(vcpu.domain(v), CRASH.noCallback);

@@ -165,6 +165,7 @@ export const VECTOR = {
   localTable: 257,
   DE: 0,
   DB: 1,
+  NMI: 2,
   BP: 3,
   OF: 4,
   UD: 6,
