@@ -3,7 +3,7 @@
  * translates: a modelled kernel's. They are at numbers of their own, far above its memory. Such a frame stays writable memory, and its
  * domain's, as long as it is there; when its domain ends first, it is nobody's until it is taken out.
  *
- * Locking: places under the domctl lock, or in domain 0's own turn; the frame under the page lock of its domain.
+ * Locking: the frame under the page lock of its domain, then the place under that of domain 0, or the other way round; never both.
  */
 import { type Image, PAGE_SIZE } from '../../shared/image.js';
 import { XEN_EINVAL, XEN_ENOENT } from '../../shared/public/errno.js';
@@ -44,35 +44,39 @@ export function foreignFrames(
   const { types } = mm.tables;
   const isPlace = (n: number): boolean => n >= 0 && n < FOREIGN_FRAMES;
 
-  function unmap(gpfn: number): number {
-    const n = gpfn - FOREIGN_FIRST;
-    if (!isPlace(n) || foreign.mfn(n) === 0) return -XEN_ENOENT;
-    const [mfn, d] = [foreign.mfn(n) - 1, foreign.domain(n)];
-    foreign.setMfn(n, 0);
-    if (d === NOBODY) frames.putKept(mfn);
-    else
-      mm.locked(d, () => {
-        exposure.unmap(d, mfn);
-        types.putPageAndType(mfn);
+  /** Puts a frame there, or nothing: −1. Two VCPUs of domain 0 may want the same place. @returns what was there, which is let go */
+  function replace(n: number, mfn: number, d: number): number {
+    const [was, of] = mm.locked(0, () => {
+      const before = [foreign.mfn(n) - 1, foreign.domain(n)] as const;
+      foreign.setMfn(n, mfn + 1);
+      foreign.setDomain(n, d);
+      return before;
+    });
+    if (was >= 0 && of === NOBODY) frames.putKept(was);
+    else if (was >= 0)
+      mm.locked(of, () => {
+        exposure.unmap(of, was);
+        types.putPageAndType(was);
       });
-    return 0;
+    return was;
   }
 
   return {
     map(gpfn, d, mfn) {
       const n = gpfn - FOREIGN_FIRST;
       if (!isPlace(n)) return { rc: -XEN_EINVAL, waits: false };
-      // What was there goes, as in any physical map.
-      unmap(gpfn);
-      return mm.locked(d, () => {
+      const result = mm.locked(d, () => {
         const rc = types.getPageAndType(mfn, d, PGT.writable_page);
-        if (rc !== 0) return { rc, waits: false };
-        foreign.setMfn(n, mfn + 1);
-        foreign.setDomain(n, d);
-        return { rc, waits: exposure.map(d, mfn) };
+        return { rc, waits: rc === 0 && exposure.map(d, mfn) };
       });
+      // What was there goes, as in any physical map.
+      if (result.rc === 0) replace(n, mfn, d);
+      return result;
     },
-    unmap,
+    unmap(gpfn) {
+      const n = gpfn - FOREIGN_FIRST;
+      return isPlace(n) && replace(n, -1, 0) >= 0 ? 0 : -XEN_ENOENT;
+    },
     end(d) {
       const kept = new Map<number, number>();
       for (let n = 0; n < FOREIGN_FRAMES; n++) {

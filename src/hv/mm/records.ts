@@ -89,9 +89,9 @@ export const INVALID_M2P_ENTRY = 0xffff_ffff;
 
 /** The first of domain 0's frame numbers that frames of others can have (mm/foreign.ts), and how many of them there are. */
 export const FOREIGN_FIRST = 0xf_0000;
-export const FOREIGN_FRAMES = 1024;
+export const FOREIGN_FRAMES = 4096;
 
-/** One for each of those numbers. Domctl lock, or domain 0's own turn. */
+/** One for each of those numbers. Page lock of domain 0. */
 export const FOREIGN = struct('foreign-frame', {
   /** What is there, + 1; 0 = nothing. */
   mfn: 'i32',

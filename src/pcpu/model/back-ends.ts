@@ -11,8 +11,7 @@ import * as D from '../../shared/public/domctl.js';
 import { xen_domctl, xen_domctl_getdomaininfo } from '../../shared/public/domctl-layout.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { EVTCHNOP_close } from '../../shared/public/event-channel.js';
-import { offsetsOf } from '../../shared/public/layout.js';
-import * as M from '../../shared/public/memory.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { acquireWord, releaseWord } from '../../shared/shared-words.js';
 import { type Guest, guestNodes, makeNodes } from '../../xenstore/guest-nodes.js';
@@ -22,6 +21,7 @@ import { domainDestroyed, domainShutDown, serve } from '../../xenstore/server.js
 import type { Delivery, State } from '../../xenstore/state.js';
 import { strings, XS_INTRODUCE } from '../../xenstore/wire.js';
 import { BACK_END, CONSOLE_IN_BYTES, SERVES, XENSTORE_BYTES } from './back-end-records.js';
+import { type ArgumentArea, foreignFrames } from './foreign-frames.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 
@@ -36,6 +36,7 @@ const BYTE_NS = 10;
 const STORE_NS = 20_000;
 /** Where the pages of a domain's rings are mapped: two frames each, from here on of those for foreign ones. */
 export const RING_FRAMES = 64;
+const RINGS = 2;
 
 /** What is known of a domain before it is built. */
 export type PlannedGuest = Omit<Guest, 'domid' | 'console' | 'store'>;
@@ -77,6 +78,7 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
   const { hv, kd, kv } = mem;
   const { image, shape } = hv.context;
   const { i32, u8 } = image;
+  const foreign = foreignFrames(hv, calls);
   const back = image.table(BACK_END);
   const count = shape.xenFrames === 0 ? 0 : image.region(BACK_END.name).count;
   const typedColumn = image.column(BACK_END, 'typed');
@@ -143,46 +145,15 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
     back.setXenstorePort(b, Math.max(0, calls.bindInterdomain(v, domidOf(b), back.xenstoreRemote(b))));
   }
 
-  /** An argument in the kernel's own page, from zeroes on. */
-  function argument(v: number, bytes: number): number {
-    u8.fill(0, kv.argAddr(v), kv.argAddr(v) + bytes);
-    return kv.argAddr(v);
-  }
-
-  /** Maps a frame of domain d at one of ours. @returns where it is; 0: it cannot be had */
-  function mapFrame(v: number, d: number, gpfn: number, mfn: number): number {
-    const F = offsetsOf(M.xen_add_to_physmap_batch, 64);
-    const [idx, frame, err] = [64, 72, 80];
-    const arg = argument(v, err + 4);
-    hv.memory.setU64(arg + idx, mfn);
-    hv.memory.setU64(arg + frame, gpfn);
-    hv.memory.setU16(arg + F.domid, X.DOMID_SELF);
-    hv.memory.setU16(arg + F.space, M.XENMAPSPACE_gmfn_foreign);
-    hv.memory.setU16(arg + F.size, 1);
-    hv.memory.setU16(arg + F['u.foreign_domid'], hv.context.domain.id(d));
-    hv.memory.setU64(arg + F.idxs, kv.argGuest(v) + idx);
-    hv.memory.setU64(arg + F.gpfns, kv.argGuest(v) + frame);
-    hv.memory.setU64(arg + F.errs, kv.argGuest(v) + err);
-    const rc = calls.call(v, X.__HYPERVISOR_memory_op, M.XENMEM_add_to_physmap_batch, kv.argGuest(v), 0, 0);
-    return rc === 0 && i32[(arg + err) >> 2] === 0 ? hv.memory.translate(0, gpfn * PAGE_SIZE, 0, PAGE_SIZE) : 0;
-  }
-
-  function unmapFrame(v: number, gpfn: number): void {
-    const F = offsetsOf(M.xen_remove_from_physmap, 64);
-    const arg = argument(v, 16);
-    hv.memory.setU16(arg + F.domid, X.DOMID_SELF);
-    hv.memory.setU64(arg + F.gpfn, gpfn);
-    calls.call(v, X.__HYPERVISOR_memory_op, M.XENMEM_remove_from_physmap, kv.argGuest(v), 0, 0);
-  }
-
-  const consoleFrame = (b: number): number => FOREIGN_FIRST + RING_FRAMES + 2 * b;
-  const storeFrame = (b: number): number => consoleFrame(b) + 1;
+  const ringsAt = (b: number): number => FOREIGN_FIRST + RING_FRAMES + RINGS * b;
+  const area = (v: number): ArgumentArea => ({ at: kv.argAddr(v), guest: kv.argGuest(v) });
 
   /** XEN_DOMINF_* of the domain of this number; undefined: there is none. */
   function flagsOf(v: number, domid: number): number | undefined {
     const F = offsetsOf(xen_domctl, 64);
     const INFO = offsetsOf(xen_domctl_getdomaininfo, 64);
-    const arg = argument(v, 144);
+    const arg = kv.argAddr(v);
+    u8.fill(0, arg, arg + sizeOf(xen_domctl, 64));
     hv.memory.setU32(arg + F.cmd, D.XEN_DOMCTL_getdomaininfo);
     hv.memory.setU32(arg + F.interface_version, D.XEN_DOMCTL_INTERFACE_VERSION);
     hv.memory.setU16(arg + F.domain, domid);
@@ -213,7 +184,7 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
       }
       back.setConsolePort(b, 0);
       back.setXenstorePort(b, 0);
-      for (const gpfn of [consoleFrame(b), storeFrame(b)]) unmapFrame(v, gpfn);
+      foreign.unmap(v, ringsAt(b), RINGS, area(v));
       told.push(...domainDestroyed(state, domid));
     }
     return told;
@@ -228,17 +199,16 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
     introduce(v, d, guest, rings) {
       const b = all.find((each) => back.domain(each) === d);
       if (b === undefined || back.isServed(b) !== 0) return -XEN_EINVAL;
-      const console = mapFrame(v, d, consoleFrame(b), rings.console.ref);
-      const xenstore = mapFrame(v, d, storeFrame(b), rings.store.ref);
-      if (console === 0 || xenstore === 0) {
-        for (const gpfn of [consoleFrame(b), storeFrame(b)]) unmapFrame(v, gpfn);
-        return -XEN_EINVAL;
+      const rc = foreign.map(v, domidOf(b), ringsAt(b), [rings.console.ref, rings.store.ref], area(v));
+      if (rc !== 0) {
+        foreign.unmap(v, ringsAt(b), RINGS, area(v));
+        return rc;
       }
       back.setIsServed(b, 1);
       back.setIsShutDown(b, 0);
       back.setDomid(b, domidOf(b));
-      back.setConsole(b, console);
-      back.setXenstore(b, xenstore);
+      back.setConsole(b, foreign.pageAt(ringsAt(b)));
+      back.setXenstore(b, foreign.pageAt(ringsAt(b) + 1));
       back.setConsoleRemote(b, rings.console.port);
       back.setXenstoreRemote(b, rings.store.port);
       bindPorts(v, b);

@@ -18,6 +18,7 @@ import * as M from '../../shared/public/memory.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { type BackEnds, RING_FRAMES } from './back-ends.js';
+import { foreignFrames } from './foreign-frames.js';
 import type { GuestHypercalls } from './hypercalls.js';
 import { type KernelPlan, kernelPages, virtualOf } from './kernel-plan.js';
 import type { ModelMemory } from './memory.js';
@@ -28,8 +29,8 @@ const BATCH = RING_FRAMES;
 const LARGE = 9;
 const IF = 1 << 9;
 
-/** Of the builder's area: an argument, a VCPU's context, three lists of a batch, the list of extents. */
-const AREA = { argument: 0, context: PAGE_SIZE, lists: 3 * PAGE_SIZE, extents: 4 * PAGE_SIZE } as const;
+/** Of the builder's area: an argument with its lists, a VCPU's context, the list of extents. */
+const AREA = { argument: 0, context: PAGE_SIZE, extents: 3 * PAGE_SIZE } as const;
 
 /** Bytes of domain 0's memory that it takes to build a domain of so many frames. */
 export const builderBytes = (pages: number): number => AREA.extents + 8 * pages;
@@ -47,6 +48,7 @@ export function domainBuilder(
 ): DomainBuilder {
   const { image, domain } = hv.context;
   const view = new DataView(image.buffer);
+  const foreign = foreignFrames(hv, calls);
   const DOMCTL = offsetsOf(xen_domctl, 64);
   const SHARED_INFO = DOMCTL['u.getdomaininfo'] + offsetsOf(xen_domctl_getdomaininfo, 64).shared_info_frame;
   const CONTEXT = offsetsOf(vcpu_guest_context, 64);
@@ -98,51 +100,16 @@ export function domainBuilder(
     return (pfn) => (pfn < inLarge ? extent(pfn >> LARGE) + (pfn & (2 ** LARGE - 1)) : extent(large + pfn - inLarge));
   }
 
-  /** Maps frames of d at the first numbers for them, or takes them out again. @returns 0, or a negated errno */
-  function map(v: number, d: number, mfns: readonly number[]): number {
-    const F = offsetsOf(M.xen_add_to_physmap_batch, 64);
-    const [idxs, gpfns, errs] = [AREA.lists, AREA.lists + 8 * BATCH, AREA.lists + 16 * BATCH];
-    for (const [n, mfn] of mfns.entries()) {
-      set64(at(idxs) + 8 * n, mfn);
-      set64(at(gpfns) + 8 * n, FOREIGN_FIRST + n);
-    }
-    const arg = argument(sizeOf(M.xen_add_to_physmap_batch, 64));
-    view.setUint16(arg + F.domid, X.DOMID_SELF, true);
-    view.setUint16(arg + F.space, M.XENMAPSPACE_gmfn_foreign, true);
-    view.setUint16(arg + F.size, mfns.length, true);
-    view.setUint16(arg + F['u.foreign_domid'], domain.id(d), true);
-    set64(arg + F.idxs, guestAt(idxs));
-    set64(arg + F.gpfns, guestAt(gpfns));
-    set64(arg + F.errs, guestAt(errs));
-    const rc = memoryOp(v, M.XENMEM_add_to_physmap_batch);
-    if (rc !== 0) return rc;
-    return mfns.map((_, n) => view.getInt32(at(errs) + 4 * n, true)).find((err) => err !== 0) ?? 0;
-  }
-
-  function unmap(v: number, count: number): void {
-    const F = offsetsOf(M.xen_remove_from_physmap, 64);
-    for (let n = 0; n < count; n++) {
-      const arg = argument(sizeOf(M.xen_remove_from_physmap, 64));
-      view.setUint16(arg + F.domid, X.DOMID_SELF, true);
-      set64(arg + F.gpfn, FOREIGN_FIRST + n);
-      memoryOp(v, M.XENMEM_remove_from_physmap);
-    }
-  }
-
   /** Writes all pages that are not zero. @returns 0, or a negated errno */
   function fill(v: number, d: number, plan: KernelPlan, place: Parameters<typeof kernelPages>[1]): number {
     const pages = [...kernelPages(plan, place)];
+    const area = { at: at(AREA.argument), guest: guestAt(AREA.argument) };
     for (let first = 0; first < pages.length; first += BATCH) {
       const batch = pages.slice(first, first + BATCH);
-      const rc = map(
-        v,
-        d,
-        batch.map(([pfn]) => place.mfnOf(pfn)),
-      );
-      if (rc === 0)
-        for (const [n, [, write]] of batch.entries())
-          write(view, hv.memory.translate(0, (FOREIGN_FIRST + n) * PAGE_SIZE, 0, PAGE_SIZE));
-      unmap(v, batch.length);
+      const mfns = batch.map(([pfn]) => place.mfnOf(pfn));
+      const rc = foreign.map(v, domain.id(d), FOREIGN_FIRST, mfns, area);
+      if (rc === 0) for (const [n, [, write]] of batch.entries()) write(view, foreign.pageAt(FOREIGN_FIRST + n));
+      foreign.unmap(v, FOREIGN_FIRST, batch.length, area);
       if (rc !== 0) return rc;
     }
     return 0;
