@@ -39,6 +39,7 @@ const FUZZERS = 3;
 /** Simulated time of a machine, and how long it runs between two looks at it, host ms. */
 const DURATION_NS = 60e6;
 const PAUSE_MS = 400;
+const TSLICE_MS = 1;
 /** Of a fair share, what a neighbour gets at least. */
 const LEAST = 0.5;
 
@@ -56,6 +57,8 @@ function machineOf(seed: number): MachineConfig {
   return {
     ...machineDefaults('modern'),
     ...{ mode, threads, seed, pcpus: PCPUS, memoryMib: 65536, durationNs: DURATION_NS, debug: true },
+    // Slices of 30 ms would leave it to chance who gets what of so little time.
+    tsliceMs: TSLICE_MS,
     guests: [still('before'), ...Array.from({ length: FUZZERS }, (_, n) => fuzzer(n)), still('behind')],
   } as MachineConfig;
 }
