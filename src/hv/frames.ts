@@ -61,9 +61,17 @@ export function frames(
     i32.fill(owner, owners + first, owners + first + count);
   }
 
-  /** First of `count` frames side by side that nobody has, or -1. */
-  function findFree(count: number): number {
-    for (let first = 0, n = 0; n < shape.frames; n++) {
+  /** Where the frames of kernels that are made at run time begin; those of all others end before the first of them. */
+  const kernels: number[] = [];
+  let common = shape.frames;
+  for (let d = shape.kernelFrames.length - 1; d >= 0; d--) {
+    common -= shape.kernelFrames[d] ?? 0;
+    kernels[d] = common;
+  }
+
+  /** First of `count` frames side by side that nobody has, from `from` on and before `end`, or -1. */
+  function findFree(count: number, from: number, end: number): number {
+    for (let first = from, n = from; n < end; n++) {
       if (i32[owners + n] !== 0) first = n + 1;
       else if (n + 1 - first === count) return first;
     }
@@ -83,7 +91,8 @@ export function frames(
 
     setAside: (d, count) =>
       locked(() => {
-        const first = findFree(count);
+        const own = shape.kernelFrames[d] ?? 0;
+        const first = own > 0 ? findFree(count, kernels[d]!, kernels[d]! + own) : findFree(count, 0, common);
         if (first < 0) return false;
         setOwner(first, count, d + 1);
         domain.setFrames(d, region.base + first * PAGE_SIZE);

@@ -1,8 +1,8 @@
 /**
  * Access to a domain's memory by guest address. What is not the domain's, or not mapped, is a fault (−EFAULT), never somebody else's byte.
  *
- * A workload domain's frames are contiguous in the image and mapped at guest address 0, so a guest address is an offset; domain 0 may have
- * single frames of others far above them (mm/foreign.ts). A domain of
+ * A workload domain's frames are contiguous in the image and mapped at guest address 0, so a guest address is an offset. Frames of others that
+ * domain 0 has far above them (mm/foreign.ts) are no places for arguments. A domain of
  * machine code has page tables: its addresses are those of the kernel that makes a hypercall. What lies in its own frames side by side, and
  * may be written, is used where it is; it stays writable memory until the hypercall is over, so that it can become no page table
  * meanwhile. All else is copied to where handlers find it in one piece; what they have changed of that goes back when the hypercall is
@@ -13,9 +13,8 @@
 import { fromHalves } from '../shared/clock.js';
 import { PAGE_SIZE } from '../shared/image.js';
 import type { HvContext } from './context.js';
-import { foreignPages } from './mm/foreign.js';
 import type { MachineMemory } from './mm/memory.js';
-import { COPIES_BYTES, FOREIGN_FIRST, mfnOf, PGT, PTE } from './mm/records.js';
+import { COPIES_BYTES, mfnOf, PGT, PTE } from './mm/records.js';
 import { walk } from './mm/walk.js';
 
 /** Answer of `translate` for an address outside the domain. Real addresses are never 0 (see layOut). */
@@ -82,7 +81,6 @@ export function guestMemory(
   /** Frames that stay writable until it is over. */
   let held: number[] = [];
   const { types } = mm.tables;
-  const foreignAt = foreignPages(image);
 
   /**
    * Pieces of a range of the caller's addresses, of a page at most each; undefined where not all of it is mapped. More than can be copied
@@ -192,13 +190,6 @@ export function guestMemory(
   function translate(d: number, lo: number, hi: number, bytes: number): number {
     if (domain.isPaged(d) !== 0) return d === vcpu.domain(caller) ? throughTables(d, lo, hi, bytes, false) : FAULT;
     const offset = lo >>> 0;
-    const isForeign = d === 0 && offset >= FOREIGN_FIRST * PAGE_SIZE;
-    if (isForeign && hi === 0 && bytes >= 0 && (offset % PAGE_SIZE) + bytes <= PAGE_SIZE) {
-      const page = foreignAt(Math.floor(offset / PAGE_SIZE));
-      if (page === 0) return FAULT;
-      touched?.(page + (offset % PAGE_SIZE), bytes);
-      return page + (offset % PAGE_SIZE);
-    }
     if (hi !== 0 || bytes < 0 || offset + bytes > domain.nrFrames(d) * PAGE_SIZE) return FAULT;
     touched?.(domain.frames(d) + offset, bytes);
     return domain.frames(d) + offset;

@@ -419,7 +419,10 @@ export interface HvShape {
   readonly xenFrames: number;
   /** How many of them a domain gets that is made at run time. */
   readonly framesPerDomain: number;
-  /** The same of a domain of machine code, by its record's number: its memory, and what belongs to that; 0 = a workload's. */
+  /**
+   * The same of a domain of machine code, by its record's number: its memory, and what belongs to that; 0 = a workload's. They lie at the
+   * end, in this order, and are nobody else's: it needs them side by side, whoever has come and gone before it.
+   */
   readonly kernelFrames: readonly number[];
   /** Interrupt lines, as many as pirqs a domain can have; 0 on a host without devices. */
   readonly irqs: number;

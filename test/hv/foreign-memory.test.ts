@@ -8,6 +8,7 @@ import { PAGE_SIZE } from '../../src/shared/image.js';
 import * as D from '../../src/shared/public/domctl.js';
 import {
   XEN_EACCES,
+  XEN_EAGAIN,
   XEN_EFAULT,
   XEN_EINVAL,
   XEN_ENOENT,
@@ -109,7 +110,7 @@ function setUp() {
     /** A frame of the kernel's memory that nothing refers to. */
     free: shared + 1 + 2000,
     table: context.vcpu.guestTable(context.domain.firstVcpu(KERNEL)),
-    pageAt: (gpfn: number) => p.hv.memory.translate(0, gpfn * PAGE_SIZE, 0, PAGE_SIZE),
+    pageAt: p.hv.foreign.pageAt,
   };
 }
 
@@ -122,8 +123,6 @@ describe("frames of others in domain 0's physical map", () => {
     ).to.deep.equal([0, [0, 0]]);
     expect(s.pageAt(FOREIGN_FIRST + RING)).to.equal(s.mm.tables.frame(s.free));
     expect(s.pageAt(FOREIGN_FIRST + FOREIGN_FRAMES - 1)).to.equal(s.mm.tables.frame(s.free + 1));
-    // Not beyond a frame's end, though another one is there.
-    expect(s.p.hv.memory.translate(0, (FOREIGN_FIRST + RING) * PAGE_SIZE + 1, 0, PAGE_SIZE)).to.equal(0);
     expect(s.unmap(FOREIGN_FIRST + RING)).to.equal(0);
     expect(s.pageAt(FOREIGN_FIRST + RING)).to.equal(0);
     expect(s.unmap(FOREIGN_FIRST + RING)).to.equal(-XEN_ENOENT);
@@ -136,13 +135,11 @@ describe("frames of others in domain 0's physical map", () => {
     expect(s.mm.tables.types.isUnused(s.free, KERNEL)).to.equal(true);
   });
 
-  it('can be arguments of hypercalls', () => {
+  it('are no places for arguments, which would be used without a reference', () => {
     const s = setUp();
     s.map([s.free]);
-    const [page, address] = [s.pageAt(FOREIGN_FIRST), FOREIGN_FIRST * PAGE_SIZE];
-    s.context.image.u8.set(new TextEncoder().encode('from there'), page);
-    expect(s.p.call(s.v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, 10, address)).to.equal(0);
-    expect(s.m.console()).to.contain('from there');
+    const address = FOREIGN_FIRST * PAGE_SIZE;
+    expect(s.p.call(s.v, X.__HYPERVISOR_console_io, X.CONSOLEIO_write, 10, address)).to.equal(-XEN_EFAULT);
   });
 
   it('stay memory: no page tables, and nobody else’s', () => {
@@ -251,5 +248,17 @@ describe('what else domain 0 does to build a domain', () => {
         'u.vcpucontext.ctxt': 0,
       }).rc;
     expect(set()).to.equal(-XEN_EINVAL);
+    expect(s.m.domctl(D.XEN_DOMCTL_pausedomain, KERNEL).rc).to.equal(0);
+    // It has yet to leave its pCPU.
+    expect(set()).to.equal(-XEN_EAGAIN);
+    s.p.run(s.p.now + 1_000_000);
+    // Without page tables.
+    expect(set()).to.equal(-XEN_EINVAL);
+  });
+
+  it('leaves its width, which kernels of 32 bits would need', () => {
+    const s = setUp();
+    expect(s.m.domctl(D.XEN_DOMCTL_set_address_size, KERNEL, { 'u.address_size.size': 32 }).rc).to.equal(-XEN_EINVAL);
+    expect(s.m.domctl(D.XEN_DOMCTL_set_address_size, KERNEL, { 'u.address_size.size': 64 }).rc).to.equal(0);
   });
 });

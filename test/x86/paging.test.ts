@@ -106,6 +106,34 @@ describe('page tables', () => {
     expect(r.wide(ST.cr2)).to.equal(DATA);
   });
 
+  it('say the same of a page whether the one beside it was looked up before or not', () => {
+    const found = [false, true].map((isNear) => {
+      // mov eax,[rbx], or two nops; mov [rdx],eax
+      const m = machineWith([...(isNear ? LOAD : [0x90, 0x90]), 0x89, 0x02]);
+      const view = new DataView(m.image.buffer);
+      // The table of both can be read only, and the second page is not there.
+      const table = m.entryAt(DATA) & ~4095;
+      const frames = m.image.region('frames');
+      const wanted = BigInt((table - frames.base) / 4096);
+      for (let at = frames.base; at < frames.base + 4096 * frames.count; at += 8) {
+        const entry = view.getBigUint64(at, true);
+        if ((entry & 1n) !== 0n && ((entry >> 12n) & 0xff_ffff_ffffn) === wanted)
+          view.setBigUint64(at, entry & ~2n, true);
+      }
+      m.unmap(DATA + 4096n);
+      const r = registers(m);
+      r.set(RBX, DATA);
+      r.set(RDX, DATA + 4096n);
+      expect(m.core.run(m.st, 10)).to.equal(EXIT.exception);
+      return [r.word(ST.vector), r.word(ST.errorCode), r.wide(ST.cr2)];
+    });
+    // A write by a user of what is not there, whatever is said above (Intel SDM vol. 3, 4.7).
+    expect(found).to.deep.equal([
+      [VECTOR.PF, 6, DATA + 4096n],
+      [VECTOR.PF, 6, DATA + 4096n],
+    ]);
+  });
+
   it('are asked again of an invalidated page of code', () => {
     // Two pages of code that jump to each other; then the second is not there.
     const m = machineWith([0xe9, 0xfb, 0x0f, 0, 0]);

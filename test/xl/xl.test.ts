@@ -449,6 +449,11 @@ describe('xl on guests of the scenario', () => {
       expect(await up.refuse('create', 'kernel')).to.equal('Domain with name "kernel" already exists.\n');
       await up.run('create', 'later');
       const first = Number(await up.run('domid', 'later'));
+      await up.run('destroy', 'kernel');
+      await up.run('destroy', 'later');
+      // Another one comes in between.
+      await up.run('create', 'later');
+      await up.run('create', 'kernel');
       for (const name of ['kernel', 'later']) {
         await up.run('destroy', name);
         expect(await up.refuse('list', name)).to.match(/invalid domain identifier/);

@@ -160,7 +160,7 @@ export function domctlLife(parts: CallParts) {
   /** A domain changes its width before it has any memory. */
   const setAddressSize: DomctlHandler = (_v, op, d) => {
     const size = memory.u32(op + AT['u.address_size.size']);
-    if (size !== 32 && size !== 64) return -XEN_EINVAL;
+    if ((size !== 32 && size !== 64) || (size === 32 && domain.isPaged(d) !== 0)) return -XEN_EINVAL;
     if (size === domain.width(d)) return 0;
     if (domain.totPages(d) > 0) return -XEN_EACCES;
     domains.setWidth(d, size);

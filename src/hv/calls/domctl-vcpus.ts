@@ -5,7 +5,7 @@ import { VGCF_online } from '../../shared/public/arch-x86.js';
 import { vcpu_guest_context } from '../../shared/public/arch-x86-layout.js';
 import { XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT } from '../../shared/public/domctl.js';
 import { xen_domctl } from '../../shared/public/domctl-layout.js';
-import { XEN_EFAULT, XEN_EINVAL, XEN_ENODATA, XEN_ENOMEM, XEN_ESRCH } from '../../shared/public/errno.js';
+import { XEN_EAGAIN, XEN_EFAULT, XEN_EINVAL, XEN_ENODATA, XEN_ENOMEM, XEN_ESRCH } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf, type Width } from '../../shared/public/layout.js';
 import { RUNSTATE_running } from '../../shared/public/vcpu.js';
 import { FAULT } from '../guest-memory.js';
@@ -121,8 +121,9 @@ export function domctlVcpus(parts: CallParts, tools: Toolstack) {
     if (at === FAULT) return -XEN_EFAULT;
     const width = widthOf(d);
     if (domain.isPaged(d) !== 0) {
-      // Its registers are its pCPU's while it runs.
       if (domain.pauseCount(d) === 0) return -XEN_EINVAL;
+      // Its registers are its pCPU's until it has left that: Xen waits for it.
+      if (entry.isRunning(target) !== 0) return -XEN_EAGAIN;
       const rc = parts.initialised(target, at);
       if (rc !== 0) return rc;
     }

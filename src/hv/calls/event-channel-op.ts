@@ -75,6 +75,7 @@ export function eventChannelOp(parts: CallParts): Handler {
     let other = own;
     if (cmd === E.EVTCHNOP_bind_interdomain) other = remoteDomain(v, memory.u16(arg + at.interdomain.remote_dom));
     else if (cmd === E.EVTCHNOP_alloc_unbound) other = ownDomain(v, memory.u16(arg + at.alloc.dom));
+    else if (cmd === E.EVTCHNOP_status) other = ownDomain(v, memory.u16(arg + at.status.dom));
     else if (cmd === E.EVTCHNOP_reset) other = ownDomain(v, memory.u16(arg + at.reset.dom));
     if (other >= 0 && other !== own) separation.connect(own, other);
   }

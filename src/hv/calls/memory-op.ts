@@ -27,7 +27,7 @@ const MAX_ORDER = 9;
 const MAX_ORDER_PRIVILEGED = 18;
 
 export function memoryOp(parts: CallParts): Handler {
-  const { context, memory, domains, frames, console } = parts;
+  const { context, memory, domains, frames, console, separation } = parts;
   const { vcpu, domain, regs, host } = context;
   const LAYOUT = { 32: offsetsOf(M.xen_memory_reservation, 32), 64: offsetsOf(M.xen_memory_reservation, 64) };
 
@@ -56,6 +56,7 @@ export function memoryOp(parts: CallParts): Handler {
     const d = target(v, memory.u16(arg + at.domid));
     const maxOrder = vcpu.domain(v) === PRIVILEGED ? MAX_ORDER_PRIVILEGED : MAX_ORDER;
     if (d < 0 || order > maxOrder || !domains.isAlive(d)) return start;
+    if (d !== vcpu.domain(v)) separation.connect(vcpu.domain(v), d);
     if (domain.isPaged(d) !== 0) return width === 64 ? physical.adjust(v, d, cmd, start, count, order, arg) : start;
     const pages = 2 ** order;
     const isListed = cmd !== M.XENMEM_increase_reservation;

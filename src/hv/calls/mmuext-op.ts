@@ -16,7 +16,7 @@ import { pageTableOwner } from './page-table-owner.js';
 import { requestList } from './request-list.js';
 
 export function mmuextOp(parts: CallParts): Handler {
-  const { context, memory, mm, entries } = parts;
+  const { context, memory, mm, entries, separation } = parts;
   const { vcpu, domain, regs, image } = context;
   const flush = flusher(parts);
   const list = requestList(parts);
@@ -135,6 +135,7 @@ export function mmuextOp(parts: CallParts): Handler {
     const is64 = domain.width(d) === 64;
     const owner = pageTableOwner(parts, d, regs.lo(v, 3) & 0xffff);
     if (owner < 0) return owner;
+    if (owner !== d) separation.connect(d, owner);
     return list(v, sizeOf(mmuext_op, is64 ? 64 : 32), (at) =>
       owner === d ? perform(v, read(at, is64)) : performFor(owner, read(at, is64)),
     );

@@ -5,7 +5,7 @@
  *
  * Locking: the frame under the page lock of its domain, then the place under that of domain 0, or the other way round; never both.
  */
-import { type Image, PAGE_SIZE } from '../../shared/image.js';
+import type { Image } from '../../shared/image.js';
 import { XEN_EINVAL, XEN_ENOENT } from '../../shared/public/errno.js';
 import type { Frames, Kept } from '../frames.js';
 import type { Exposure } from '../grants/exposure.js';
@@ -13,22 +13,13 @@ import { NOBODY } from '../records.js';
 import type { MachineMemory } from './memory.js';
 import { FOREIGN, FOREIGN_FIRST, FOREIGN_FRAMES, PGT } from './records.js';
 
-/** @returns the image address of what is at a frame number of domain 0; 0: nothing is */
-export function foreignPages(image: Image): (gpfn: number) => number {
-  const foreign = image.table(FOREIGN);
-  const frames = image.region('frames').base;
-  return (gpfn) => {
-    const n = gpfn - FOREIGN_FIRST;
-    const mfn = n >= 0 && n < FOREIGN_FRAMES ? foreign.mfn(n) : 0;
-    return mfn === 0 ? 0 : frames + (mfn - 1) * PAGE_SIZE;
-  };
-}
-
 export interface ForeignFrames {
   /** @returns 0, or −EINVAL: there is no such number, or the frame is none of domain d's memory; `waits` as grants' mappings have it */
   map(gpfn: number, d: number, mfn: number): { readonly rc: number; readonly waits: boolean };
   /** @returns 0, or −ENOENT: nothing is there */
   unmap(gpfn: number): number;
+  /** Image address of what domain 0 has there, which it may write as its own; 0: nothing. */
+  pageAt(gpfn: number): number;
   /** Domain d has ended. @returns its frames that are there still */
   end(d: number): readonly Kept[];
 }
@@ -76,6 +67,10 @@ export function foreignFrames(
     unmap(gpfn) {
       const n = gpfn - FOREIGN_FIRST;
       return isPlace(n) && replace(n, -1, 0) >= 0 ? 0 : -XEN_ENOENT;
+    },
+    pageAt(gpfn) {
+      const n = gpfn - FOREIGN_FIRST;
+      return isPlace(n) && foreign.mfn(n) !== 0 ? mm.tables.frame(foreign.mfn(n) - 1) : 0;
     },
     end(d) {
       const kept = new Map<number, number>();

@@ -94,12 +94,12 @@ export function machineMemory(hv: HvContext, { flushTlb, switched, touched, lost
     setPfn: (mfn, pfn, hi) => table?.set(mfn, pfn, hi),
     setTable(v, mfn, of) {
       const isKernel = of === 'kernel';
+      if (mfn === 0 && isKernel) return -XEN_EINVAL;
       const old = isKernel ? vcpu.guestTable(v) : vcpu.guestTableUser(v);
       if (mfn === old) {
         switched(v, of);
         return 0;
       }
-      if (mfn === 0 && isKernel) return -XEN_EINVAL;
       const rc = mfn === 0 ? 0 : types.getPageAndType(mfn, vcpu.domain(v), PGT.l4_page_table);
       if (rc !== 0) return rc;
       if (isKernel) {

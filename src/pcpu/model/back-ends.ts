@@ -79,6 +79,7 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
   const { image, shape } = hv.context;
   const { i32, u8 } = image;
   const foreign = foreignFrames(hv, calls);
+  const frames = image.region('frames').base;
   const back = image.table(BACK_END);
   const count = shape.xenFrames === 0 ? 0 : image.region(BACK_END.name).count;
   const typedColumn = image.column(BACK_END, 'typed');
@@ -192,9 +193,13 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
 
   return {
     bind(v) {
-      for (const b of all) if (back.isServed(b) !== 0) bindPorts(v, b);
-      // Nobody ends a domain that the hypervisor built but itself.
-      if (all.some((b) => back.isServed(b) === 0)) kd.setEndsPort(0, Math.max(0, calls.bindVirq(v, X.VIRQ_DOM_EXC, 0)));
+      for (const b of all) {
+        if (back.isServed(b) === 0) continue;
+        const mfns = [back.console(b), back.xenstore(b)].map((page) => (page - frames) / PAGE_SIZE);
+        foreign.map(v, domidOf(b), ringsAt(b), mfns, area(v));
+        bindPorts(v, b);
+      }
+      if (all.length > 0) kd.setEndsPort(0, Math.max(0, calls.bindVirq(v, X.VIRQ_DOM_EXC, 0)));
     },
     introduce(v, d, guest, rings) {
       const b = all.find((each) => back.domain(each) === d);

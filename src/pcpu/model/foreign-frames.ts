@@ -26,11 +26,11 @@ export interface ForeignFrames {
    */
   map(v: number, domid: number, first: number, mfns: readonly number[], area: ArgumentArea): number;
   unmap(v: number, first: number, count: number, area: ArgumentArea): void;
-  /** Image address of the nth frame number's page; 0: nothing is there. */
+  /** Image address of a frame number's page; 0: nothing is there. */
   pageAt(gpfn: number): number;
 }
 
-export function foreignFrames({ memory, context }: Hypervisor, calls: GuestHypercalls): ForeignFrames {
+export function foreignFrames({ memory, foreign, mm, context }: Hypervisor, calls: GuestHypercalls): ForeignFrames {
   const { u8, i32 } = context.image;
   const BATCH = offsetsOf(M.xen_add_to_physmap_batch, 64);
   const REMOVE = offsetsOf(M.xen_remove_from_physmap, 64);
@@ -63,6 +63,11 @@ export function foreignFrames({ memory, context }: Hypervisor, calls: GuestHyper
         calls.call(v, __HYPERVISOR_memory_op, M.XENMEM_remove_from_physmap, guest, 0, 0);
       }
     },
-    pageAt: (gpfn) => memory.translate(0, gpfn * PAGE_SIZE, 0, PAGE_SIZE),
+    pageAt(gpfn) {
+      const page = foreign.pageAt(gpfn);
+      // It is going to be written.
+      if (page !== 0) mm.touched(page, PAGE_SIZE);
+      return page;
+    },
   };
 }

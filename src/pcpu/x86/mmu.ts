@@ -187,35 +187,37 @@ export function mmu(
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
     const root = rootOf(st);
     const last = walkOf(tlbOf(st));
+    // Where code is looked for is each worker's own affair, and not to be seen in what comes of accesses to data.
+    const isRemembered = access !== 'fetch' && tlbOf(st) !== 0;
     const isNear =
+      isRemembered &&
       i32[last + WALK.root] === root + 1 &&
       i32[last + WALK.low] === low >>> LARGE_BITS &&
-      i32[last + WALK.high] === high &&
-      tlbOf(st) !== 0;
+      i32[last + WALK.high] === high;
     let table = isNear ? i32[last + WALK.table]! & ~1 : memory.addressOf(root);
     let isWritable = !isNear || (i32[last + WALK.table]! & 1) !== 0;
-    let isExecutable = true;
+    let [isUser, isExecutable] = [true, true];
     let at = 0;
     for (let level = isNear ? 1 : 4; level > 0; level--) {
       if (table < 0) return fault(st, low, high, wanted);
       at = word(table + 8 * indexOf(level, low, high));
       const entry = Atomics.load(i32, at);
       if ((entry & PTE.present) === 0) return fault(st, low, high, wanted);
-      if ((entry & PTE.user) === 0) return fault(st, low, high, wanted | ERROR.present);
       const upper = i32[at + 1]!;
+      if ((entry & PTE.user) === 0) isUser = false;
       if ((entry & PTE.rw) === 0) isWritable = false;
-      if (access === 'write' && !isWritable) return fault(st, low, high, wanted | ERROR.present);
       if ((upper & PTE_HIGH.nx) !== 0) isExecutable = false;
-      if (access === 'fetch' && !isExecutable) return fault(st, low, high, wanted | ERROR.present);
       // Guests have no large pages.
       if (level > 1 && (entry & PTE.pse) !== 0) return fault(st, low, high, wanted | ERROR.present | 8);
+      // What all levels say together counts, once all are there.
+      const isAllowed = isUser && (access !== 'write' || isWritable) && (access !== 'fetch' || isExecutable);
+      if (level === 1 && !isAllowed) return fault(st, low, high, wanted | ERROR.present);
       table = memory.addressOf((upper & 0xfffff) * 0x100000 + (entry >>> 12));
       const seen = PTE.accessed | (level === 1 && access === 'write' ? PTE.dirty : 0);
       // Not where it was changed meanwhile: what it was then need not be an entry any more.
       if ((entry & seen) !== seen && Atomics.compareExchange(i32, at, entry, entry | seen) !== entry)
         return translate(st, low, high, access);
-      // What cannot be executed is looked at again each time.
-      if (level === 2 && table >= 0 && isExecutable && tlbOf(st) !== 0) {
+      if (level === 2 && table >= 0 && isUser && isRemembered) {
         i32[last + WALK.root] = root + 1;
         i32[last + WALK.low] = low >>> LARGE_BITS;
         i32[last + WALK.high] = high;
