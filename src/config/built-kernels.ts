@@ -14,10 +14,10 @@ export function withBuiltKernels(config: MachineConfig): MachineConfig {
   const world = worldAtBoot(config);
   const jobs = guests.flatMap((guest, n): ToolJob[] => {
     if (!isBuilt(guest)) return [];
-    const [first, ...rest] = creation({ id: domainNumber(guests, n), guest }, world).calls;
-    return [
-      { atNs: 0, text: `create ${guest.name}`, calls: [{ ...first!, costNs: first!.costNs + XL_COST_NS }, ...rest] },
-    ];
+    const { calls, undo } = creation({ id: domainNumber(guests, n), guest }, world);
+    const [first, ...rest] = calls;
+    const paid = [{ ...first!, costNs: first!.costNs + XL_COST_NS }, ...rest];
+    return [{ atNs: 0, text: `create ${guest.name}`, calls: paid, undo: undo?.(calls.length - 1) ?? [] }];
   });
   const before = toolstack?.jobs ?? [];
   const numbers = jobs.map((_, n) => 1 + before.length + n);

@@ -123,7 +123,7 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
       const [first, ...rest] = effect.calls;
       expected.after(name!, args, effect);
       const calls = first === undefined ? [] : [{ ...first, costNs: first.costNs + XL_COST_NS }, ...rest];
-      return { atNs: at, text: xl, calls };
+      return { atNs: at, text: xl, calls, undo: effect.undo?.(calls.length - 1) ?? [] };
     } catch (error) {
       if (error instanceof XlError) throw new ConfigError(`xl ${name}: ${error.message}`, place);
       throw error;

@@ -383,7 +383,7 @@ export function buildMachine(
     if (config.toolstack.live) image.table(HELD_BACK).setVcpus(0, 1);
     const area = toolArea({ core }, config);
     const at = config.toolstack.live ? { call: LIVE_CALLS, data: LIVE_BYTES } : { call: 0, data: 0 };
-    for (const [n, { calls }] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, calls, at);
+    for (const [n, job] of config.toolstack.jobs.entries()) writeJob(image, area, 1 + n, job, at);
   }
   startDevices(core, mem, config);
   if (config.mode === 'ordered') hv.separation.divide(groups);

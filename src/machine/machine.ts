@@ -513,7 +513,7 @@ export class Machine {
     while (results.length < calls.length) {
       const some = calls.slice(results.length, results.length + fitting(calls, results.length));
       if (some.length === 0) throw new RangeError('a call with more data than the tools have room for');
-      writeJob(image, area, LIVE_JOB, some, { call: 0, data: 0 });
+      writeJob(image, area, LIVE_JOB, { calls: some }, { call: 0, data: 0 });
       const before = Atomics.load(image.i32, done);
       await this.#command((c) => c.giveJob());
       while (Atomics.load(image.i32, done) === before) {

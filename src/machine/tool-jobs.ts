@@ -3,7 +3,14 @@
 import { START_ENTRY } from '../pcpu/model/boot.js';
 import { TOOL_CALL, TOOL_JOB } from '../pcpu/model/privcmd-records.js';
 import type { Image } from '../shared/image.js';
-import { DATA, dataBytes, type ToolCall, type ToolResult, type ToolstackConfig } from '../toolstack/tool-job.js';
+import {
+  DATA,
+  dataBytes,
+  type ToolCall,
+  type ToolJob,
+  type ToolResult,
+  type ToolstackConfig,
+} from '../toolstack/tool-job.js';
 
 /** Where a workload guest's kernel starts. */
 export const GUEST_ENTRY = START_ENTRY;
@@ -20,6 +27,7 @@ export interface ToolRoom {
 }
 
 const bytesOf = (calls: readonly ToolCall[]): number => calls.reduce((n, call) => n + dataBytes(call), 0);
+const allOf = ({ calls, undo = [] }: Pick<ToolJob, 'calls' | 'undo'>): readonly ToolCall[] => [...calls, ...undo];
 
 /** What the jobs take. Job 0 is the outside's. */
 export function toolRoom(config: ToolstackConfig | undefined): ToolRoom {
@@ -27,8 +35,8 @@ export function toolRoom(config: ToolstackConfig | undefined): ToolRoom {
   const { live, jobs } = config;
   return {
     jobs: 1 + jobs.length,
-    calls: (live ? LIVE_CALLS : 0) + jobs.reduce((n, job) => n + job.calls.length, 0),
-    bytes: (live ? LIVE_BYTES : 0) + jobs.reduce((n, job) => n + bytesOf(job.calls), 0),
+    calls: (live ? LIVE_CALLS : 0) + jobs.reduce((n, job) => n + allOf(job).length, 0),
+    bytes: (live ? LIVE_BYTES : 0) + jobs.reduce((n, job) => n + bytesOf(allOf(job)), 0),
   };
 }
 
@@ -45,17 +53,25 @@ export interface ToolArea {
 }
 
 /** Writes a job that is not begun. */
-export function writeJob(image: Image, area: ToolArea, j: number, calls: readonly ToolCall[], at: ToolCursor): void {
+export function writeJob(
+  image: Image,
+  area: ToolArea,
+  j: number,
+  wanted: Pick<ToolJob, 'calls' | 'undo'>,
+  at: ToolCursor,
+): void {
   const [job, call] = [image.table(TOOL_JOB), image.table(TOOL_CALL)];
   const view = new DataView(image.buffer);
   job.setBeganAt(j, -1);
   job.setDoneAt(j, -1);
   job.setFirstCall(j, at.call);
-  job.setCalls(j, calls.length);
+  job.setCalls(j, wanted.calls.length);
+  job.setUndo(j, wanted.undo?.length ?? 0);
+  job.setUndone(j, 0);
   job.setMade(j, 0);
   job.setIsPaid(j, 0);
   job.setFailed(j, 0);
-  for (const spec of calls) {
+  for (const spec of allOf(wanted)) {
     const c = at.call++;
     const guest = area.guest + at.data;
     image.u8.set(spec.data, area.image + at.data);

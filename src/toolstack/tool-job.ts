@@ -27,6 +27,8 @@ export interface ToolJob {
   /** How it was written, for reports. */
   readonly text: string;
   readonly calls: readonly ToolCall[];
+  /** Made, whatever comes of them, when one that is not the first fails: they take back what was done. @default none */
+  readonly undo?: readonly ToolCall[];
 }
 
 /** What came of one call. */

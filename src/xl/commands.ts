@@ -270,6 +270,7 @@ export function creation({ id, guest }: NewDomain, world: World): Effect {
       domctl.unpauseDomain(id),
     ],
     `libxl: error: Domain ${id}:cannot (re-)build domain: -3`,
+    { undo: (n) => (n > 0 ? [domctl.destroyDomain(id)] : []) },
   );
 }
 

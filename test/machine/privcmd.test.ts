@@ -78,6 +78,20 @@ describe("domain 0's tools", () => {
     expect(domains[0]!.console).to.match(/first next$/);
   });
 
+  it('take back what was done before a call that fails, if anything was', () => {
+    const undo = [wrong, say('back ', 1000)];
+    const jobs = [
+      { ...job(1e6, say('first ', 1000), wrong, say('never', 1000)), undo },
+      { ...job(2e6, wrong), undo },
+      { ...job(3e6, say('last', 1000)), undo },
+    ];
+    const simulation = simulate(machineConfig({ guests: [dom0(jobs)], toolstack: { live: false, jobs } }));
+    simulation.run();
+    const { toolstack, domains } = simulation.result();
+    expect(toolstack!.map(({ rc }) => rc)).to.deep.equal([-XEN_EFAULT, -XEN_EFAULT, 0]);
+    expect(domains[0]!.console).to.match(/first back last$/);
+  });
+
   for (const mode of ['ordered', 'free'] as const) {
     it(`do what the outside asks for while the machine runs: ${mode} mode`, async () => {
       const guests = [guest({ name: 'hogs', vcpus: 4, workload: workload({ h: { instance: 4, run: 1e6 } }) })];

@@ -30,6 +30,9 @@ export const TOOL_JOB = struct('tool-job', {
   isPaid: 'i32',
   /** Answer of the call that failed, which ended it; 0 = none. */
   failed: 'i32',
+  /** Calls behind the others that take back what was done, if one failed, and how many of them are made. */
+  undo: 'i32',
+  undone: 'i32',
 });
 
 /** Job 0: how often it was given, by the command that gives it, and done, by the task. Atomics. */

@@ -35,7 +35,12 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store, 
   const GIVEN = (post + TOOL_POST.offsets.given) >> 2;
   const DONE = (post + TOOL_POST.offsets.done) >> 2;
 
-  const nextCall = (j: number): number => job.firstCall(j) + job.made(j);
+  const isUndoing = (j: number): boolean => job.failed(j) !== 0;
+  const nextCall = (j: number): number =>
+    job.firstCall(j) + (isUndoing(j) ? job.calls(j) + job.undone(j) : job.made(j));
+  /** Where the first call fails nothing was done. */
+  const isOver = (j: number): boolean =>
+    isUndoing(j) ? job.undone(j) === job.undo(j) || job.made(j) === 1 : job.made(j) === job.calls(j);
 
   function make(v: number, j: number): void {
     const c = nextCall(j);
@@ -48,6 +53,10 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store, 
     // As libxc does: again, until it is through.
     if (result === -XEN_EAGAIN || result === -XEN_ERESTART) {
       call.setCostNs(c, RETRY_NS);
+      return;
+    }
+    if (isUndoing(j)) {
+      job.addUndone(j, 1);
       return;
     }
     const isEnough = result >= call.needs(c);
@@ -69,7 +78,7 @@ export function privcmd(mem: ModelMemory, calls: GuestHypercalls, store: Store, 
         job.setIsPaid(j, 0);
         make(v, j);
       }
-      if (job.failed(j) !== 0 || job.made(j) === job.calls(j)) {
+      if (isOver(j)) {
         job.setDoneAt(j, nowNs);
         return JOB.done;
       }
