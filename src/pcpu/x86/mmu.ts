@@ -121,15 +121,17 @@ export function mmu(
   }
 
   /**
-   * A paging-structure cache of one entry (Intel SDM vol. 3, 4.10.3): most pages that are looked up lie beside the last one. It goes with any
-   * translation that does.
+   * A paging-structure cache of an entry for data and one for code (Intel SDM vol. 3, 4.10.3): most pages that are looked up lie beside the last
+   * one. It goes with any translation that does. Where code is looked for is each worker's own affair, and not to be seen in what comes of
+   * accesses to data: hence the two.
    */
-  const walkOf = (tlb: number): number => word(tlb + TLB.walk);
-  const WALK = { root: 0, low: 1, high: 2, table: 3 } as const;
+  const walkOf = (tlb: number, access: Access): number => word(tlb + TLB.walk) + (access === 'fetch' ? WALK.words : 0);
+  const WALK = { root: 0, low: 1, high: 2, table: 3, words: 4 } as const;
   const LARGE_BITS = 21;
 
   function forgetWalk(tlb: number): void {
-    i32[walkOf(tlb) + WALK.root] = 0;
+    i32[walkOf(tlb, 'read') + WALK.root] = 0;
+    i32[walkOf(tlb, 'fetch') + WALK.root] = 0;
   }
 
   function flush(st: number): void {
@@ -186,9 +188,8 @@ export function mmu(
       return redirectedTo;
     const wanted = access === 'write' ? ERROR.write : access === 'fetch' ? ERROR.fetch : 0;
     const root = rootOf(st);
-    const last = walkOf(tlbOf(st));
-    // Where code is looked for is each worker's own affair, and not to be seen in what comes of accesses to data.
-    const isRemembered = access !== 'fetch' && tlbOf(st) !== 0;
+    const last = walkOf(tlbOf(st), access);
+    const isRemembered = tlbOf(st) !== 0;
     const isNear =
       isRemembered &&
       i32[last + WALK.root] === root + 1 &&
@@ -196,6 +197,7 @@ export function mmu(
       i32[last + WALK.high] === high;
     let table = isNear ? i32[last + WALK.table]! & ~1 : memory.addressOf(root);
     let isWritable = !isNear || (i32[last + WALK.table]! & 1) !== 0;
+    // What is remembered of code may be executed.
     let [isUser, isExecutable] = [true, true];
     let at = 0;
     for (let level = isNear ? 1 : 4; level > 0; level--) {
@@ -217,7 +219,7 @@ export function mmu(
       // Not where it was changed meanwhile: what it was then need not be an entry any more.
       if ((entry & seen) !== seen && Atomics.compareExchange(i32, at, entry, entry | seen) !== entry)
         return translate(st, low, high, access);
-      if (level === 2 && table >= 0 && isUser && isRemembered) {
+      if (level === 2 && table >= 0 && isUser && isRemembered && (access !== 'fetch' || isExecutable)) {
         i32[last + WALK.root] = root + 1;
         i32[last + WALK.low] = low >>> LARGE_BITS;
         i32[last + WALK.high] = high;

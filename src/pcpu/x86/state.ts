@@ -230,7 +230,7 @@ export const TLB = {
   generation: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 12,
   /** Grows by one when a run of code begins and when it ends: odd = code runs. Atomics. */
   runs: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 16,
-  /** Where the last walk found its level-1 table: root, plus 1; which 2 MiB, two words; image address of the table, plus 1 if they may be written. */
+  /** Where the last walks, for data and for code, found their level-1 tables: root, plus 1; which 2 MiB, two words; image address of the table, plus 1 if they may be written. */
   walk: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 32,
   /** Which places of the TLB for data, and for code, have been used since they were last forgotten, a bit each. Behind them whether either is there at all. */
   used: TLB_WAYS * TLB_WAY_BYTES + TLB_ENTRIES * CODE_TLB_ENTRY.bytes + 64,
