@@ -2,8 +2,8 @@
 	.text
 
 	/* iret with the registers of the entry: rcx, r11 and rax are in place, and rsp points to rip. */
-	.macro	LEAVE
-	pushq	$0
+	.macro	LEAVE flags=0
+	pushq	$\flags
 	pushq	%rcx
 	pushq	%r11
 	pushq	%rax
@@ -36,13 +36,7 @@ syscall_entry:
 	popq	%r11
 	decq	calls_left(%rip)
 	jz	leave_user
-	pushq	$0x100
-	pushq	%rcx
-	pushq	%r11
-	pushq	%rax
-	movl	$23, %eax
-	syscall
-	ud2
+	LEAVE	0x100
 	.balign	4096
 calling:
 	syscall

@@ -1,16 +1,6 @@
 /* Events from VCPU 0 to VCPU 1: from the send until its upcall has come. */
 #include "bench.h"
-
-#define CONTEXT_BYTES 5168
-#define FLAGS 512
-#define VGCF_in_kernel 4
-#define USER_REGS 520
-#define REGS_RIP 128
-#define REGS_CS 136
-#define REGS_RSP 152
-#define REGS_SS 160
-#define CTRLREG 4984
-#define EVENT_CALLBACK 5112
+#include "../test-kernel/context.h"
 
 static u8 context[CONTEXT_BYTES] __attribute__((aligned(8)));
 static u8 stack[16384] __attribute__((aligned(16)));

@@ -1,10 +1,9 @@
 /** Domains with kernels of their own, beside a domain 0: its toolstack builds them as soon as it has booted (as xendomains does), by hypercalls. */
 import { boots, domainNumber, type GuestConfig, type MachineConfig } from '../machine/config.js';
-import type { ToolJob } from '../toolstack/tool-job.js';
 import type { WorkloadTask } from '../workload/workload.js';
-import { creation, XL_COST_NS } from '../xl/commands.js';
+import { creation } from '../xl/commands.js';
 import { scriptFirst } from './dom0.js';
-import { worldAtBoot } from './dom0-script.js';
+import { commandJob, worldAtBoot } from './dom0-script.js';
 
 export function withBuiltKernels(config: MachineConfig): MachineConfig {
   const { guests, toolstack } = config;
@@ -12,13 +11,11 @@ export function withBuiltKernels(config: MachineConfig): MachineConfig {
   const isBuilt = (guest: GuestConfig): boolean => guest.kernel !== undefined && boots(guest);
   if (dom0?.privileged !== true || !guests.some(isBuilt)) return config;
   const world = worldAtBoot(config);
-  const jobs = guests.flatMap((guest, n): ToolJob[] => {
-    if (!isBuilt(guest)) return [];
-    const { calls, undo } = creation({ id: domainNumber(guests, n), guest }, world);
-    const [first, ...rest] = calls;
-    const paid = [{ ...first!, costNs: first!.costNs + XL_COST_NS }, ...rest];
-    return [{ atNs: 0, text: `create ${guest.name}`, calls: paid, undo: undo?.(calls.length - 1) ?? [] }];
-  });
+  const jobs = guests.flatMap((guest, n) =>
+    isBuilt(guest)
+      ? [commandJob(0, `create ${guest.name}`, creation({ id: domainNumber(guests, n), guest }, world))]
+      : [],
+  );
   const before = toolstack?.jobs ?? [];
   const numbers = jobs.map((_, n) => 1 + before.length + n);
   const tasks: readonly WorkloadTask[] = scriptFirst(dom0.workload.tasks, numbers, dom0.workload.file);

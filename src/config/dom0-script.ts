@@ -102,6 +102,12 @@ class Expected {
   }
 }
 
+/** A command as a job: what xl takes to begin with, its calls, and what takes them back. */
+export function commandJob(atNs: number, text: string, { calls: [first, ...rest], undo }: Effect): ToolJob {
+  const calls = first === undefined ? [] : [{ ...first, costNs: first.costNs + XL_COST_NS }, ...rest];
+  return { atNs, text, calls, undo: undo?.(calls.length - 1) ?? [] };
+}
+
 /** @throws ConfigError at the command that is wrong */
 export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, config: MachineConfig): Script {
   const expected = new Expected(config);
@@ -120,10 +126,8 @@ export function readScript(commands: Dom0Section['commands'], yaml: YamlFile, co
     try {
       expected.before(name!, args);
       const effect = command.compile(expected.world, args);
-      const [first, ...rest] = effect.calls;
       expected.after(name!, args, effect);
-      const calls = first === undefined ? [] : [{ ...first, costNs: first.costNs + XL_COST_NS }, ...rest];
-      return { atNs: at, text: xl, calls, undo: effect.undo?.(calls.length - 1) ?? [] };
+      return commandJob(at, xl, effect);
     } catch (error) {
       if (error instanceof XlError) throw new ConfigError(`xl ${name}: ${error.message}`, place);
       throw error;

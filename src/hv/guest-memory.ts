@@ -92,15 +92,12 @@ export function guestMemory(
     let end = 0;
     for (let left = bytes; left > 0; ) {
       const [low, high] = [Number(BigInt.asIntN(32, address)), Number(BigInt.asIntN(32, address >> 32n))];
-      const found = walk(image, frames, vcpu.guestTable(caller), low, high);
-      if (found === undefined || (found.lo & PTE.present) === 0) return undefined;
-      const mfn = mfnOf(found.lo, found.hi);
-      if (mfn >= frames.count) return undefined;
-      const offset = low & (PAGE_SIZE - 1);
-      const n = Math.min(left, PAGE_SIZE - offset);
-      const from = frames.base + mfn * PAGE_SIZE + offset;
+      const place = placeOf(low, high);
+      if (place === FAULT) return undefined;
+      const n = Math.min(left, PAGE_SIZE - (low & (PAGE_SIZE - 1)));
+      const from = Math.abs(place);
       if (bytes > COPIES_BYTES && left !== bytes && from !== end) return undefined;
-      pieces.push({ from, bytes: n, isWritable: found.isWritable });
+      pieces.push({ from, bytes: n, isWritable: place > 0 });
       end = from + n;
       left -= n;
       address = BigInt.asUintN(64, address + BigInt(n));
@@ -111,7 +108,7 @@ export function guestMemory(
   const frameOf = (address: number): number => Math.floor((address - frames.base) / PAGE_SIZE);
 
   /**
-   * The same of a range within one page, as nearly all are, without making anything. Under the page lock.
+   * Where one of the caller's addresses leads, without making anything. Under the page lock.
    * @returns its image address, negated where it cannot be written; FAULT
    */
   function placeOf(lo: number, hi: number): number {

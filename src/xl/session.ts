@@ -204,13 +204,7 @@ export class Session {
     const id = kept?.id ?? this.#prepare(guest);
     // Another one of that name would be another domain; but a kernel has no other place to be built in.
     if (kept !== undefined && guest.kernel === undefined) this.#later.set(what, { guest });
-    const { calls, failed } = creation({ id, guest }, world);
-    const results = await this.machine.privcmd(calls);
-    const { rc } = results.at(-1)!;
-    if (rc < 0) {
-      if (results.length > 1) await this.machine.privcmd([domctl.destroyDomain(id)]);
-      throw new XlError(`libxl: error: ${errnoText(rc)}\n${failed(results.length - 1)}`);
-    }
+    await this.carryOut(creation({ id, guest }, world), world);
     this.domainNames.set(id, guest.name);
   }
 

@@ -14,7 +14,7 @@ import { EVTCHNOP_alloc_unbound } from '../../src/shared/public/event-channel.js
 import * as M from '../../src/shared/public/memory.js';
 import * as S from '../../src/shared/public/sysctl.js';
 import * as X from '../../src/shared/public/xen.js';
-import { elfOf } from '../support/elf.js';
+import { BLOCKS, elfOf } from '../support/elf.js';
 import { guest, hog, workload } from '../support/in-process.js';
 import { type Dom0, dom0Machine } from './dom0-ops.js';
 
@@ -22,8 +22,7 @@ const ERRORS = new Set(Object.values(errno).map((n) => -n));
 /** Changed by failed calls too, or by the test itself. */
 const EXEMPT = ['trace-rings', 'trace-heads', 'trace-hash', 'perfc', 'hypercall-regs', 'keys', 'key-tree', 'frames'];
 const PCPUS = 3;
-/** It blocks, for ever: mov $29, %eax; mov $1, %edi; syscall; jmp to the first. */
-const KERNEL = readKernel(elfOf([0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 5, 0xeb, 0xf2]));
+const KERNEL = readKernel(elfOf(BLOCKS));
 
 type Op = (m: Dom0) => number;
 const domid = fc.constantFrom(0, 1, 2, 2, 3, 3, 4, 5, 77);

@@ -15,7 +15,7 @@ import type { MachineConfig } from '../../src/machine/config.js';
 import { Machine } from '../../src/machine/machine.js';
 import { Session } from '../../src/xl/session.js';
 import { xl } from '../../src/xl/verbs.js';
-import { elfOf } from '../support/elf.js';
+import { BLOCKS, elfOf } from '../support/elf.js';
 import { guest, hog, machineConfig, workload } from '../support/in-process.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -434,7 +434,7 @@ describe('xl on guests of the scenario', () => {
   it('creates them, with kernels of their own or without, and again once they are destroyed', async function () {
     this.timeout(60_000);
     const idle = {
-      image: readKernel(elfOf([0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 5, 0xeb, 0xf2])),
+      image: readKernel(elfOf(BLOCKS)),
       commandLine: '',
     };
     const guests = [

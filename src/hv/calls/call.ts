@@ -102,7 +102,4 @@ export function pointer(parts: CallParts, v: number, k: number, bytes: number): 
   return parts.memory.translate(d, regs.lo(v, k), domain.width(d) === 64 ? regs.hi(v, k) : 0, bytes);
 }
 
-/** Whether a 64-bit address is one: bits 63 to 47 are equal. */
-export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
-
 export const address64 = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);

@@ -9,7 +9,8 @@ import { XEN_EFAULT, XEN_EINVAL, XEN_ENOSYS } from '../../shared/public/errno.js
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { XENNMI_register_callback, XENNMI_unregister_callback, xennmi_callback } from '../../shared/public/nmi.js';
 import { FAULT } from '../guest-memory.js';
-import { address64, type CallParts, type Handler, isCanonical, pointer } from './call.js';
+import { isCanonical } from '../mm/records.js';
+import { address64, type CallParts, type Handler, pointer } from './call.js';
 
 /** Can be replaced, not taken away. */
 const LASTING: readonly number[] = [

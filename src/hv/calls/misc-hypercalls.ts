@@ -5,7 +5,8 @@
 import { SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL } from '../../shared/public/arch-x86.js';
 import { XEN_EINVAL, XEN_ENODEV, XEN_ENOSYS } from '../../shared/public/errno.js';
 import * as X from '../../shared/public/xen.js';
-import { address64, type CallParts, type Handler, isCanonical } from './call.js';
+import { isCanonical } from '../mm/records.js';
+import { address64, type CallParts, type Handler } from './call.js';
 
 /** Types that there are, as bits of two words; the second has what only 64-bit guests have. */
 const ASSISTS = [

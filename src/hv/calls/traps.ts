@@ -3,7 +3,8 @@ import { trap_info } from '../../shared/public/arch-x86-layout.js';
 import { XEN_EFAULT, XEN_EINVAL } from '../../shared/public/errno.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { FAULT } from '../guest-memory.js';
-import { address64, type CallParts, type Handler, isCanonical } from './call.js';
+import { isCanonical } from '../mm/records.js';
+import { address64, type CallParts, type Handler } from './call.js';
 
 export function traps({
   context,

@@ -66,6 +66,9 @@ export const PTE = {
  */
 export const PTE_HIGH = { guestKernel: 1 << 20, grant: 1 << 30, nx: 0x8000_0000 | 0 } as const;
 
+/** Whether a 64-bit address is one: bits 63 to 47 are equal. */
+export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
+
 /** Whether an address is one that guests have: in neither the hole between the halves nor the hypervisor's part (mm.h: __addr_ok). */
 export const isGuestAddress = (hi: number): boolean => hi >>> 0 < 0x8000 || hi >>> 0 >= 0xffff_8800;
 

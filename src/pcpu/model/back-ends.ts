@@ -11,7 +11,7 @@ import * as D from '../../shared/public/domctl.js';
 import { xen_domctl, xen_domctl_getdomaininfo } from '../../shared/public/domctl-layout.js';
 import { XEN_EINVAL } from '../../shared/public/errno.js';
 import { EVTCHNOP_close } from '../../shared/public/event-channel.js';
-import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
+import { offsetsOf } from '../../shared/public/layout.js';
 import * as X from '../../shared/public/xen.js';
 import { acquireWord, releaseWord } from '../../shared/shared-words.js';
 import { type Guest, guestNodes, makeNodes } from '../../xenstore/guest-nodes.js';
@@ -21,8 +21,8 @@ import { domainDestroyed, domainShutDown, serve } from '../../xenstore/server.js
 import type { Delivery, State } from '../../xenstore/state.js';
 import { strings, XS_INTRODUCE } from '../../xenstore/wire.js';
 import { BACK_END, CONSOLE_IN_BYTES, SERVES, XENSTORE_BYTES } from './back-end-records.js';
-import { type ArgumentArea, foreignFrames } from './foreign-frames.js';
-import type { GuestHypercalls } from './hypercalls.js';
+import { foreignFrames } from './foreign-frames.js';
+import type { ArgumentArea, GuestHypercalls } from './hypercalls.js';
 import type { ModelMemory } from './memory.js';
 
 /** struct xencons_interface (io/console.h). */
@@ -154,11 +154,7 @@ export function backEnds(mem: ModelMemory, calls: GuestHypercalls): BackEnds {
     const F = offsetsOf(xen_domctl, 64);
     const INFO = offsetsOf(xen_domctl_getdomaininfo, 64);
     const arg = kv.argAddr(v);
-    u8.fill(0, arg, arg + sizeOf(xen_domctl, 64));
-    hv.memory.setU32(arg + F.cmd, D.XEN_DOMCTL_getdomaininfo);
-    hv.memory.setU32(arg + F.interface_version, D.XEN_DOMCTL_INTERFACE_VERSION);
-    hv.memory.setU16(arg + F.domain, domid);
-    const rc = calls.call(v, X.__HYPERVISOR_domctl, kv.argGuest(v), 0, 0, 0);
+    const rc = calls.domctl(v, D.XEN_DOMCTL_getdomaininfo, domid, area(v));
     // It answers with the next one where there is none of this number.
     if (rc < 0 || hv.memory.u16(arg + F.domain) !== domid) return undefined;
     return hv.memory.u32(arg + F['u.getdomaininfo'] + INFO.flags);

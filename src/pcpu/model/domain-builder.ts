@@ -12,14 +12,13 @@ import { cpu_user_regs, vcpu_guest_context } from '../../shared/public/arch-x86-
 import * as D from '../../shared/public/domctl.js';
 import { xen_domctl, xen_domctl_getdomaininfo } from '../../shared/public/domctl-layout.js';
 import { XEN_EINVAL, XEN_ENOMEM } from '../../shared/public/errno.js';
-import { EVTCHNOP_alloc_unbound, evtchn_alloc_unbound } from '../../shared/public/event-channel.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as M from '../../shared/public/memory.js';
 import * as X from '../../shared/public/xen.js';
 import { mmuext_op } from '../../shared/public/xen-layout.js';
 import { type BackEnds, RING_FRAMES } from './back-ends.js';
 import { foreignFrames } from './foreign-frames.js';
-import type { GuestHypercalls } from './hypercalls.js';
+import type { ArgumentArea, GuestHypercalls } from './hypercalls.js';
 import { type KernelPlan, kernelPages, virtualOf } from './kernel-plan.js';
 import type { ModelMemory } from './memory.js';
 
@@ -65,18 +64,9 @@ export function domainBuilder(
     return at(AREA.argument);
   }
 
-  function domctl(v: number, d: number, cmd: number, write: (op: number) => void): number {
-    const op = argument(sizeOf(xen_domctl, 64));
-    view.setUint32(op + DOMCTL.cmd, cmd, true);
-    view.setUint32(op + DOMCTL.interface_version, D.XEN_DOMCTL_INTERFACE_VERSION, true);
-    view.setUint16(op + DOMCTL.domain, domain.id(d), true);
-    write(op);
-    return calls.call(v, X.__HYPERVISOR_domctl, guestAt(AREA.argument), 0, 0, 0);
-  }
-
-  function memoryOp(v: number, cmd: number): number {
-    return calls.call(v, X.__HYPERVISOR_memory_op, cmd, guestAt(AREA.argument), 0, 0);
-  }
+  const area = (): ArgumentArea => ({ at: at(AREA.argument), guest: guestAt(AREA.argument) });
+  const domctl = (v: number, d: number, cmd: number, write?: (op: number) => void): number =>
+    calls.domctl(v, cmd, domain.id(d), area(), write);
 
   /** Gives d its memory. @returns the machine frame of each of its frames; undefined: there is not so much */
   function populate(v: number, d: number, pages: number): ((pfn: number) => number) | undefined {
@@ -92,7 +82,8 @@ export function domainBuilder(
       set64(arg + F.nr_extents, count);
       view.setUint32(arg + F.extent_order, order, true);
       view.setUint16(arg + F.domid, domain.id(d), true);
-      return memoryOp(v, M.XENMEM_populate_physmap) === count;
+      const cmd = M.XENMEM_populate_physmap;
+      return calls.call(v, X.__HYPERVISOR_memory_op, cmd, guestAt(AREA.argument), 0, 0) === count;
     };
     if (large > 0 && !ask(0, large, LARGE, 0)) return undefined;
     if (!ask(inLarge, pages - inLarge, 0, large)) return undefined;
@@ -103,26 +94,15 @@ export function domainBuilder(
   /** Writes all pages that are not zero. @returns 0, or a negated errno */
   function fill(v: number, d: number, plan: KernelPlan, place: Parameters<typeof kernelPages>[1]): number {
     const pages = [...kernelPages(plan, place)];
-    const area = { at: at(AREA.argument), guest: guestAt(AREA.argument) };
     for (let first = 0; first < pages.length; first += BATCH) {
       const batch = pages.slice(first, first + BATCH);
       const mfns = batch.map(([pfn]) => place.mfnOf(pfn));
-      const rc = foreign.map(v, domain.id(d), FOREIGN_FIRST, mfns, area);
+      const rc = foreign.map(v, domain.id(d), FOREIGN_FIRST, mfns, area());
       if (rc === 0) for (const [n, [, write]] of batch.entries()) write(view, foreign.pageAt(FOREIGN_FIRST + n));
-      foreign.unmap(v, FOREIGN_FIRST, batch.length, area);
+      foreign.unmap(v, FOREIGN_FIRST, batch.length, area());
       if (rc !== 0) return rc;
     }
     return 0;
-  }
-
-  /** A port of d's that domain 0 may bind to, or a negated errno. */
-  function allocUnbound(v: number, d: number): number {
-    const F = offsetsOf(evtchn_alloc_unbound, 64);
-    const arg = argument(sizeOf(evtchn_alloc_unbound, 64));
-    view.setUint16(arg + F.dom, domain.id(d), true);
-    view.setUint16(arg + F.remote_dom, domain.id(0), true);
-    const rc = calls.call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, guestAt(AREA.argument), 0, 0);
-    return rc < 0 ? rc : view.getUint32(arg + F.port, true);
   }
 
   /** Its page tables stay page tables. */
@@ -161,12 +141,13 @@ export function domainBuilder(
       const plan = kernels[d];
       if (plan === undefined) return -XEN_EINVAL;
       const { layout } = plan;
-      const rc = domctl(v, d, D.XEN_DOMCTL_getdomaininfo, () => {});
+      const rc = domctl(v, d, D.XEN_DOMCTL_getdomaininfo);
       if (rc < 0) return rc;
       const sharedInfo = Number(view.getBigUint64(at(AREA.argument) + SHARED_INFO, true));
       const mfnOf = populate(v, d, plan.pages);
       if (mfnOf === undefined) return -XEN_ENOMEM;
-      const [xenstorePort, consolePort] = [allocUnbound(v, d), allocUnbound(v, d)];
+      const port = (): number => calls.allocUnbound(v, domain.id(0), domain.id(d));
+      const [xenstorePort, consolePort] = [port(), port()];
       if (xenstorePort < 0 || consolePort < 0) return Math.min(xenstorePort, consolePort);
       const top = mfnOf(layout.tables[0]!.pfn);
       const steps: readonly (() => number)[] = [

@@ -4,20 +4,13 @@ import { PAGE_SIZE } from '../../shared/image.js';
 import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import * as M from '../../shared/public/memory.js';
 import { __HYPERVISOR_memory_op, DOMID_SELF } from '../../shared/public/xen.js';
-import type { GuestHypercalls } from './hypercalls.js';
-
-/** Memory of domain 0's in which arguments are put together. */
-export interface ArgumentArea {
-  /** In the image, and as the hypercall has it. */
-  readonly at: number;
-  readonly guest: number;
-}
+import type { ArgumentArea, GuestHypercalls } from './hypercalls.js';
 
 /** Where the lists of a batch begin, and bytes of them for each frame. */
 const LISTS = 64;
 const LIST_BYTES = 20;
 /** Bytes of an area for so many frames at a time. */
-export const foreignArgumentBytes = (frames: number): number => LISTS + LIST_BYTES * frames;
+const argumentBytes = (frames: number): number => LISTS + LIST_BYTES * frames;
 
 export interface ForeignFrames {
   /**
@@ -39,7 +32,7 @@ export function foreignFrames({ memory, foreign, mm, context }: Hypervisor, call
     map(v, domid, first, mfns, { at, guest }) {
       const count = mfns.length;
       const [idxs, gpfns, errs] = [LISTS, LISTS + 8 * count, LISTS + 16 * count];
-      u8.fill(0, at, at + foreignArgumentBytes(count));
+      u8.fill(0, at, at + argumentBytes(count));
       for (const [n, mfn] of mfns.entries()) {
         memory.setU64(at + idxs + 8 * n, mfn);
         memory.setU64(at + gpfns + 8 * n, first + n);

@@ -1,5 +1,7 @@
 /** Hypercalls as the guest kernel makes them: arguments written to its own page, registers set, the call made. */
 import { highHalf, lowHalf } from '../../shared/clock.js';
+import { XEN_DOMCTL_INTERFACE_VERSION } from '../../shared/public/domctl.js';
+import { xen_domctl } from '../../shared/public/domctl-layout.js';
 import {
   EVTCHNOP_alloc_unbound,
   EVTCHNOP_bind_interdomain,
@@ -11,15 +13,24 @@ import {
   evtchn_bind_ipi,
   evtchn_bind_virq,
 } from '../../shared/public/event-channel.js';
-import { offsetsOf } from '../../shared/public/layout.js';
+import { offsetsOf, sizeOf } from '../../shared/public/layout.js';
 import { XENPF_INTERFACE_VERSION, XENPF_settime64, xen_platform_op } from '../../shared/public/platform.js';
 import { SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown, SCHEDOP_yield, sched_poll } from '../../shared/public/sched.js';
 import * as X from '../../shared/public/xen.js';
 import type { ModelMemory } from './memory.js';
 
+/** Memory in which arguments are put together. */
+export interface ArgumentArea {
+  /** In the image, and as the hypercall has it. */
+  readonly at: number;
+  readonly guest: number;
+}
+
 export interface GuestHypercalls {
   /** Raw: number and up to four arguments whose high halves are 0. */
   call(v: number, nr: number, a0: number, a1: number, a2: number, a3: number): number;
+  /** One of XEN_DOMCTL_* about the domain of this number. @param write the rest of the argument, which is zero, at an image address */
+  domctl(v: number, cmd: number, domid: number, area: ArgumentArea, write?: (op: number) => void): number;
   setTimer(v: number, ns: number): void;
   block(v: number): void;
   yield(v: number): void;
@@ -31,8 +42,8 @@ export interface GuestHypercalls {
   setTime(v: number, seconds: number, nanoseconds: number, systemNs: number): void;
   bindVirq(v: number, virq: number, vcpuId: number): number;
   bindIpi(v: number, vcpuId: number): number;
-  /** A port that domain `remote` may bind to, or a negated errno. */
-  allocUnbound(v: number, remote: number): number;
+  /** A port that domain `remote` may bind to, of domain `dom`, if not v's own, or a negated errno. */
+  allocUnbound(v: number, remote: number, dom?: number): number;
   /** Binds to a port that domain `remote` allocated for us; our own port, or a negated errno. */
   bindInterdomain(v: number, remote: number, remotePort: number): number;
 }
@@ -42,6 +53,7 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
   const { i32 } = image;
   const { memory, hypercall } = hv;
   const [POLL_32, POLL_64] = [offsetsOf(sched_poll, 32), offsetsOf(sched_poll, 64)];
+  const DOMCTL = offsetsOf(xen_domctl, 64);
   /** Offset of a list inside the argument page, behind the structure. */
   const LIST = 64;
 
@@ -62,6 +74,14 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
 
   return {
     call,
+    domctl(v, cmd, domid, { at, guest }, write) {
+      image.u8.fill(0, at, at + sizeOf(xen_domctl, 64));
+      memory.setU32(at + DOMCTL.cmd, cmd);
+      memory.setU32(at + DOMCTL.interface_version, XEN_DOMCTL_INTERFACE_VERSION);
+      memory.setU16(at + DOMCTL.domain, domid);
+      write?.(at);
+      return call(v, X.__HYPERVISOR_domctl, guest, 0, 0, 0);
+    },
     setTimer(v, deadlineNs) {
       // 0 would mean "no timer"; it can only be asked for in the very first nanosecond.
       const ns = Math.max(1, deadlineNs);
@@ -122,10 +142,10 @@ export function guestHypercalls({ hv, kv }: ModelMemory): GuestHypercalls {
       const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_bind_ipi, kv.argGuest(v), 0, 0);
       return rc < 0 ? rc : memory.u32(arg + at.port);
     },
-    allocUnbound(v, remote) {
+    allocUnbound(v, remote, dom = X.DOMID_SELF) {
       const at = offsetsOf(evtchn_alloc_unbound, 64);
       const arg = kv.argAddr(v);
-      memory.setU16(arg + at.dom, X.DOMID_SELF);
+      memory.setU16(arg + at.dom, dom);
       memory.setU16(arg + at.remote_dom, remote);
       const rc = call(v, X.__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, kv.argGuest(v), 0, 0);
       return rc < 0 ? rc : memory.u32(arg + at.port);

@@ -10,6 +10,7 @@
  *
  * Words are copied in halves, as they lie in memory: to make numbers of 64 bits of them took most of an entry.
  */
+import { isCanonical } from '../../hv/mm/records.js';
 import type { Image } from '../../shared/image.js';
 import {
   FLAT_KERNEL_CS,
@@ -82,7 +83,6 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
   const selector = (st: number, n: number): number => view.getUint16(st + ST.selectors + 2 * n, true);
   const isUser = (st: number): boolean => i32[word(st + ST.isUser)] !== 0;
   const iopl = (v: number): number => (info.showsIopl(v) ? table.iopl(v) << IOPL_SHIFT : 0);
-  const isCanonicalHigh = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
 
   /** The frame that is being written or read: halves of its words. */
   const frame = new Int32Array(2 * MOST_WORDS);
@@ -260,12 +260,12 @@ export function entries(image: Image, core: X86Core, info: GuestInfo, blockOf: (
       else setFrom(gprAt(st, R11), IRET.r11);
       const [to, toHigh] = [low(IRET.rip), frame[2 * IRET.rip + 1]!];
       // SYSRET looks at no selectors.
-      if (isFromSyscall && isCanonicalHigh(toHigh) && code !== FLAT_RING3_CS32[64]) {
+      if (isFromSyscall && isCanonical(toHigh) && code !== FLAT_RING3_CS32[64]) {
         goOn(st, to, toHigh, FLAT_USER_CS[64], FLAT_USER_SS[64]);
         return true;
       }
       goOn(st, to, toHigh, code, stack);
-      if (mayReturnTo(v, code, stack) && isCanonicalHigh(toHigh)) return true;
+      if (mayReturnTo(v, code, stack) && isCanonical(toHigh)) return true;
       const failsafe = table.callback(v, CALLBACKTYPE_failsafe);
       return enter(v, p, failsafe, table.callbackMasksEvents(v, CALLBACKTYPE_failsafe), NONE, true);
     },

@@ -2,7 +2,7 @@
  * Paging as a 64-bit guest in ring 3 has it (Intel SDM vol. 3, 4.5): 4-level walks, accessed and dirty bits, and the TLB that handlers look
  * into. An access that the TLB does not answer comes here.
  */
-import { indexOf, PTE, PTE_HIGH } from '../../hv/mm/records.js';
+import { indexOf, isCanonical, PTE, PTE_HIGH } from '../../hv/mm/records.js';
 import type { Image } from '../../shared/image.js';
 import { noPage, REC, ST, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_WAY_BYTES, TLB_WAYS, tlbPlace, VECTOR } from './state.js';
 import { usedPlaces } from './used-places.js';
@@ -168,8 +168,6 @@ export function mmu(
     i32[word(st + ST.cr2) + 1] = high;
     return -1;
   }
-
-  const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
 
   /** An address that is not canonical: of the stack it is another exception. */
   function protection(st: number, access: Access): number {
